@@ -1,0 +1,136 @@
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pairs: TypeAlias = Sequence[Sequence[int]] | Sequence[tuple[int, int]] | NDArray[Any]
+Straddle: TypeAlias = Literal["touch", "inside", "error"]
+Blanks: TypeAlias = Literal["unknown", "kept", "stripped"]
+
+class Offsets:
+    """The token → character table of one render, checked once when it is made.
+
+    Args:
+        offsets: for each token its half-open character range: a list of pairs, as a tokenizer's
+            ``return_offsets_mapping=True`` gives it, or an integer array ``[T, 2]``. A token with an empty range
+            stands for no character (tokenizers give ``(0, 0)`` for tokens they add).
+        text_length: the text's length in characters, to check the ends against.
+
+    Raises:
+        OffsetsError: with ``token_index``.
+
+    Example:
+        >>> import chatspan
+        >>> chatspan.Offsets([(0, 2), (2, 5)], text_length=5)
+        Offsets(2 tokens over 5 characters)
+    """
+
+    def __new__(cls, offsets: Pairs, *, text_length: int | None = None) -> Offsets: ...
+    def __len__(self) -> int: ...
+
+def locate(
+    text: str,
+    contents: Sequence[str],
+    *,
+    anchors: Sequence[tuple[str, str]] | None = None,
+    blanks: Blanks = "unknown",
+) -> NDArray[np.int64]:
+    """The place of each content in a rendered text, if that is certain.
+
+    Contents stand in the text in the order given and do not overlap; the template may have trimmed blanks (what
+    ``str.isspace`` says) at their ends. Where more than one placement fits, none is picked.
+
+    Args:
+        text: the render.
+        contents: the contents, in the order in which they were rendered.
+        anchors: for each content the scaffold right before and right after it, ``""`` where not known.
+        blanks: what the template does with blanks at the ends of contents: ``"unknown"``, ``"kept"``,
+            ``"stripped"``. With ``"unknown"`` a content with such blanks is ambiguous wherever the text has
+            blanks there, since they may be the content's or the template's; anchors decide it too.
+
+    Returns:
+        int64 ``[N, 2]``, half-open ranges in characters (code points); ``(-1, -1)`` for a blank content.
+
+    Raises:
+        ContentNotFoundError: a content is not behind the ones before it. With ``content_index``, ``candidates``.
+        AmbiguousContentError: a content has more than one place. With ``content_index``, ``candidates``.
+        TextError: a string has a lone surrogate.
+
+    Example:
+        >>> import chatspan
+        >>> chatspan.locate("<user>Hi there<end><bot>Hello<end>", [" Hi there\\n", "Hello"]).tolist()
+        [[6, 14], [24, 29]]
+    """
+
+def token_spans(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "touch") -> NDArray[np.int64]:
+    """The tokens of each span.
+
+    Args:
+        offsets: an :class:`Offsets`, or what makes one.
+        spans: half-open character ranges ``[N, 2]``; ``(-1, -1)`` for one that is not there.
+        straddle: what becomes of a token with characters on both sides of a span's edge: ``"touch"`` takes it in,
+            ``"inside"`` leaves it out, ``"error"`` raises.
+
+    Returns:
+        int64 ``[N, 2]``, half-open ranges of token positions; an empty range for a span without tokens,
+        ``(-1, -1)`` for one that is not there.
+
+    Raises:
+        OffsetsError, SpanError, StraddleError.
+
+    Example:
+        >>> import chatspan
+        >>> chatspan.token_spans([(0, 2), (2, 5), (5, 6)], [(2, 6), (3, 6)], straddle="inside").tolist()
+        [[1, 3], [2, 3]]
+    """
+
+def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "touch") -> NDArray[np.bool_]:
+    """For each token whether its characters are in the union of the spans.
+
+    ``"touch"``: any of them; ``"inside"``: all of them; ``"error"`` raises where only some are. Spans may overlap
+    and come in any order. A token without characters is in no span.
+
+    Returns:
+        bool ``[T]``.
+
+    Raises:
+        OffsetsError, SpanError, StraddleError.
+
+    Example:
+        >>> import chatspan
+        >>> chatspan.token_mask([(0, 0), (0, 2), (2, 5)], [(2, 4)]).tolist()
+        [False, False, True]
+    """
+
+def fit_scaffold(text: str, contents: Sequence[str], scaffold: Sequence[str]) -> NDArray[np.int64] | None:
+    """The place of each content in a text whose whole scaffold is known; nothing is searched.
+
+    Args:
+        text: the render.
+        contents: ``N`` contents that are not blank.
+        scaffold: the ``N + 1`` pieces of text around them.
+
+    Returns:
+        int64 ``[N, 2]`` if ``text`` is ``scaffold[0] contents[0] scaffold[1] …``, each content whole or with blanks
+        at its ends gone, in exactly one way; else ``None``.
+    """
+
+def align_columns(
+    student: NDArray[np.int64],
+    teacher: NDArray[np.int64],
+    student_blocks: Sequence[tuple[int, int]],
+    teacher_blocks: Sequence[tuple[int, int]],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """One row of columns for a student's and a teacher's tokens; see ``chatspan.layouts``.
+
+    Args:
+        student, teacher: int64 ``[S]``, ``[T]``, the ids of either side.
+        student_blocks, teacher_blocks: the in-loss tokens of either side, half-open, in order.
+
+    Returns:
+        int64 ``[S]`` and ``[T]``, the column of each token, and the number of columns.
+
+    Raises:
+        AlignmentError: with ``block_index``.
+    """

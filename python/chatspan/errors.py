@@ -1,0 +1,140 @@
+"""What chatspan refuses, each with its place.
+
+Every error is a :class:`ChatspanError`, which is a ``ValueError``. Its place is in its message and in attributes,
+``None`` where they do not apply.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Range = tuple[int, int]
+
+
+class ChatspanError(ValueError):
+    """Base of all errors that chatspan raises on purpose.
+
+    Attributes:
+        trace_id: the trace, by its ``trace_id`` or ``"row N"``.
+        turn_index: the index in the trace's ``turns``.
+        message_index: the index in the messages that were rendered; differs from ``turn_index`` behind a hint.
+        content_index, token_index, span_index, block_index: the index in the argument of that name.
+        start_char: where in that text.
+        candidates: the character ranges that came into question.
+
+    Example:
+        >>> error = ChatspanError("the content is blank").at(trace_id="t1", turn_index=3)
+        >>> print(error)
+        trace 't1', turn 3: the content is blank
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        trace_id: str | None = None,
+        turn_index: int | None = None,
+        message_index: int | None = None,
+        content_index: int | None = None,
+        token_index: int | None = None,
+        span_index: int | None = None,
+        block_index: int | None = None,
+        start_char: int | None = None,
+        candidates: list[Range] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.trace_id = trace_id
+        self.turn_index = turn_index
+        self.message_index = message_index
+        self.content_index = content_index
+        self.token_index = token_index
+        self.span_index = span_index
+        self.block_index = block_index
+        self.start_char = start_char
+        self.candidates = candidates
+
+    def at(self, **place: Any) -> ChatspanError:
+        """Adds what is known of the place further out; what is already known stays. Returns itself."""
+        for name, value in place.items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+        return self
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the place that :meth:`at` added."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        place = [] if self.trace_id is None else [f"trace {self.trace_id!r}"]
+        if self.turn_index is not None:
+            place.append(f"turn {self.turn_index}")
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class OptionError(ChatspanError):
+    """An argument or a config field that does not exist or cannot be."""
+
+
+class TextError(ChatspanError):
+    """A string that is not valid Unicode text: it has a lone surrogate."""
+
+
+class OffsetsError(ChatspanError):
+    """``offsets`` that no tokenizer could have meant: unsorted, backwards, past the text, wrong shape or dtype."""
+
+
+class SpanError(ChatspanError):
+    """``spans`` that cannot be: backwards, past the text, wrong shape or dtype."""
+
+
+class StraddleError(ChatspanError):
+    """A token with characters on both sides of a span's edge."""
+
+
+class ContentError(ChatspanError):
+    """A content that has no certain place in the render."""
+
+
+class ContentNotFoundError(ContentError):
+    """A content whose text is not where it would have to be."""
+
+
+class AmbiguousContentError(ContentError):
+    """A content that could stand in more than one place."""
+
+
+class PrefixUnstableError(ChatspanError):
+    """A template whose render of ``messages[:k]`` is no prefix of its render of all, so lengths say nothing."""
+
+
+class TraceError(ChatspanError):
+    """A trace, a turn or a dpo pair of the wrong form."""
+
+
+class TokenizerError(ChatspanError):
+    """A tokenizer that cannot do what is needed: no chat template, no pad or eos token."""
+
+
+class TemplateError(ChatspanError):
+    """The chat template raised."""
+
+
+class HintError(ChatspanError):
+    """A hint generator that raised or returned no string, or a hint that has no place to go."""
+
+
+class HintPlacementError(HintError):
+    """A hint that the template does not put right before its turn."""
+
+
+class AlignmentError(ChatspanError):
+    """A student and a teacher whose in-loss tokens cannot stand in the same columns."""
+
+
+class LayoutError(ChatspanError):
+    """A layout that cannot be made of this row."""
+
+
+class ChatspanWarning(UserWarning):
+    """What chatspan warns of."""

@@ -1,0 +1,252 @@
+"""Traces as callers have them → conversations as chat templates take them.
+
+A *trace* has turns; a *conversation* is what is rendered: a turn each, hints among them, with the keyword arguments
+of its template. Everything that can be wrong with a trace is found here, before anything is rendered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatspan.config import ROLES, CollatorConfig
+from chatspan.errors import HintError, TraceError
+
+Message = dict[str, Any]
+
+# Keys of a turn that are the trace's own; all others reach the template.
+_TRACE_KEYS = frozenset({"tool_call", "tool_error", "error_meta"})
+
+# What the collator decides itself; passing these on would change what a render is.
+_RESERVED_KWARGS = frozenset(
+    {
+        "add_generation_prompt",
+        "continue_final_message",
+        "conversation",
+        "max_length",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "sanitize_control_tokens",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages to render, and where they come from.
+
+    Attributes:
+        trace_id: what errors call it.
+        messages: as ``apply_chat_template`` takes them.
+        turn_indices: for each message its turn's index in the trace; ``None`` for a hint's own message.
+        template_kwargs: further arguments of ``apply_chat_template``.
+        has_hints: whether it is a teacher's (or a student's with placeholders).
+    """
+
+    trace_id: str
+    messages: Sequence[Message]
+    turn_indices: Sequence[int | None]
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    has_hints: bool = False
+
+    def message_of_turn(self, turn_index: int) -> int:
+        """The index of the message that a turn became."""
+        return self.turn_indices.index(turn_index)
+
+    def place(self, message_index: int | None) -> dict[str, Any]:
+        """Where a message stands, as :meth:`chatspan.ChatspanError.at` takes it."""
+        turn_index = None if message_index is None else self.turn_indices[message_index]
+        return {"trace_id": self.trace_id, "message_index": message_index, "turn_index": turn_index}
+
+
+@dataclass(frozen=True)
+class ErrorSite:
+    """An assistant turn that follows a tool error, and the hint that its teacher sees."""
+
+    turn_index: int
+    hint: str
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A checked trace: the student's plain conversation, and where hints go."""
+
+    plain: Conversation
+    error_sites: Sequence[ErrorSite]
+
+    def with_hints(self, texts: Sequence[str], config: CollatorConfig) -> Conversation:
+        """The conversation with one text a site in the hint's place: the hints themselves, or placeholders.
+
+        Raises:
+            HintError: ``append_to_previous`` where there is no message before the turn, or it is an assistant's.
+        """
+        messages: list[Message] = []
+        turn_indices: list[int | None] = []
+        text_of_turn = {site.turn_index: text for site, text in zip(self.error_sites, texts, strict=True)}
+        for turn_index, message in enumerate(self.plain.messages):
+            hint = text_of_turn.get(turn_index)
+            if hint is not None and config.hint_placement == "before_turn":
+                messages.append({"role": config.hint_role, "content": hint})
+                turn_indices.append(None)
+            elif hint is not None:
+                if not messages or messages[-1]["role"] == "assistant":
+                    what = "an assistant's" if messages else "none"
+                    raise HintError(
+                        f'hint_placement="append_to_previous" needs a message before the turn, and it is {what}; '
+                        'use hint_placement="before_turn"',
+                        trace_id=self.plain.trace_id,
+                        turn_index=turn_index,
+                    )
+                messages[-1] = _append_text(messages[-1], hint)
+            messages.append(message)
+            turn_indices.append(turn_index)
+        return Conversation(self.plain.trace_id, messages, turn_indices, self.plain.template_kwargs, has_hints=True)
+
+
+def content_texts(content: Any) -> list[str]:
+    """The texts of a content: one for a string, one a text part for a list, none for ``None``."""
+    if content is None:
+        return []
+    return [content] if isinstance(content, str) else [part["text"] for part in content]
+
+
+def is_blank(content: Any) -> bool:
+    """Whether a content has no text but blanks."""
+    return not any(text.strip() for text in content_texts(content))
+
+
+def read_traces(traces: Sequence[Mapping[str, Any]], config: CollatorConfig) -> list[Trace]:
+    """Checks traces and asks the hint generator at each assistant turn with a ``tool_error`` and a content.
+
+    Raises:
+        TraceError: the first thing that is wrong with a trace, with its ``trace_id`` and ``turn_index``.
+        HintError: the hint generator raised, or returned no string.
+    """
+    if not isinstance(traces, Sequence) or isinstance(traces, (str, bytes)):
+        raise TraceError(f"expected a list of traces, got {type(traces).__name__}")
+    if not traces:
+        raise TraceError("an empty list of traces makes no batch")
+    return [_read_trace(trace, row, config) for row, trace in enumerate(traces)]
+
+
+def read_messages(messages: Any, trace_id: str, what: str) -> list[Message]:
+    """Checks a list of turns and makes messages of them."""
+    if not isinstance(messages, Sequence) or isinstance(messages, (str, bytes)) or not messages:
+        raise TraceError(f"{what} must be a list with at least one message, got {_shown(messages)}", trace_id=trace_id)
+    return [_read_turn(turn, index, trace_id) for index, turn in enumerate(messages)]
+
+
+def template_kwargs_of(trace: Mapping[str, Any], trace_id: str) -> dict[str, Any]:
+    """The arguments of the template that a trace carries: ``tools`` and ``chat_template_kwargs``."""
+    kwargs = trace.get("chat_template_kwargs")
+    if kwargs is None:
+        kwargs = {}
+    if not isinstance(kwargs, Mapping):
+        raise TraceError(f"'chat_template_kwargs' must be a dict, got {_shown(kwargs)}", trace_id=trace_id)
+    reserved = sorted(_RESERVED_KWARGS.intersection(kwargs))
+    if reserved:
+        hint = "; give tools as the trace's own key 'tools'" if "tools" in reserved else ""
+        raise TraceError(f"'chat_template_kwargs' may not hold {', '.join(reserved)}{hint}", trace_id=trace_id)
+    tools = trace.get("tools")
+    if tools is not None and (not isinstance(tools, Sequence) or isinstance(tools, (str, bytes))):
+        raise TraceError(f"'tools' must be a list, got {_shown(tools)}", trace_id=trace_id)
+    return {**kwargs, "tools": list(tools)} if tools else dict(kwargs)
+
+
+def _read_trace(trace: Any, row: int, config: CollatorConfig) -> Trace:
+    if not isinstance(trace, Mapping):
+        raise TraceError(f"expected a dict, got {_shown(trace)}", trace_id=f"row {row}")
+    trace_id = str(trace["trace_id"]) if trace.get("trace_id") is not None else f"row {row}"
+    if "turns" not in trace:
+        raise TraceError(f"it has no 'turns'; its keys are {sorted(map(str, trace))}", trace_id=trace_id)
+    messages = read_messages(trace["turns"], trace_id, "'turns'")
+    plain = Conversation(trace_id, messages, range(len(messages)), template_kwargs_of(trace, trace_id))
+    hints = ((i, _hint(turn, i, trace_id, config)) for i, turn in enumerate(trace["turns"]))
+    return Trace(plain, [ErrorSite(turn_index, hint) for turn_index, hint in hints if hint])
+
+
+def _read_turn(turn: Any, turn_index: int, trace_id: str) -> Message:
+    def wrong(message: str) -> TraceError:
+        return TraceError(message, trace_id=trace_id, turn_index=turn_index)
+
+    if not isinstance(turn, Mapping):
+        raise wrong(f"expected a dict with 'role' and 'content', got {_shown(turn)}")
+    role = turn.get("role")
+    if role not in ROLES:
+        raise wrong(f"unknown role {role!r}: it must be one of {', '.join(ROLES)}")
+    message = {key: value for key, value in turn.items() if key not in _TRACE_KEYS}
+    _check_content(turn.get("content"), wrong)
+    tool_call = turn.get("tool_call")
+    if tool_call is not None:
+        if not isinstance(tool_call, Mapping):
+            raise wrong(f"'tool_call' must be a dict, got {_shown(tool_call)}")
+        if turn.get("tool_calls") is not None:
+            raise wrong("it has both 'tool_call' and 'tool_calls'; keep one")
+        message["tool_calls"] = [_as_function_call(tool_call)]
+    return message
+
+
+def _check_content(content: Any, wrong: Callable[[str], TraceError]) -> None:
+    if content is None or isinstance(content, str):
+        return
+    expected = 'expected a string, None, or a list of parts {"type": "text", "text": …}'
+    if not isinstance(content, (list, tuple)):
+        raise wrong(f"'content' is {_shown(content)}: {expected}")
+    for index, part in enumerate(content):
+        is_text = isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
+        if not is_text:
+            raise wrong(f"part {index} of 'content' is {_shown(part)}: {expected}")
+
+
+def _as_function_call(tool_call: Mapping[str, Any]) -> dict[str, Any]:
+    """The form that templates know, ``{"type": "function", "function": {"name", "arguments"}}``."""
+    if "function" in tool_call or "name" not in tool_call:
+        return dict(tool_call)
+    function = {key: tool_call[key] for key in ("name", "arguments") if key in tool_call}
+    rest = {key: value for key, value in tool_call.items() if key not in function}
+    return {"type": "function", **rest, "function": function}
+
+
+def _hint(turn: Mapping[str, Any], turn_index: int, trace_id: str, config: CollatorConfig) -> str | None:
+    """The hint of an error site; ``None`` where the turn is none."""
+    if turn["role"] != "assistant" or not turn.get("tool_error") or is_blank(turn.get("content")):
+        return None
+    meta = turn.get("error_meta")
+    try:
+        hint = config.hint_generator(turn["tool_error"], {} if meta is None else meta)
+    except Exception as error:
+        raise HintError(
+            f"hint_generator raised {type(error).__name__}: {error}", trace_id=trace_id, turn_index=turn_index
+        ) from error
+    if not isinstance(hint, str):
+        raise HintError(
+            f'hint_generator returned {_shown(hint)}, not a string; return "" for no hint',
+            trace_id=trace_id,
+            turn_index=turn_index,
+        )
+    return hint if hint.strip() else None
+
+
+def _append_text(message: Message, hint: str) -> Message:
+    """The message with the hint at its end, after a blank line."""
+    content = message.get("content")
+    if is_blank(content):
+        return {**message, "content": hint}
+    if isinstance(content, str):
+        return {**message, "content": f"{content}\n\n{hint}"}
+    # In the last part's own text: a part of its own would be trimmed or joined as the template likes.
+    assert content is not None
+    *parts, last = content
+    return {**message, "content": [*parts, {**last, "text": f"{last['text']}\n\n{hint}"}]}
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:60] + '…'}"

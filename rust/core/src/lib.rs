@@ -1,0 +1,21 @@
+//! Whose is each token of a rendered chat? The part of chatspan that knows no Python.
+//!
+//! The modules stand in the order in which the data flows:
+//!
+//! - [`span`]: half-open ranges with a unit; a wrong one cannot be built
+//! - [`error`]: one error type, each kind with its place
+//! - [`text`]: blanks as Python sees them; bytes ↔ characters
+//! - [`fit`]: contents → character spans where the whole scaffold is known
+//! - [`locate`]: contents → character spans of a given render, for those who have no template
+//! - [`offsets`]: the token → character table, checked once when it is made
+//! - [`project`]: character spans → token spans and masks
+//! - [`align`]: one row of columns for a student and a teacher
+
+pub mod align;
+pub mod error;
+pub mod fit;
+pub mod locate;
+pub mod offsets;
+pub mod project;
+pub mod span;
+pub mod text;

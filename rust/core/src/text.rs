@@ -1,0 +1,102 @@
+//! Blanks as Python sees them, and byte positions as characters.
+
+use crate::span::{ByteSpan, CharSpan};
+
+/// What Python's `str.isspace` says: Unicode white space and the four separators U+001C–U+001F.
+pub const fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
+}
+
+/// `text` without blanks at its ends, as Python's `str.strip()`: (leading blanks, core, trailing blanks).
+pub fn split_blanks(text: &str) -> (&str, &str, &str) {
+    let from = text.len() - text.trim_start_matches(is_blank).len();
+    let (lead, rest) = text.split_at(from);
+    let (core, trail) = rest.split_at(rest.trim_end_matches(is_blank).len());
+    (lead, core, trail)
+}
+
+/// Byte spans of `text` as character spans, one pass over the text for all of them together.
+///
+/// The spans must lie on character borders of `text` and follow each other without overlap.
+pub fn to_char_spans(text: &str, spans: &[Option<ByteSpan>]) -> Vec<Option<CharSpan>> {
+    let mut counter = CharCounter::new(text);
+    spans
+        .iter()
+        .map(|span| {
+            span.map(|span| {
+                let start = counter.chars_before(span.start());
+                CharSpan::with_len(start, counter.chars_before(span.end()) - start)
+            })
+        })
+        .collect()
+}
+
+/// Counts characters up to rising byte positions without going over the text twice.
+pub struct CharCounter<'t> {
+    text: &'t str,
+    ascii: bool,
+    byte: usize,
+    chars: usize,
+}
+
+impl<'t> CharCounter<'t> {
+    /// Starts at the beginning of `text`.
+    pub fn new(text: &'t str) -> Self {
+        Self { text, ascii: text.is_ascii(), byte: 0, chars: 0 }
+    }
+
+    /// Characters before `byte`; goes back to the beginning where `byte` is before the last one asked for.
+    pub fn chars_before(&mut self, byte: usize) -> usize {
+        if self.ascii {
+            return byte;
+        }
+        if byte < self.byte {
+            (self.byte, self.chars) = (0, 0);
+        }
+        // A character starts at each byte that is not a continuation byte.
+        self.chars += self.text.as_bytes()[self.byte..byte].iter().filter(|b| (**b & 0xC0) != 0x80).count();
+        self.byte = byte;
+        self.chars
+    }
+}
+
+/// The beginning of `text`, quoted and cut for an error message.
+pub fn excerpt(text: &str) -> String {
+    const MOST: usize = 40;
+    let cut: String = text.chars().take(MOST).collect();
+    if cut.len() < text.len() { format!("{cut:?}…") } else { format!("{cut:?}") }
+}
+
+/// `span` of `text` marked as `before»text«after`, quoted and cut for an error message.
+pub fn context(text: &str, span: ByteSpan) -> String {
+    const AROUND: usize = 12;
+    let before: String = {
+        let tail: Vec<char> = text[..span.start()].chars().rev().take(AROUND).collect();
+        tail.into_iter().rev().collect()
+    };
+    let after: String = text[span.end()..].chars().take(AROUND).collect();
+    let inside: String = text[span.range()].chars().take(AROUND).collect();
+    let more = if inside.len() < span.len() { "…" } else { "" };
+    format!("{:?}", format!("{before}»{inside}{more}«{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_are_pythons() {
+        assert_eq!(split_blanks("\u{1f}\u{a0}a b\u{1c}\n"), ("\u{1f}\u{a0}", "a b", "\u{1c}\n"));
+        assert_eq!(split_blanks(" \n"), (" \n", "", ""));
+        // U+200B is no blank for Python either.
+        assert_eq!(split_blanks("\u{200b}x"), ("", "\u{200b}x", ""));
+    }
+
+    #[test]
+    fn bytes_become_characters() {
+        let text = "é😀a\r\nb";
+        let span = |start, end| ByteSpan::new(start, end);
+        let got = to_char_spans(text, &[span(0, 2), None, span(2, 6), span(7, 10)]);
+        assert_eq!(got, [CharSpan::new(0, 1), None, CharSpan::new(1, 2), CharSpan::new(3, 6)]);
+    }
+}

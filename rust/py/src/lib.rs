@@ -1,0 +1,200 @@
+//! The binding: translates, decides nothing. Numpy in, numpy out, the GIL released while the core works.
+
+mod arrays;
+mod errors;
+
+use arrays::{pairs_from, spans_to_array};
+use chatspan_core::align::align_columns as core_align_columns;
+use chatspan_core::fit::fit;
+use chatspan_core::locate::{Anchor, Blanks};
+use chatspan_core::offsets::Offsets as Table;
+use chatspan_core::project::{Straddle, check_spans};
+use chatspan_core::span::TokenSpan;
+use chatspan_core::{locate as core_locate, project};
+use errors::{Kind, raise, to_py_err, utf8};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+fn straddle_from(py: Python<'_>, name: &str) -> PyResult<Straddle> {
+    match name {
+        "touch" => Ok(Straddle::Touch),
+        "inside" => Ok(Straddle::Inside),
+        "error" => Ok(Straddle::Error),
+        _ => Err(raise(py, Kind::Option, &format!("straddle={name:?}: say \"touch\", \"inside\" or \"error\""), &[])),
+    }
+}
+
+fn blanks_from(py: Python<'_>, name: &str) -> PyResult<Blanks> {
+    match name {
+        "unknown" => Ok(Blanks::Unknown),
+        "kept" => Ok(Blanks::Kept),
+        "stripped" => Ok(Blanks::Stripped),
+        _ => Err(raise(py, Kind::Option, &format!("blanks={name:?}: say \"unknown\", \"kept\" or \"stripped\""), &[])),
+    }
+}
+
+fn all_utf8<'a>(strings: &'a [Bound<'_, PyString>], what: &str) -> PyResult<Vec<&'a str>> {
+    strings.iter().enumerate().map(|(i, string)| utf8(string, what, Some(i))).collect()
+}
+
+fn anchor_from<'a>(
+    (before, after): &'a (Bound<'_, PyString>, Bound<'_, PyString>),
+    index: usize,
+) -> PyResult<Anchor<'a>> {
+    Ok(Anchor { before: utf8(before, "anchor", Some(index))?, after: utf8(after, "anchor", Some(index))? })
+}
+
+/// The token → character table of one render, checked once when it is made.
+#[pyclass(frozen, module = "chatspan")]
+struct Offsets(Table);
+
+#[pymethods]
+impl Offsets {
+    #[new]
+    #[pyo3(signature = (offsets, *, text_length=None))]
+    fn new(offsets: &Bound<'_, PyAny>, text_length: Option<usize>) -> PyResult<Self> {
+        let py = offsets.py();
+        let pairs = pairs_from(offsets, Kind::Offsets)?;
+        let table = py.detach(|| Table::new(pairs, text_length));
+        table.map(Self).map_err(|e| to_py_err(py, e))
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __repr__(&self) -> String {
+        match self.0.text_length() {
+            Some(length) => format!("Offsets({} tokens over {length} characters)", self.0.len()),
+            None => format!("Offsets({} tokens)", self.0.len()),
+        }
+    }
+}
+
+/// `offsets` as a table: the one it is, or one made and checked now.
+enum TableRef<'py> {
+    Made(Table),
+    Given(PyRef<'py, Offsets>),
+}
+
+impl<'py> TableRef<'py> {
+    fn new(offsets: &Bound<'py, PyAny>) -> PyResult<Self> {
+        if let Ok(given) = offsets.cast::<Offsets>() {
+            return Ok(Self::Given(given.borrow()));
+        }
+        Offsets::new(offsets, None).map(|made| Self::Made(made.0))
+    }
+
+    fn get(&self) -> &Table {
+        match self {
+            Self::Made(table) => table,
+            Self::Given(offsets) => &offsets.0,
+        }
+    }
+}
+
+#[pyfunction]
+#[pyo3(signature = (offsets, spans, *, straddle="touch"))]
+fn token_spans<'py>(
+    offsets: &Bound<'py, PyAny>,
+    spans: &Bound<'py, PyAny>,
+    straddle: &str,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let py = offsets.py();
+    let straddle = straddle_from(py, straddle)?;
+    let table = TableRef::new(offsets)?;
+    let pairs = pairs_from(spans, Kind::Span)?;
+    let table = table.get();
+    let found = py.detach(|| {
+        let spans = check_spans(pairs, table.text_length())?;
+        project::token_spans(table, &spans, straddle)
+    });
+    spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (offsets, spans, *, straddle="touch"))]
+fn token_mask<'py>(
+    offsets: &Bound<'py, PyAny>,
+    spans: &Bound<'py, PyAny>,
+    straddle: &str,
+) -> PyResult<Bound<'py, PyArray1<bool>>> {
+    let py = offsets.py();
+    let straddle = straddle_from(py, straddle)?;
+    let table = TableRef::new(offsets)?;
+    let pairs = pairs_from(spans, Kind::Span)?;
+    let table = table.get();
+    let mask = py.detach(|| {
+        let spans = check_spans(pairs, table.text_length())?;
+        project::token_mask(table, &spans, straddle)
+    });
+    Ok(PyArray1::from_vec(py, mask.map_err(|e| to_py_err(py, e))?))
+}
+
+#[pyfunction]
+#[pyo3(signature = (text, contents, *, anchors=None, blanks="unknown"))]
+fn locate<'py>(
+    text: &Bound<'py, PyString>,
+    contents: Vec<Bound<'py, PyString>>,
+    anchors: Option<Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>>,
+    blanks: &str,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let py = text.py();
+    let blanks = blanks_from(py, blanks)?;
+    let text = utf8(text, "text", None)?;
+    let contents = all_utf8(&contents, "content")?;
+    let anchors: Option<Vec<Anchor<'_>>> = anchors
+        .as_ref()
+        .map(|pairs| pairs.iter().enumerate().map(|(i, pair)| anchor_from(pair, i)).collect::<PyResult<_>>())
+        .transpose()?;
+    let found = py.detach(|| core_locate::locate(text, &contents, anchors.as_deref(), blanks));
+    spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
+}
+
+#[pyfunction]
+fn fit_scaffold<'py>(
+    text: &Bound<'py, PyString>,
+    contents: Vec<Bound<'py, PyString>>,
+    scaffold: Vec<Bound<'py, PyString>>,
+) -> PyResult<Option<Bound<'py, PyArray2<i64>>>> {
+    let py = text.py();
+    let text = utf8(text, "text", None)?;
+    let (contents, scaffold) = (all_utf8(&contents, "content")?, all_utf8(&scaffold, "scaffold")?);
+    let Some(found) = py.detach(|| fit(text, &contents, &scaffold)) else { return Ok(None) };
+    let found: Vec<_> = found.into_iter().map(Some).collect();
+    spans_to_array(py, &found).map(Some)
+}
+
+/// (columns of the student's tokens, columns of the teacher's tokens, width)
+type Columns<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, usize);
+
+#[pyfunction]
+fn align_columns<'py>(
+    py: Python<'py>,
+    student: PyReadonlyArray1<'py, i64>,
+    teacher: PyReadonlyArray1<'py, i64>,
+    student_blocks: Vec<(usize, usize)>,
+    teacher_blocks: Vec<(usize, usize)>,
+) -> PyResult<Columns<'py>> {
+    let token_span = |(start, end): (usize, usize)| TokenSpan::with_len(start, end.saturating_sub(start));
+    let blocks: Vec<_> = std::iter::zip(student_blocks, teacher_blocks)
+        .map(|(on_student, on_teacher)| (token_span(on_student), token_span(on_teacher)))
+        .collect();
+    let (student, teacher) = (student.as_slice()?, teacher.as_slice()?);
+    let columns = py.detach(|| core_align_columns(student, teacher, &blocks)).map_err(|e| to_py_err(py, e))?;
+    let array = |at: Vec<usize>| PyArray1::from_iter(py, at.into_iter().map(arrays::to_i64));
+    Ok((array(columns.student), array(columns.teacher), columns.width))
+}
+
+/// The compiled core of chatspan.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Offsets>()?;
+    module.add_function(wrap_pyfunction!(token_spans, module)?)?;
+    module.add_function(wrap_pyfunction!(token_mask, module)?)?;
+    module.add_function(wrap_pyfunction!(locate, module)?)?;
+    module.add_function(wrap_pyfunction!(fit_scaffold, module)?)?;
+    module.add_function(wrap_pyfunction!(align_columns, module)?)?;
+    Ok(())
+}
