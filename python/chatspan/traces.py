@@ -47,14 +47,14 @@ class Conversation:
         messages: as ``apply_chat_template`` takes them.
         turn_indices: for each message its turn's index in the trace; ``None`` for a hint's own message.
         template_kwargs: further arguments of ``apply_chat_template``.
-        has_hints: whether it is a teacher's (or a student's with placeholders).
+        plain: the same conversation without hints, where it has some.
     """
 
     trace_id: str
     messages: Sequence[Message]
     turn_indices: Sequence[int | None]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    has_hints: bool = False
+    plain: Conversation | None = None
 
     def message_of_turn(self, turn_index: int) -> int:
         """The index of the message that a turn became."""
@@ -107,7 +107,7 @@ class Trace:
                 messages[-1] = _append_text(messages[-1], hint)
             messages.append(message)
             turn_indices.append(turn_index)
-        return Conversation(self.plain.trace_id, messages, turn_indices, self.plain.template_kwargs, has_hints=True)
+        return Conversation(self.plain.trace_id, messages, turn_indices, self.plain.template_kwargs, self.plain)
 
 
 def content_texts(content: Any) -> list[str]:
@@ -143,6 +143,12 @@ def read_messages(messages: Any, trace_id: str, what: str) -> list[Message]:
     return [_read_turn(turn, index, trace_id) for index, turn in enumerate(messages)]
 
 
+def trace_id_of(trace: Mapping[str, Any], row: int) -> str:
+    """What errors call a trace: its ``trace_id``, or its row where it has none."""
+    trace_id = trace.get("trace_id")
+    return f"row {row}" if trace_id is None else str(trace_id)
+
+
 def template_kwargs_of(trace: Mapping[str, Any], trace_id: str) -> dict[str, Any]:
     """The arguments of the template that a trace carries: ``tools`` and ``chat_template_kwargs``."""
     kwargs = trace.get("chat_template_kwargs")
@@ -163,7 +169,7 @@ def template_kwargs_of(trace: Mapping[str, Any], trace_id: str) -> dict[str, Any
 def _read_trace(trace: Any, row: int, config: CollatorConfig) -> Trace:
     if not isinstance(trace, Mapping):
         raise TraceError(f"expected a dict, got {_shown(trace)}", trace_id=f"row {row}")
-    trace_id = str(trace["trace_id"]) if trace.get("trace_id") is not None else f"row {row}"
+    trace_id = trace_id_of(trace, row)
     if "turns" not in trace:
         raise TraceError(f"it has no 'turns'; its keys are {sorted(map(str, trace))}", trace_id=trace_id)
     messages = read_messages(trace["turns"], trace_id, "'turns'")

@@ -61,6 +61,10 @@ pub fn raise(py: Python<'_>, kind: Kind, message: &str, place: &[(&str, Py<PyAny
 /// The core's error as the exception of its kind.
 pub fn to_py_err(py: Python<'_>, error: Error) -> PyErr {
     let message = error.to_string();
+    let start_char = match error {
+        Error::Straddle { span, .. } => Some(span.start()),
+        _ => None,
+    };
     let (kind, index, candidates) = match error {
         Error::Offsets { token_index, .. } => (Kind::Offsets, Some(token_index), None),
         Error::Span { span_index, .. } => (Kind::Span, Some(span_index), None),
@@ -78,6 +82,9 @@ pub fn to_py_err(py: Python<'_>, error: Error) -> PyErr {
         let mut place = Vec::new();
         if let Some(index) = index {
             place.push((kind.index_name(), index.into_py_any(py)?));
+        }
+        if let Some(start) = start_char {
+            place.push(("start_char", start.into_py_any(py)?));
         }
         if let Some(candidates) = candidates {
             place.push(("candidates", char_ranges(&candidates).into_py_any(py)?));

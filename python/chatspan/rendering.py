@@ -1,0 +1,77 @@
+"""Conversation → text, with a typed error where the template raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chatspan.errors import ChatspanError, HintPlacementError, TemplateError, TokenizerError
+from chatspan.traces import Conversation, Message
+
+
+def render(tokenizer: Any, conversation: Conversation) -> str:
+    """The text that ``apply_chat_template(tokenize=False)`` makes of a conversation.
+
+    Raises:
+        TokenizerError: the tokenizer has no chat template.
+        TemplateError: the template raised; with the index of the message that makes it raise, where it is one.
+        HintPlacementError: it raised, and does not without the hints.
+    """
+    require_chat_template(tokenizer, conversation)
+
+    def apply(messages: list[Message]) -> str:
+        text = tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs)
+        if not isinstance(text, str):
+            raise TypeError(f"apply_chat_template(tokenize=False) gave {type(text).__name__}, not a string")
+        return text
+
+    try:
+        return apply(list(conversation.messages))
+    except Exception as error:
+        raise template_error(conversation, error, apply) from error
+
+
+def require_chat_template(tokenizer: Any, conversation: Conversation) -> None:
+    """Refuses a tokenizer that says of itself that it has no chat template."""
+    if not callable(getattr(tokenizer, "apply_chat_template", None)):
+        message = f"{type(tokenizer).__name__} has no apply_chat_template"
+    elif getattr(tokenizer, "chat_template", "unknown") is None and not conversation.template_kwargs.get(
+        "chat_template"
+    ):
+        message = (
+            "the tokenizer has no chat template: set tokenizer.chat_template, "
+            "or give one in the trace's 'chat_template_kwargs'"
+        )
+    else:
+        return
+    raise TokenizerError(message, trace_id=conversation.trace_id)
+
+
+def template_error(
+    conversation: Conversation, error: Exception, apply: Callable[[list[Message]], object]
+) -> ChatspanError:
+    """The template's exception as ours, naming the first message with which it raises the same.
+
+    Args:
+        apply: applies the template to messages.
+    """
+
+    def raised(messages: Sequence[Message]) -> str | None:
+        try:
+            apply(list(messages))
+        except Exception as other:
+            return str(other)
+        return None
+
+    counts = range(1, len(conversation.messages) + 1)
+    failing = next((count for count in counts if raised(conversation.messages[:count]) == str(error)), None)
+    message_index = None if failing is None else failing - 1
+    which = ""
+    if message_index is not None:
+        which = f" at message {message_index} (role {conversation.messages[message_index]['role']!r})"
+    message = f"the chat template raised{which}: {type(error).__name__}: {error}"
+    kind: type[ChatspanError] = TemplateError
+    if conversation.plain is not None and raised(conversation.plain.messages) is None:
+        kind = HintPlacementError
+        message += '; without the hint it does not, so use another hint_role or hint_placement="append_to_previous"'
+    return kind(message).at(**conversation.place(message_index))
