@@ -77,6 +77,10 @@ def main() -> None:
     )
     fast.chat_template = CHAT_TEMPLATE
     fast.save_pretrained(HERE / "tokenizer")
+    # transformers 5 writes a class name that 4 does not know; both know this one.
+    config = HERE / "tokenizer" / "tokenizer_config.json"
+    values = {**json.loads(config.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}
+    config.write_text(json.dumps(values, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class ComposerDataCollator:
         >>> "".join(chr(i) for i in batch["ctx_teacher_input_ids"][0])
         '<go><hint><ok>'
         >>> "".join(chr(i) if i else "." for i in batch["input_ids"][0])
-        '<go......><ok>'
+        '<go>......<ok>'
         >>> batch["sdpo_loss_mask"][0].tolist()
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]
     """

@@ -11,7 +11,7 @@ from chatspan.errors import OptionError
 HintGenerator = Callable[[Any, Any], str]
 HintPlacement = Literal["before_turn", "append_to_previous"]
 Layout = Literal["aligned", "placeholder"]
-Straddle = Literal["inside", "touch", "error"]
+Straddle = Literal["blanks", "inside", "touch", "error"]
 
 # What chat templates know. A role outside of this set is a typo far more often than a template's own invention.
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation")
@@ -30,8 +30,9 @@ class CollatorConfig:
             that insist on alternating roles.
         layout: ``"aligned"``: the student's row has a hole (``attention_mask`` 0) where only the teacher has
             tokens; ``"placeholder"``: the student has filler text of the same token length in the hint's place.
-        straddle: what becomes of a token that has characters of a content and of the scaffold: ``"inside"`` leaves
-            it out of the masks, ``"touch"`` takes it in, ``"error"`` raises :class:`chatspan.StraddleError`.
+        straddle: what becomes of a token that has characters of a content and of the scaffold: ``"blanks"`` takes
+            it in if those of the scaffold are blanks (the ``" Yes"`` behind ``Assistant:``), ``"inside"`` leaves it
+            out, ``"touch"`` takes it in, ``"error"`` raises :class:`chatspan.StraddleError`.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         enable_replay_dpo: whether the traces' ``dpo_pairs`` become ``dpo_…`` keys of the batch.
 
@@ -45,7 +46,7 @@ class CollatorConfig:
     hint_role: str = "system"
     hint_placement: HintPlacement = "before_turn"
     layout: Layout = "aligned"
-    straddle: Straddle = "inside"
+    straddle: Straddle = "blanks"
     sdpo_ignore_index: int = 0
     enable_replay_dpo: bool = False
 

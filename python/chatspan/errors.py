@@ -134,7 +134,3 @@ class AlignmentError(ChatspanError):
 
 class LayoutError(ChatspanError):
     """A layout that cannot be made of this row."""
-
-
-class ChatspanWarning(UserWarning):
-    """What chatspan warns of."""

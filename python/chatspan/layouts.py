@@ -69,7 +69,7 @@ def aligned_row(sites: Sequence[ErrorSite], student: Encoded, teacher: Encoded) 
         ContentNotFoundError: the template leaves a recovery out.
         AlignmentError: the in-loss tokens differ, or cannot stand behind a token of their own on both sides.
     """
-    require_hints_in_place(sites, teacher)
+    _require_hints_in_place(sites, teacher)
     student_blocks, turns = _recoveries(sites, student)
     teacher_blocks, _ = _recoveries(sites, teacher)
     trace_id = student.conversation.trace_id
@@ -99,7 +99,7 @@ def placeholder_row(
         HintPlacementError, ContentNotFoundError: as :func:`aligned_row`.
         LayoutError: no number of filler words makes the length of a hint.
     """
-    require_hints_in_place(sites, teacher)
+    _require_hints_in_place(sites, teacher)
     wanted, blocks = _hint_lengths(sites, teacher), _recoveries(sites, teacher)[0]
     width = len(teacher.chat.input_ids)
     for filler in _FILLERS:
@@ -113,7 +113,10 @@ def placeholder_row(
                 columns = np.arange(width)
                 return Row(Side(student.chat, columns, blocks), Side(teacher.chat, columns, blocks), width)
             # Each site by its own difference, so that one hint's filler does not answer for another's.
-            changed = [max(1, n + want - have) for n, want, have in zip(counts, wanted, lengths, strict=True)]
+            changed = [
+                max(1, n + _step(want - have, copies))
+                for n, want, have, copies in zip(counts, wanted, lengths, _hint_copies(sites, student), strict=True)
+            ]
             if changed == counts:
                 break
             counts = changed
@@ -124,7 +127,18 @@ def placeholder_row(
     )
 
 
-def require_hints_in_place(sites: Sequence[ErrorSite], teacher: Encoded) -> None:
+def _step(missing_tokens: int, copies: int) -> int:
+    """How many filler words more, if each word is rendered some times."""
+    return missing_tokens // copies if missing_tokens > 0 else -(-missing_tokens // copies)
+
+
+def _hint_copies(sites: Sequence[ErrorSite], encoded: Encoded) -> list[int]:
+    """How often the template writes the message that holds each hint."""
+    holders = [encoded.conversation.message_of_turn(site.turn_index) - 1 for site in sites]
+    return [encoded.chat.content_order.count(holder) for holder in holders]
+
+
+def _require_hints_in_place(sites: Sequence[ErrorSite], teacher: Encoded) -> None:
     """Refuses a teacher in which a hint is not the text before its turn, as where a template moves system messages."""
     for site in sites:
         turn = teacher.conversation.message_of_turn(site.turn_index)

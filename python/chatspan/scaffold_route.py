@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -73,15 +73,15 @@ def _project(
     owners = [message_index for message_index, of_message in spans.items() for _ in of_message]
     chars = [span for of_message in spans.values() for span in of_message]
     try:
-        tokens = token_spans(offsets, np.array(chars, dtype=np.int64).reshape(-1, 2), straddle=straddle).tolist()
+        tokens = _tokens(text, offsets, chars, straddle)
     except StraddleError as error:
         owner = next(i for i, (start_char, _) in zip(owners, chars, strict=True) if start_char == error.start_char)
         raise error.at(**conversation.place(owner)) from None
     content_tokens: list[list[TokenRange]] = [[] for _ in conversation.messages]
     for owner, (start_char, end_char), (start, end) in zip(owners, chars, tokens, strict=True):
-        if start == end:
+        if start >= end:
             raise StraddleError(
-                f"no token lies wholly in the content {text[start_char:end_char]!r:.60}, so nothing of it would be "
+                f"no token lies in the content {text[start_char:end_char]!r:.60}, so nothing of it would be "
                 'trained; straddle="touch" takes in the tokens that it shares with the scaffold',
                 **conversation.place(owner),
             )
@@ -93,6 +93,31 @@ def _project(
         content_order=[place.slot.message_index for place in placed],
         route=route,
     )
+
+
+def _tokens(text: str, offsets: Offsets, chars: Sequence[CharRange], straddle: Straddle) -> list[TokenRange]:
+    """The tokens of each range of characters."""
+
+    def project(ranges: Sequence[CharRange], policy: Literal["touch", "inside", "error"]) -> list[TokenRange]:
+        spans = np.array(ranges, dtype=np.int64).reshape(-1, 2)
+        return [(start, end) for start, end in token_spans(offsets, spans, straddle=policy).tolist()]
+
+    if straddle != "blanks":
+        return project(chars, straddle)
+    # In are the tokens that touch the content and are inside of it and the blanks around it.
+    touched = project(chars, "touch")
+    inside = project([_with_blanks_around(text, span) for span in chars], "inside")
+    both = zip(touched, inside, strict=True)
+    return [(max(t_start, i_start), min(t_end, i_end)) for (t_start, t_end), (i_start, i_end) in both]
+
+
+def _with_blanks_around(text: str, span: CharRange) -> CharRange:
+    start, end = span
+    while start > 0 and text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and text[end].isspace():
+        end += 1
+    return (start, end)
 
 
 def _assistant_spans(conversation: Conversation, placed: Sequence[PlacedSlot]) -> dict[int, list[CharRange]]:

@@ -62,9 +62,11 @@ impl Columns {
     /// Columns for the tokens between two blocks, of which the last `side_by_side` share columns whatever their ids.
     fn between(&mut self, student: &[i64], teacher: &[i64], side_by_side: usize) {
         let shorter = student.len().min(teacher.len());
+        // The beginning first, so that the hole is where the rows part: in front of the hint, not within a message.
+        let most = shorter - side_by_side.min(shorter);
+        let prefix = std::iter::zip(student, teacher).take(most).take_while(|(a, b)| a == b).count();
         let equal_end = std::iter::zip(student.iter().rev(), teacher.iter().rev()).take_while(|(a, b)| a == b).count();
-        let suffix = equal_end.max(side_by_side).min(shorter);
-        let prefix = std::iter::zip(student, teacher).take(shorter - suffix).take_while(|(a, b)| a == b).count();
+        let suffix = equal_end.max(side_by_side).min(shorter - prefix);
         self.shared(prefix);
         let (only_student, only_teacher) = (student.len() - prefix - suffix, teacher.len() - prefix - suffix);
         self.student.extend(self.width..self.width + only_student);

@@ -1,0 +1,85 @@
+"""What all tests share: the project's own small tokenizer, the zoo where it is, and lines for the end of the run.
+
+The zoo is a folder of real tokenizers, chat templates and traces beside the checkout (``../shared/zoo``), or where
+``CHATSPAN_ZOO`` says. Tests that need it skip without it; everything they cover is also covered on the small tokenizer.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+REPO = Path(__file__).parents[1]
+EXAMPLES = REPO / "examples"
+ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
+ZOO_TOKENIZERS = ("qwen2_5", "qwen3", "llama3_2", "gemma3", "deepseek_v3", "mistral_nemo")
+NO_ZOO = f"the zoo of real tokenizers, templates and traces is not at {ZOO}"
+
+_LINES = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run every case of the slow sweeps")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_LINES] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_ZOO in str(report.longrepr)]
+    terminalreporter.section("compared with references")
+    for line in config.stash[_LINES]:
+        terminalreporter.write_line(line)
+    terminalreporter.write_line(f"{len(skipped)} tests skipped without the zoo")
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Puts a line under the summary of the run."""
+    return request.config.stash[_LINES].append
+
+
+@pytest.fixture(scope="session")
+def small() -> Any:
+    """The project's own tokenizer: byte-level BPE, ChatML. A copy for each test that changes it: ``small_copy``."""
+    return AutoTokenizer.from_pretrained(EXAMPLES / "tokenizer")
+
+
+@pytest.fixture
+def small_copy() -> Any:
+    return AutoTokenizer.from_pretrained(EXAMPLES / "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def sample_traces() -> list[dict[str, Any]]:
+    return read_jsonl(EXAMPLES / "sample_traces.jsonl")
+
+
+@pytest.fixture(scope="session")
+def zoo_tokenizer() -> Callable[[str], Any]:
+    """Loads a tokenizer of the zoo by its folder's name, once."""
+    require_zoo()
+    return functools.cache(lambda name: AutoTokenizer.from_pretrained(ZOO / "tokenizers" / name))
+
+
+@pytest.fixture(scope="session")
+def zoo_traces() -> list[dict[str, Any]]:
+    require_zoo()
+    return read_jsonl(ZOO / "traces" / "tau_airline_sdpo.jsonl")
+
+
+def require_zoo() -> None:
+    if not ZOO.is_dir():
+        pytest.skip(NO_ZOO)
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
