@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from transformers import AutoTokenizer
 
 REPO = Path(__file__).parents[1]
@@ -26,11 +27,14 @@ _LINES = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--all", action="store_true", help="run every case of the slow sweeps")
+    parser.addoption("--all", action="store_true", help="more random examples")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LINES] = []
+    settings.register_profile("few", deadline=None, max_examples=150)
+    settings.register_profile("all", deadline=None, max_examples=5000)
+    settings.load_profile("all" if config.getoption("--all") else "few")
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -41,7 +45,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     terminalreporter.write_line(f"{len(skipped)} tests skipped without the zoo")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Puts a line under the summary of the run."""
     return request.config.stash[_LINES].append

@@ -94,7 +94,18 @@ def find_content(tokenizer: Any, message_ids: list[int], text: str) -> TokenRang
         raise AmbiguousContentError(
             f"the content {text!r:.60} may stand at the tokens {', '.join(map(str, places[:4]))} of its message"
         )
+    if _times_in_text(tokenizer, message_ids, text.strip()) > 1:
+        raise AmbiguousContentError(
+            f"the text of the content {text!r:.60} is more than once in that of its message, so its ids may be the "
+            "scaffold's and its own joined with their neighbours"
+        )
     return places[0]
+
+
+def _times_in_text(tokenizer: Any, ids: list[int], text: str) -> int:
+    """How often a text stands in that of the ids, overlapping; 0 where the tokenizer cannot decode."""
+    decoded = tokenizer.decode(ids) if callable(getattr(tokenizer, "decode", None)) else ""
+    return sum(decoded.startswith(text, start) for start in range(len(decoded)))
 
 
 def _occurrences(ids: list[int], part: list[int]) -> list[TokenRange]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatspan.config import ROLES, CollatorConfig
-from chatspan.errors import HintError, TraceError
+from chatspan.errors import HintError, TextError, TraceError
 
 Message = dict[str, Any]
 
@@ -189,6 +189,7 @@ def _read_turn(turn: Any, turn_index: int, trace_id: str) -> Message:
         raise wrong(f"unknown role {role!r}: it must be one of {', '.join(ROLES)}")
     message = {key: value for key, value in turn.items() if key not in _TRACE_KEYS}
     _check_content(turn.get("content"), wrong)
+    _check_unicode(turn.get("content"), trace_id, turn_index)
     tool_call = turn.get("tool_call")
     if tool_call is not None:
         if not isinstance(tool_call, Mapping):
@@ -209,6 +210,20 @@ def _check_content(content: Any, wrong: Callable[[str], TraceError]) -> None:
         is_text = isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
         if not is_text:
             raise wrong(f"part {index} of 'content' is {_shown(part)}: {expected}")
+
+
+def _check_unicode(content: Any, trace_id: str, turn_index: int) -> None:
+    for text in content_texts(content):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TextError(
+                f"'content' has a lone surrogate at character {error.start}: it is no valid Unicode text; repair or "
+                "drop it",
+                trace_id=trace_id,
+                turn_index=turn_index,
+                start_char=error.start,
+            ) from None
 
 
 def _as_function_call(tool_call: Mapping[str, Any]) -> dict[str, Any]:
