@@ -56,7 +56,7 @@ def texts() -> list[str]:
             return [text for item in value.items() for text in strings(list(item))]
         return [text for item in value for text in strings(item)] if isinstance(value, list) else []
 
-    lines = (HERE / "sample_traces.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = (HERE / "sample_traces.jsonl").read_text(encoding="utf-8").strip().split("\n")
     return [text for line in lines for text in strings(json.loads(line))] + [CHAT_TEMPLATE]
 
 

@@ -75,6 +75,7 @@ def test_what_is_no_list_of_traces(small: Any, traces: Any) -> None:
     [
         (lambda error, meta: 7, r"^trace 't', turn 1: hint_generator returned int 7, not a string"),
         (lambda error, meta: None, r"hint_generator returned NoneType None, not a string; return \"\" for no hint"),
+        (lambda error, meta: "a\udc00", r"^trace 't', turn 1: hint_generator returned text with a lone surrogate"),
         (lambda error, meta: meta["tool"], r"^trace 't', turn 1: hint_generator raised KeyError: 'tool'"),
     ],
 )

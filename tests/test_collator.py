@@ -208,6 +208,15 @@ def test_a_template_that_moves_the_hint_is_an_error_that_names_the_option(small:
     check(collator(small, **APPEND)([turns]))
 
 
+def test_a_template_that_drops_the_message_with_the_hint_is_an_error(small: Any) -> None:
+    template = "{% for m in messages if m.role != 'tool' %}{{ '<' + m.role + '>' + m.content }}{% endfor %}"
+    turns = [user("Go."), {"role": "tool", "content": "error"}, failed("Yes.")]
+    with pytest.raises(
+        HintPlacementError, match=r"^trace 't', turn 2: .*drops the message that holds it; give the message"
+    ):
+        collator(small, **APPEND)([trace(*turns, chat_template_kwargs={"chat_template": template})])
+
+
 def test_a_template_that_raises_on_the_hint_is_an_error_that_names_the_option(small: Any) -> None:
     turns = trace(user("Go."), failed("Yes."), chat_template_kwargs={"chat_template": TEMPLATES["alternating"]})
     with pytest.raises(

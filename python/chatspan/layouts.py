@@ -143,9 +143,15 @@ def _require_hints_in_place(sites: Sequence[ErrorSite], teacher: Encoded) -> Non
     for site in sites:
         turn = teacher.conversation.message_of_turn(site.turn_index)
         if not teacher.chat.stands_right_before(turn - 1, turn):
+            of_its_own = teacher.conversation.turn_indices[turn - 1] is None
+            remedy = (
+                'use hint_placement="append_to_previous"'
+                if of_its_own
+                else "give the message before the turn a role that the template keeps in its place"
+            )
             raise HintPlacementError(
-                "the chat template does not put the hint right before its turn (it moves or drops messages of the "
-                'hint\'s role); use hint_placement="append_to_previous"',
+                "the chat template does not put the hint right before its turn: it moves or drops the message that "
+                f"holds it; {remedy}",
                 trace_id=teacher.conversation.trace_id,
                 turn_index=site.turn_index,
             )

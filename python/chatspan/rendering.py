@@ -73,5 +73,7 @@ def template_error(
     kind: type[ChatspanError] = TemplateError
     if conversation.plain is not None and raised(conversation.plain.messages) is None:
         kind = HintPlacementError
-        message += '; without the hint it does not, so use another hint_role or hint_placement="append_to_previous"'
+        message += "; without the hint it does not"
+        if None in conversation.turn_indices:
+            message += ', so use another hint_role or hint_placement="append_to_previous"'
     return kind(message).at(**conversation.place(message_index))

@@ -214,16 +214,13 @@ def _check_content(content: Any, wrong: Callable[[str], TraceError]) -> None:
 
 def _check_unicode(content: Any, trace_id: str, turn_index: int) -> None:
     for text in content_texts(content):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
+        if (at := _lone_surrogate(text)) is not None:
             raise TextError(
-                f"'content' has a lone surrogate at character {error.start}: it is no valid Unicode text; repair or "
-                "drop it",
+                f"'content' has a lone surrogate at character {at}: it is no valid Unicode text; repair or drop it",
                 trace_id=trace_id,
                 turn_index=turn_index,
-                start_char=error.start,
-            ) from None
+                start_char=at,
+            )
 
 
 def _as_function_call(tool_call: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,20 +236,29 @@ def _hint(turn: Mapping[str, Any], turn_index: int, trace_id: str, config: Colla
     """The hint of an error site; ``None`` where the turn is none."""
     if turn["role"] != "assistant" or not turn.get("tool_error") or is_blank(turn.get("content")):
         return None
+
+    def wrong(message: str) -> HintError:
+        return HintError(f"hint_generator {message}", trace_id=trace_id, turn_index=turn_index)
+
     meta = turn.get("error_meta")
     try:
         hint = config.hint_generator(turn["tool_error"], {} if meta is None else meta)
     except Exception as error:
-        raise HintError(
-            f"hint_generator raised {type(error).__name__}: {error}", trace_id=trace_id, turn_index=turn_index
-        ) from error
+        raise wrong(f"raised {type(error).__name__}: {error}") from error
     if not isinstance(hint, str):
-        raise HintError(
-            f'hint_generator returned {_shown(hint)}, not a string; return "" for no hint',
-            trace_id=trace_id,
-            turn_index=turn_index,
-        )
+        raise wrong(f'returned {_shown(hint)}, not a string; return "" for no hint')
+    if (at := _lone_surrogate(hint)) is not None:
+        raise wrong(f"returned text with a lone surrogate at character {at}")
     return hint if hint.strip() else None
+
+
+def _lone_surrogate(text: str) -> int | None:
+    """The first character that is no valid Unicode text, if one is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
 
 
 def _append_text(message: Message, hint: str) -> Message:

@@ -1,0 +1,68 @@
+# make demo, make test, make bench, make lint: each makes its own virtual environment and builds what it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ZOO ?= ../shared/zoo
+
+# The demo's input; a hub name or a folder for TOKENIZER.
+TRACES ?= examples/sample_traces.jsonl
+TOKENIZER ?= examples/tokenizer
+HINT_PLACEMENT ?= before_turn
+HINT_ROLE ?= system
+LAYOUT ?= aligned
+# More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
+ARGS ?=
+
+SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') \
+	Cargo.toml Cargo.lock pyproject.toml README.md
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-rust test-python bench lint format wheel clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.built  ## collate TRACES with TOKENIZER and show whose each token is
+	@$(BIN)/python examples/demo.py --traces "$(TRACES)" --tokenizer "$(TOKENIZER)" \
+		--hint-placement "$(HINT_PLACEMENT)" --hint-role "$(HINT_ROLE)" --layout "$(LAYOUT)"
+
+test: test-rust test-python  ## all tests
+
+test-rust:
+	cargo test --workspace --locked
+
+test-python: $(VENV)/.built
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paired runs
+	$(BIN)/python benches/run.py $(ARGS)
+
+lint: $(VENV)/.built  ## formatting, clippy, ruff, types
+	cargo fmt --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed  ## format everything
+	cargo fmt
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: $(VENV)/.installed  ## a wheel for every Python from 3.10 on, in target/wheels
+	$(BIN)/maturin build --release --locked
+
+clean:  ## what was built
+	rm -rf target $(VENV)
+
+# The dependencies of the package and of its development, as pyproject.toml names them.
+$(VENV)/.installed: pyproject.toml tools/requirements.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $$($(BIN)/python tools/requirements.py)
+	touch $@
+
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	PIP_QUIET=1 VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --locked --quiet
+	touch $@
