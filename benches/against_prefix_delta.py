@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from inputs import GROWTH_LENGTHS, LENGTHS, Inputs
+from inputs import GROWTH_LENGTHS, LENGTHS, Inputs, Trace
 from sides import PrefixDeltaView, collator, require_equal
 from tables import Report, median, ratio
 from timing import Milliseconds, alternate, growth, ratios
@@ -31,15 +31,24 @@ class Outcome:
 
 
 def report_prefix_delta(report: Report, inputs: Inputs, rounds: int) -> list[Outcome]:
-    """Prints one table for a student-only row and one for a row with an error site."""
-    return [
-        _report(report, inputs, rounds, "1a. One row, student only", with_hints=False),
-        _report(report, inputs, rounds, "1b. One row with one error site: student and teacher", with_hints=True),
+    """Prints a table for a student-only row, one for a row with an error site, and both without the system text."""
+    alone, with_site = "One row, student only", "One row with one error site: student and teacher"
+    outcomes = [
+        _report(report, inputs, rounds, f"1a. {alone}", with_hints=False),
+        _report(report, inputs, rounds, f"1b. {with_site}", with_hints=True),
+    ]
+    # Prefix delta tokenizes the system text with every prefix, so how much of a row it is decides the ratio.
+    return outcomes + [
+        _report(report, inputs, rounds, f"{number}. {title}, no system text", with_hints=with_hints, with_system=False)
+        for number, title, with_hints in (("1c", alone, False), ("1d", with_site, True))
     ]
 
 
-def _report(report: Report, inputs: Inputs, rounds: int, title: str, *, with_hints: bool) -> Outcome:
-    compared = [_compare(inputs, messages, rounds, with_hints) for messages in LENGTHS]
+def _report(
+    report: Report, inputs: Inputs, rounds: int, title: str, *, with_hints: bool, with_system: bool = True
+) -> Outcome:
+    rows = [inputs.row(messages, with_system=with_system) for messages in LENGTHS]
+    compared = [_compare(inputs, row, rounds, with_hints) for row in rows]
     table = report.table(
         f"{title}: collator against prefix delta",
         [
@@ -67,8 +76,7 @@ def _report(report: Report, inputs: Inputs, rounds: int, title: str, *, with_hin
     return Outcome(title, float(np.median(ratios(compared[-1].times, 1))), exponents[0])
 
 
-def _compare(inputs: Inputs, messages: int, rounds: int, with_hints: bool) -> Compared:
-    trace = inputs.row(messages)
+def _compare(inputs: Inputs, trace: Trace, rounds: int, with_hints: bool) -> Compared:
     scaffold = collator(inputs.tokenizer, with_hints=with_hints)
     prefix_delta = collator(PrefixDeltaView(inputs.tokenizer), with_hints=with_hints)
     batch, reference = scaffold([trace]), prefix_delta([trace])
@@ -76,7 +84,9 @@ def _compare(inputs: Inputs, messages: int, rounds: int, with_hints: bool) -> Co
         raise SystemExit(f"the sides took the routes {scaffold.routes} and {prefix_delta.routes}")
     require_equal(batch, reference, batch.keys() | reference.keys())
     tokens = sum(int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask"))
-    return Compared(messages, tokens, alternate([partial(scaffold, [trace]), partial(prefix_delta, [trace])], rounds))
+    return Compared(
+        len(trace["turns"]), tokens, alternate([partial(scaffold, [trace]), partial(prefix_delta, [trace])], rounds)
+    )
 
 
 def _growth(compared: list[Compared], column: int) -> float:

@@ -66,15 +66,16 @@ class Inputs:
 
         return min(self.sites(LENGTHS[-1]), key=oddity)
 
-    def row(self, messages: int) -> Trace:
+    def row(self, messages: int, *, with_system: bool = True) -> Trace:
         """A trace of so many messages, of which a longer one holds the shorter ones."""
-        return self.trace(messages, self.typical_site)
+        return self.trace(messages, self.typical_site, with_system=with_system)
 
-    def trace(self, messages: int, site: int) -> Trace:
+    def trace(self, messages: int, site: int, *, with_system: bool = True) -> Trace:
         """A row around an exchange, which is its only error site.
 
         Roles alternate and the last message is an assistant's, so a row of an even length has no place for a system
         message: there its text stands before the first message's, as templates write it that know no system role.
+        Without it an even row is only what was said, and shorter.
         """
         turns = [
             turn if index == site else _without_error(turn)
@@ -83,7 +84,7 @@ class Inputs:
         ]
         if messages % 2:
             turns.insert(0, self.system)
-        else:
+        elif with_system:
             turns[0] = {**turns[0], "content": f"{self.system['content']}\n\n{turns[0]['content']}"}
         assert len(turns) == messages
         return {"trace_id": f"{messages} messages", "turns": turns}
