@@ -52,8 +52,17 @@ def test_a_word_of_the_scaffold_is_ambiguous(small: Any) -> None:
 
 def test_a_word_of_the_scaffold_is_not_taken_for_a_content_that_joined_its_neighbour(small: Any) -> None:
     # " assistant" has other ids than "assistant", so the role's are the only ones like the content's.
-    with pytest.raises(AmbiguousContentError, match=r"^trace 't', turn 1: the text of the content 'assistant' is more"):
+    with pytest.raises(
+        AmbiguousContentError, match=r"^trace 't', turn 1: the ids of the content 'assistant' are once .*more than once"
+    ):
         contents(small, [user("Go."), assistant("assistant")], chat_template=TEMPLATES["blank in front"])
+
+
+def test_blanks_that_joined_their_neighbours_are_not_left_out(small: Any) -> None:
+    with pytest.raises(
+        AmbiguousContentError, match=r"^trace 't', turn 1: .* blanks beside them may be the content's own"
+    ):
+        contents(small, [user("Go."), assistant(" \nuser")], chat_template=TEMPLATES["blank in front"])
 
 
 def test_the_headers_own_newlines_are_ambiguous(small: Any) -> None:

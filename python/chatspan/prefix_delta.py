@@ -94,18 +94,29 @@ def find_content(tokenizer: Any, message_ids: list[int], text: str) -> TokenRang
         raise AmbiguousContentError(
             f"the content {text!r:.60} may stand at the tokens {', '.join(map(str, places[:4]))} of its message"
         )
-    if _times_in_text(tokenizer, message_ids, text.strip()) > 1:
-        raise AmbiguousContentError(
-            f"the text of the content {text!r:.60} is more than once in that of its message, so its ids may be the "
-            "scaffold's and its own joined with their neighbours"
-        )
+    first, last = places[0]
+    doubt = _doubt(tokenizer, message_ids, message_ids[first:last], text)
+    if doubt:
+        raise AmbiguousContentError(f"the ids of the content {text!r:.60} are once in its message, but {doubt}")
     return places[0]
 
 
-def _times_in_text(tokenizer: Any, ids: list[int], text: str) -> int:
-    """How often a text stands in that of the ids, overlapping; 0 where the tokenizer cannot decode."""
-    decoded = tokenizer.decode(ids) if callable(getattr(tokenizer, "decode", None)) else ""
-    return sum(decoded.startswith(text, start) for start in range(len(decoded)))
+def _doubt(tokenizer: Any, message_ids: list[int], found: list[int], text: str) -> str | None:
+    """Why ids that occur once may still not be the content's; nothing where the tokenizer cannot decode.
+
+    Tokens at a content's edge may join the template's, so that its own ids are not there.
+    """
+    if not callable(getattr(tokenizer, "decode", None)):
+        return None
+    message, core = tokenizer.decode(message_ids), text.strip()
+    if sum(message.startswith(core, start) for start in range(len(message))) > 1:
+        return "its text is there more than once, so they may be the scaffold's"
+    lead, trail = text[: text.index(core)], text[text.index(core) + len(core) :]
+    before, _, after = message.partition(core)
+    matched = tokenizer.decode(found)
+    lead_left_out = lead and before.endswith(lead[-1]) and not matched.startswith(lead)
+    trail_left_out = trail and after.startswith(trail[0]) and not matched.endswith(trail)
+    return "blanks beside them may be the content's own" if lead_left_out or trail_left_out else None
 
 
 def _occurrences(ids: list[int], part: list[int]) -> list[TokenRange]:
