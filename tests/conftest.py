@@ -80,6 +80,13 @@ def zoo_traces() -> list[dict[str, Any]]:
     return read_jsonl(ZOO / "traces" / "tau_airline_sdpo.jsonl")
 
 
+@pytest.fixture(scope="session")
+def zoo_messages() -> list[list[dict[str, Any]]]:
+    """Real conversations, as messages with ``tool_calls``."""
+    require_zoo()
+    return [row["messages"] for row in read_jsonl(ZOO / "traces" / "tau_airline_messages.jsonl")]
+
+
 def require_zoo() -> None:
     if not ZOO.is_dir():
         pytest.skip(NO_ZOO)

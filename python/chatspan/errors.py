@@ -120,6 +120,18 @@ class TemplateError(ChatspanError):
     """The chat template raised."""
 
 
+class RenderMismatchError(ChatspanError):
+    """A render that is not the one that the tokenizer's own ``apply_chat_template`` gives."""
+
+
+class MessageError(ChatspanError):
+    """Messages of the wrong form."""
+
+
+class TurnBoundaryError(ChatspanError):
+    """A turn whose header or whose end cannot be told."""
+
+
 class HintError(ChatspanError):
     """A hint generator that raised or returned no string, or a hint that has no place to go."""
 

@@ -1,0 +1,249 @@
+"""Conversation → render, by the tokenizer's own chat template, traced."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError, compiled
+from chatspan.errors import MessageError, OptionError, RenderMismatchError, TemplateError, TokenizerError
+from chatspan.origins import Root, cut_runs
+from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
+from chatspan.traced_data import TracedDict, trace
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+class UnknownKeywordWarning(UserWarning):
+    """A keyword that the chat template does not read."""
+
+
+class ChatRenderer:
+    """Renders conversations as ``tokenizer.apply_chat_template(tokenize=False)`` does, with origins.
+
+    Args:
+        tokenizer: an HF tokenizer.
+        chat_template: in place of the tokenizer's own: a template, or several by their names, of which ``"tool_use"``
+            is taken where tools are given and ``"default"`` else.
+
+    Raises:
+        TokenizerError: there is no chat template.
+    """
+
+    def __init__(self, tokenizer: Any, chat_template: str | Mapping[str, str] | None = None) -> None:
+        self._tokenizer = tokenizer
+        self._chat_template = chat_template
+        self._verified: set[str] = set()
+        self._warned: set[str] = set()
+        if not callable(getattr(tokenizer, "apply_chat_template", None)):
+            raise TokenizerError(f"{type(tokenizer).__name__} has no apply_chat_template")
+        self._options = frozenset(inspect.signature(tokenizer.apply_chat_template).parameters)
+        self.source(None)
+
+    def source(self, tools: Sequence[Any] | None) -> str:
+        """The template that a conversation with these tools is rendered with."""
+        given = self._chat_template
+        if isinstance(given, Mapping):
+            name = "tool_use" if tools is not None and "tool_use" in given else "default"
+            if name not in given:
+                raise TokenizerError(f"chat_template has no {name!r}; it has {', '.join(map(repr, sorted(given)))}")
+            return given[name]
+        try:
+            source = self._tokenizer.get_chat_template(given, tools)
+        except ValueError as error:
+            raise TokenizerError(
+                f"the tokenizer has no chat template: set tokenizer.chat_template, or give chat_template ({error})"
+            ) from error
+        return str(source)
+
+    def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
+        """The compiled template."""
+        return compiled(self.source(tools))
+
+    def render(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        now: datetime | None = None,
+        **template_kwargs: Any,
+    ) -> Render:
+        """Renders one conversation. The first render with each template is compared with the tokenizer's own.
+
+        Args:
+            now: what ``strftime_now`` takes for now; the time of the call if not given.
+
+        Raises:
+            MessageError: the messages are of a wrong form.
+            TemplateError: the template raised; with its line and the message that was being rendered.
+            RenderMismatchError: the tokenizer's own render is another one.
+        """
+        template = self.template(tools)
+        self._check_keywords(template, template_kwargs)
+        hf_kwargs = {
+            "tools": tools,
+            "documents": documents,
+            "chat_template": template.source,
+            "add_generation_prompt": add_generation_prompt,
+            "continue_final_message": continue_final_message,
+            **template_kwargs,
+        }
+        variables = self._variables(messages, tools, documents, template_kwargs)
+        variables["add_generation_prompt"] = add_generation_prompt
+        now = now or datetime.now()
+        try:
+            render = template.render(variables, now)
+            if add_generation_prompt:
+                render = self._with_prompt(render, template, variables, now)
+        except TemplateRaisedError as raised:
+            raise self._template_error(messages, raised, hf_kwargs) from raised.error
+        if continue_final_message:
+            return _cut(render, self._own_text(messages, hf_kwargs))
+        if template.source not in self._verified:
+            self._verify(messages, render, template, variables, hf_kwargs)
+            self._verified.add(template.source)
+        return render
+
+    def _variables(
+        self,
+        messages: Messages,
+        tools: Sequence[Any] | None,
+        documents: Sequence[Mapping[str, str]] | None,
+        template_kwargs: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        plain_types = habits().plain_types
+
+        def traced(value: Any, name: str) -> Any:
+            return trace(value, Root(-1, (name,)), plain_types)
+
+        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
+            raise MessageError("messages must be a list of at least one message")
+        variables: dict[str, Any] = dict(self._tokenizer.special_tokens_map)
+        variables.update((name, traced(value, name)) for name, value in template_kwargs.items())
+        variables["messages"] = [_trace_message(message, index, habits()) for index, message in enumerate(messages)]
+        variables["tools"] = traced(tool_schemas(tools), "tools")
+        variables["documents"] = traced(documents, "documents")
+        return variables
+
+    def _with_prompt(
+        self, render: Render, template: ChatTemplate, variables: Mapping[str, Any], now: datetime
+    ) -> Render:
+        """A prompt may be written inside of the loop over messages; what the render without it lacks, is it."""
+        without = template.render({**variables, "add_generation_prompt": False}, now).text
+        start = len(render.text)
+        if render.text.startswith(without):
+            start = len(without)
+        elif render.owners[-1][1] == -1:
+            start = render.owners[-1][0]
+        owners = [owner for owner in render.owners if owner[0] < start]
+        return replace(render, prompt_start_char=start, owners=[*owners, (start, -1)] if start else [(0, -1)])
+
+    def _own_text(self, messages: Messages, hf_kwargs: Mapping[str, Any]) -> str:
+        """The tokenizer's own render."""
+        return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, **hf_kwargs))
+
+    def _verify(
+        self,
+        messages: Messages,
+        render: Render,
+        template: ChatTemplate,
+        variables: Mapping[str, Any],
+        hf_kwargs: Mapping[str, Any],
+    ) -> None:
+        own = self._own_text(messages, hf_kwargs)
+        if own != render.text:
+            # The clock may have gone on between the two.
+            again = template.render(variables, datetime.now()).text
+            own = self._own_text(messages, hf_kwargs)
+            if own != again:
+                raise _mismatch(again, own)
+
+    def _template_error(
+        self, messages: Messages, raised: TemplateRaisedError, hf_kwargs: Mapping[str, Any]
+    ) -> TemplateError | RenderMismatchError:
+        try:
+            own = self._own_text(messages, hf_kwargs)
+        except Exception:
+            own = None
+        which = ""
+        index = raised.message_index if 0 <= raised.message_index < len(messages) else None
+        if index is not None:
+            which = f" at message {index} (role {messages[index].get('role')!r})"
+        line = "" if raised.line is None else f", line {raised.line} of the template"
+        what = f"the chat template raised{which}{line}: {type(raised.error).__name__}: {raised.error}"
+        kind = TemplateError if own is None else RenderMismatchError
+        if own is not None:
+            what += "; the tokenizer's own apply_chat_template does not raise"
+        return kind(what, message_index=index)
+
+    def _check_keywords(self, template: ChatTemplate, template_kwargs: Mapping[str, Any]) -> None:
+        if not template_kwargs:
+            return
+        for name in template_kwargs:
+            if name in self._options:
+                raise OptionError(
+                    f"{name!r} is an option of apply_chat_template that the encoder does not take; "
+                    "rendering and tokenizing have options of their own here"
+                )
+            if name not in template.variables and name not in self._warned:
+                self._warned.add(name)
+                known = ", ".join(sorted(template.variables - _ALWAYS_GIVEN)) or "none"
+                warnings.warn(
+                    f"the chat template does not read {name!r}; the keywords that it reads: {known}",
+                    UnknownKeywordWarning,
+                    stacklevel=4,
+                )
+
+
+_ALWAYS_GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
+_ALWAYS_GIVEN |= {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
+
+
+def _trace_message(message: Any, index: int, habits: Habits) -> TracedDict:
+    if type(message) is not dict and habits.plain_types:
+        message = plain(message)
+    if not isinstance(message, Mapping):
+        raise MessageError(f"message {index} is {type(message).__name__}, not a dict", message_index=index)
+    message = {key: value for key, value in message.items() if value is not None or not habits.drops_none}
+    traced: TracedDict = trace(message, Root(index, ()), habits.plain_types)
+    if habits.aliases_reasoning:
+        reasoning = next((traced[key] for key in REASONING_KEYS if traced.get(key) is not None), None)
+        if reasoning is not None:
+            aliased = TracedDict({"thinking": reasoning, **dict(dict.items(traced)), "reasoning_content": reasoning})
+            aliased._parent, aliased._message_index, aliased._key = traced._parent, index, None
+            return aliased
+    return traced
+
+
+def _cut(render: Render, own: str) -> Render:
+    """The render as far as the tokenizer's own, which leaves the final message open."""
+    if not render.text.startswith(own):
+        raise _mismatch(render.text, own)
+    end = len(own)
+    return replace(
+        render,
+        text=own,
+        runs=cut_runs(tuple(render.runs), 0, end),
+        owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],
+        generation=[(start, min(stop, end)) for start, stop in render.generation if start < end],
+        prompt_start_char=end,
+    )
+
+
+def _mismatch(text: str, own: str) -> RenderMismatchError:
+    start = next(
+        (i for i, (ours, theirs) in enumerate(zip(text, own, strict=False)) if ours != theirs), min(len(text), len(own))
+    )
+    return RenderMismatchError(
+        f"the render is not the tokenizer's own from character {start} on: {text[start : start + 40]!r}, "
+        f"but apply_chat_template gives {own[start : start + 40]!r}. Its apply_chat_template may be overridden, "
+        "or this version of transformers prepares messages in another way",
+        start_char=start,
+    )

@@ -1,0 +1,150 @@
+"""``tojson`` and ``repr`` of traced values: the text that Python gives, and the runs of the leaves in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from chatspan.origins import Dump, Origin, Run
+from chatspan.traced_str import Traced
+
+
+def dump_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | str | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """What transformers' ``tojson`` filter gives, which is ``json.dumps``."""
+    text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    def pieces() -> _Pieces:
+        walk = _Pieces(json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring)
+        step = " " * indent if isinstance(indent, int) else indent
+        item, key = separators or ((", ", ": ") if indent is None else (",", ": "))
+        walk.json(value, None, 0, (step, item, key, sort_keys))
+        return walk
+
+    return _traced(text, value, pieces)
+
+
+def dump_repr(value: Any) -> str:
+    """What ``str()`` gives of a list, a dict or a tuple."""
+    text = repr(value)
+
+    def pieces() -> _Pieces:
+        walk = _Pieces(str.__repr__)
+        walk.repr(value, None)
+        return walk
+
+    return _traced(text, value, pieces)
+
+
+def _traced(text: str, value: Any, pieces: Callable[[], _Pieces]) -> str:
+    container = None if isinstance(value, str) or not hasattr(value, "_message_index") else value
+
+    def runs() -> tuple[Run, ...]:
+        return pieces().runs(text, container)
+
+    if container is not None and container._path:
+        return Traced(text, ((0, len(text), Dump(container, runs), 0),))
+    # A whole message, or a container that the template made: its parts come from several places, and some from none.
+    found = runs()
+    return Traced(text, found) if found else text
+
+
+class _Pieces:
+    """The pieces of a dump in order, each with its origin and the character in it."""
+
+    def __init__(self, quote: Callable[[str], str]) -> None:
+        self._quote = quote
+        self._pieces: list[tuple[str, Origin | None, int]] = []
+
+    def runs(self, text: str, container: Origin | None) -> tuple[Run, ...]:
+        """The runs; one derived run of the container if the pieces are not the text."""
+        if "".join(piece for piece, _, _ in self._pieces) != text:
+            return ((0, len(text), container, -1),) if container is not None else ()
+        found: list[Run] = []
+        position = 0
+        for piece, origin, origin_start in self._pieces:
+            end = position + len(piece)
+            if piece and origin is not None:
+                if found and origin_start < 0 and found[-1][1:] == (position, origin, -1):
+                    found[-1] = (found[-1][0], end, origin, -1)
+                else:
+                    found.append((position, end, origin, origin_start))
+            position = end
+        return tuple(found)
+
+    def json(self, value: Any, container: Origin | None, level: int, style: tuple[str | None, str, str, bool]) -> None:
+        step, item_separator, key_separator, sort_keys = style
+        if hasattr(value, "_message_index") and not isinstance(value, str):
+            container = value
+        if isinstance(value, str):
+            self._string(value, container)
+        elif isinstance(value, (dict, list, tuple)) and value:
+            opening, closing = "{}" if isinstance(value, dict) else "[]"
+            self._put(opening, container)
+            between = "" if step is None else "\n" + step * (level + 1)
+            self._put(between, container)
+            keys = list(dict.__iter__(value)) if isinstance(value, dict) else value
+            keys = sorted(keys) if sort_keys and isinstance(value, dict) else keys
+            for index, key in enumerate(keys):
+                if index:
+                    self._put(item_separator + between, container)
+                part = key
+                if isinstance(value, dict):
+                    self._put(self._key(key) + key_separator, container)
+                    part = value[key]
+                self.json(part, container, level + 1, style)
+            self._put("" if step is None else "\n" + step * level, container)
+            self._put(closing, container)
+        else:
+            self._put(json.dumps(value), container)
+
+    def _key(self, key: Any) -> str:
+        return self._quote(key) if isinstance(key, str) else f'"{json.dumps(key)}"'
+
+    def repr(self, value: Any, container: Origin | None) -> None:
+        if hasattr(value, "_message_index") and not isinstance(value, str):
+            container = value
+        if isinstance(value, str):
+            self._string(value, container)
+        elif isinstance(value, (dict, list, tuple)) and value:
+            opening, closing = "{}" if isinstance(value, dict) else "[]" if isinstance(value, list) else "()"
+            self._put(opening, container)
+            for index, key in enumerate(dict.__iter__(value) if isinstance(value, dict) else value):
+                if index:
+                    self._put(", ", container)
+                part = key
+                if isinstance(value, dict):
+                    self._put(f"{key!r}: ", container)
+                    part = value[key]
+                self.repr(part, container)
+            self._put(f",{closing}" if isinstance(value, tuple) and len(value) == 1 else closing, container)
+        else:
+            self._put(repr(value), container)
+
+    def _put(self, text: str, container: Origin | None) -> None:
+        self._pieces.append((text, container, -1))
+
+    def _string(self, value: str, container: Origin | None) -> None:
+        """A quoted string: a copy between the quotes where nothing is escaped."""
+        quoted = self._quote(value)
+        if not isinstance(value, Traced):
+            self._put(quoted, container)
+            return
+        self._put(quoted[0], container)
+        inner = quoted[1:-1]
+        if inner == value:
+            position = 0
+            for start, end, origin, origin_start in value._runs:
+                self._put(inner[position:start], container)
+                self._pieces.append((inner[start:end], origin, origin_start))
+                position = end
+            self._put(inner[position:], container)
+        else:
+            self._pieces.append((inner, value._runs[0][2] if value._runs else container, -1))
+        self._put(quoted[-1], container)
