@@ -116,6 +116,27 @@ def fit_scaffold(text: str, contents: Sequence[str], scaffold: Sequence[str]) ->
         at its ends gone, in exactly one way; else ``None``.
     """
 
+def attribute(
+    offsets: Offsets | Pairs, edges: NDArray[np.int64], message_index: NDArray[np.int32], kind: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
+    """Whose each token is, given the render cut into segments.
+
+    Args:
+        offsets: as for :class:`Offsets`.
+        edges: ``[S + 1]``, rising, from 0 to the text's length: segment ``s`` is ``[edges[s], edges[s + 1])``.
+        message_index: ``[S]``, the message that a segment belongs to, -1 for none.
+        kind: ``[S]``, what it is there; 0 is scaffold.
+
+    Returns:
+        int32 ``[T]`` message indices, uint8 ``[T]`` kinds, both those of a token's first character (a token without
+        characters is scaffold of the message at its place), and int64 ``[K]``, the indices of tokens whose characters
+        have more than one message or kind.
+
+    Raises:
+        SpanError: a segment is empty, backwards, or without a message or kind. With ``span_index``.
+        OffsetsError: a token is past the last segment. With ``token_index``.
+    """
+
 def align_columns(
     student: NDArray[np.int64],
     teacher: NDArray[np.int64],

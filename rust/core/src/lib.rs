@@ -9,9 +9,11 @@
 //! - [`locate`]: contents → character spans of a given render, for those who have no template
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
+//! - [`attribute`]: segments of the render → whose each token is
 //! - [`align`]: one row of columns for a student and a teacher
 
 pub mod align;
+pub mod attribute;
 pub mod error;
 pub mod fit;
 pub mod locate;

@@ -5,6 +5,7 @@ mod errors;
 
 use arrays::{pairs_from, spans_to_array};
 use chatspan_core::align::align_columns as core_align_columns;
+use chatspan_core::attribute::{Segments, attribute as core_attribute};
 use chatspan_core::fit::fit;
 use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::offsets::Offsets as Table;
@@ -166,6 +167,29 @@ fn fit_scaffold<'py>(
     spans_to_array(py, &found).map(Some)
 }
 
+/// (message index of each token, its kind, the tokens that straddle)
+type Attributed<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>);
+
+#[pyfunction]
+fn attribute<'py>(
+    offsets: &Bound<'py, PyAny>,
+    edges: PyReadonlyArray1<'py, i64>,
+    message_index: PyReadonlyArray1<'py, i32>,
+    kind: PyReadonlyArray1<'py, u8>,
+) -> PyResult<Attributed<'py>> {
+    let py = offsets.py();
+    let table = TableRef::new(offsets)?;
+    let table = table.get();
+    let (edges, message_index, kind) = (edges.as_slice()?, message_index.as_slice()?, kind.as_slice()?);
+    let found = py.detach(|| core_attribute(table, &Segments::new(edges, message_index, kind)?));
+    let found = found.map_err(|e| to_py_err(py, e))?;
+    Ok((
+        PyArray1::from_vec(py, found.message_index),
+        PyArray1::from_vec(py, found.kind),
+        PyArray1::from_vec(py, found.straddling),
+    ))
+}
+
 /// (columns of the student's tokens, columns of the teacher's tokens, width)
 type Columns<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, usize);
 
@@ -195,6 +219,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     module.add_function(wrap_pyfunction!(fit_scaffold, module)?)?;
+    module.add_function(wrap_pyfunction!(attribute, module)?)?;
     module.add_function(wrap_pyfunction!(align_columns, module)?)?;
     Ok(())
 }
