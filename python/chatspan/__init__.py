@@ -1,7 +1,7 @@
 """Whose is each token of a rendered chat? Loss masks and self-distillation tensors, exact and fast.
 
-Importing the package imports neither torch nor transformers; :class:`ComposerDataCollator` imports torch when it is
-first asked for.
+Importing the package imports neither torch nor transformers nor jinja2: what needs them is imported when it is first
+asked for.
 """
 
 from __future__ import annotations
@@ -17,46 +17,75 @@ from chatspan.errors import (
     ChatspanError,
     ContentError,
     ContentNotFoundError,
+    ControlTokenError,
     HintError,
     HintPlacementError,
     LayoutError,
+    MessageError,
     OffsetsError,
     OptionError,
     PrefixUnstableError,
+    RenderMismatchError,
+    RolloutError,
     SpanError,
     StraddleError,
     TemplateError,
     TextError,
     TokenizerError,
     TraceError,
+    TruncationError,
+    TurnBoundaryError,
 )
+from chatspan.kinds import Kind
 
 if TYPE_CHECKING:
     from chatspan.collator import ComposerDataCollator
+    from chatspan.encoder import ChatEncoder
+    from chatspan.encoding import Encoding, Span
+    from chatspan.renderer import UnknownKeywordWarning
+
+_LATER = {
+    "ChatEncoder": "encoder",
+    "ComposerDataCollator": "collator",
+    "Encoding": "encoding",
+    "Span": "encoding",
+    "UnknownKeywordWarning": "renderer",
+}
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AlignmentError",
     "AmbiguousContentError",
+    "ChatEncoder",
     "ChatspanError",
     "CollatorConfig",
     "ComposerDataCollator",
     "ContentError",
     "ContentNotFoundError",
+    "ControlTokenError",
+    "Encoding",
     "HintError",
     "HintPlacementError",
+    "Kind",
     "LayoutError",
+    "MessageError",
     "Offsets",
     "OffsetsError",
     "OptionError",
     "PrefixUnstableError",
+    "RenderMismatchError",
+    "RolloutError",
+    "Span",
     "SpanError",
     "StraddleError",
     "TemplateError",
     "TextError",
     "TokenizerError",
     "TraceError",
+    "TruncationError",
+    "TurnBoundaryError",
+    "UnknownKeywordWarning",
     "locate",
     "token_mask",
     "token_spans",
@@ -64,9 +93,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # PEP 562: the collator needs torch, which takes seconds to import.
-    if name == "ComposerDataCollator":
-        return import_module("chatspan.collator").ComposerDataCollator
+    # PEP 562: the collator needs torch, which takes seconds to import; the encoder needs jinja2.
+    if name in _LATER:
+        return getattr(import_module(f"chatspan.{_LATER[name]}"), name)
     raise AttributeError(f"module 'chatspan' has no attribute {name!r}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 import jinja2.meta
+import jinja2.nodes
 
 from chatspan.origins import Run
 from chatspan.template_env import TracedEnvironment
@@ -29,7 +30,8 @@ class Render:
         owners: ``(start_char, message_index)``, rising: from there on, the message being rendered (-1: none).
         generation: the characters of each generation block, in the order in which the template closed them.
         messages: the traced messages.
-        prompt_start_char: where the generation prompt begins; the text's length if there is none.
+        prompt_start_char: where the generation prompt begins; -1 if there is none.
+        open_end: whether the last message is to be continued.
     """
 
     text: str
@@ -38,6 +40,7 @@ class Render:
     generation: Sequence[CharRange] = ()
     messages: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     prompt_start_char: int = -1
+    open_end: bool = False
 
 
 class TemplateRaisedError(Exception):
@@ -61,7 +64,17 @@ class ChatTemplate:
     @functools.cached_property
     def variables(self) -> frozenset[str]:
         """The names that the template reads from its caller."""
-        return frozenset(jinja2.meta.find_undeclared_variables(self._environment.plain_tree(self.source)))
+        return frozenset(jinja2.meta.find_undeclared_variables(self.tree))
+
+    @functools.cached_property
+    def has_generation_tags(self) -> bool:
+        """Whether the template says itself what an assistant wrote."""
+        return any(self.tree.find_all(jinja2.nodes.ExtensionAttribute))
+
+    @functools.cached_property
+    def tree(self) -> jinja2.nodes.Template:
+        """The template's syntax tree."""
+        return self._environment.plain_tree(self.source)
 
     def render(self, variables: Mapping[str, Any], now: datetime) -> Render:
         """Renders traced variables.

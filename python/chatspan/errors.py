@@ -132,6 +132,18 @@ class TurnBoundaryError(ChatspanError):
     """A turn whose header or whose end cannot be told."""
 
 
+class ControlTokenError(ChatspanError):
+    """A control token in the text of a field."""
+
+
+class RolloutError(ChatspanError):
+    """Sampled token ids that are not those of their turn."""
+
+
+class TruncationError(ChatspanError):
+    """A conversation that is longer than ``max_length``, which was to be an error."""
+
+
 class HintError(ChatspanError):
     """A hint generator that raised or returned no string, or a hint that has no place to go."""
 

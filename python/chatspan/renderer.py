@@ -126,7 +126,9 @@ class ChatRenderer:
         if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
             raise MessageError("messages must be a list of at least one message")
         variables: dict[str, Any] = dict(self._tokenizer.special_tokens_map)
-        variables.update((name, traced(value, name)) for name, value in template_kwargs.items())
+        for name, value in template_kwargs.items():
+            # Special tokens given by hand are the template's own text all the same.
+            variables[name] = value if name.endswith("_token") else traced(value, name)
         variables["messages"] = [_trace_message(message, index, habits()) for index, message in enumerate(messages)]
         variables["tools"] = traced(tool_schemas(tools), "tools")
         variables["documents"] = traced(documents, "documents")
@@ -192,7 +194,7 @@ class ChatRenderer:
                     f"{name!r} is an option of apply_chat_template that the encoder does not take; "
                     "rendering and tokenizing have options of their own here"
                 )
-            if name not in template.variables and name not in self._warned:
+            if name not in template.variables and name not in self._warned and not name.endswith("_token"):
                 self._warned.add(name)
                 known = ", ".join(sorted(template.variables - _ALWAYS_GIVEN)) or "none"
                 warnings.warn(
@@ -233,7 +235,7 @@ def _cut(render: Render, own: str) -> Render:
         runs=cut_runs(tuple(render.runs), 0, end),
         owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],
         generation=[(start, min(stop, end)) for start, stop in render.generation if start < end],
-        prompt_start_char=end,
+        open_end=True,
     )
 
 

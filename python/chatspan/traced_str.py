@@ -215,11 +215,16 @@ def as_markup(text: str) -> TracedMarkup:
 
 
 def escape(value: Any) -> TracedMarkup:
-    """``markupsafe.escape``; a text in which there is nothing to escape keeps its runs."""
+    """``markupsafe.escape``; what is escaped is derived, the characters between keep their runs."""
     if isinstance(value, TracedMarkup):
         return value
-    escaped = str.__str__(markup_escape(str.__str__(value) if isinstance(value, str) else value))
-    return as_markup(value if escaped == value else derived(escaped, value))
+    if not isinstance(value, Traced):
+        return as_markup(str.__str__(markup_escape(value)))
+    escaped: str = value
+    for character, entity in _ENTITIES:
+        if character in escaped:
+            escaped = escaped.replace(character, derived(entity, value))
+    return as_markup(escaped)
 
 
 def join(parts: Iterable[Any]) -> str:
@@ -266,6 +271,8 @@ def add(values: tuple[Any, ...]) -> Any:
 
 
 _STRINGS = {str, Traced, Field}
+# What markupsafe makes of them; the first one first, since the others contain it.
+_ENTITIES = (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ('"', "&#34;"))
 
 
 def join_with(separator: str, parts: Iterable[Any]) -> str:

@@ -1,0 +1,270 @@
+"""A render → segments: for every character its message, its kind, and where each turn begins and ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatspan.chat_template import Render
+from chatspan.kinds import Kind
+from chatspan.preparation import REASONING_KEYS
+from chatspan.probing import TOOL_ROLES, Habits, Part, parts
+
+CharRange = tuple[int, int]
+
+_ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS, "role": Kind.SCAFFOLD}
+_ROOT_KINDS |= dict.fromkeys(REASONING_KEYS, Kind.REASONING)
+_CALLS = ("tool_calls", "function_call")
+# The names that reasoning tags have in contents, besides those that the template itself writes.
+_TAGS = (("<think>", "</think>"),)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Characters of one message (-1: none's) and one kind."""
+
+    start_char: int
+    end_char: int
+    message_index: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Region:
+    """What the template wrote while it rendered one message.
+
+    Attributes:
+        header_end_char: behind the header; ``None`` if it cannot be told.
+        end_of_turn: what ends the message, without blanks behind it; ``None`` if it cannot be told.
+        whole: whether all of the message stands in this one range.
+    """
+
+    start_char: int
+    end_char: int
+    header_end_char: int | None
+    end_of_turn: CharRange | None
+    whole: bool
+
+
+def attribute_render(
+    render: Render, roles: Sequence[str], habits: Habits, control_tokens: Sequence[str]
+) -> tuple[list[Segment], dict[int, Region]]:
+    """The segments of a render, without gaps, and the region of each message that was rendered."""
+    reader = _Reader(render, roles, habits, control_tokens)
+    regions: dict[int, Region] = {}
+    segments: list[Segment] = []
+    for owner, group in _by_owner(parts(render)):
+        if owner < 0:
+            segments += [reader.outside(part) for part in group]
+            continue
+        region, own = reader.message(owner, group)
+        segments += own
+        known = regions.get(owner)
+        if known is not None:
+            wider = max(known, region, key=lambda each: each.end_char - each.start_char)
+            region = Region(wider.start_char, wider.end_char, wider.header_end_char, wider.end_of_turn, False)
+        regions[owner] = region
+    return _merged(segments), regions
+
+
+class _Reader:
+    def __init__(self, render: Render, roles: Sequence[str], habits: Habits, control_tokens: Sequence[str]) -> None:
+        self._text = render.text
+        self._prompt_start = render.prompt_start_char if render.prompt_start_char >= 0 else len(render.text)
+        self._roles = roles
+        self._habits = habits
+        self._controls = control_tokens
+        self._thoughts: dict[int, list[CharRange]] = {}
+
+    def outside(self, part: Part) -> Segment:
+        """What belongs to no message's part of the render."""
+        if part.origin is None:
+            prompt = part.start >= self._prompt_start
+            return Segment(part.start, part.end, -1, Kind.GENERATION_PROMPT if prompt else Kind.SCAFFOLD)
+        kind = self._kind(part)
+        return Segment(part.start, part.end, self._message(part, kind), kind)
+
+    def message(self, owner: int, group: Sequence[Part]) -> tuple[Region, list[Segment]]:
+        start, end = group[0].start, group[-1].end
+        fields = [part for part in group if part.origin is not None and part.root != "role"]
+        assistant = self._roles[owner] == "assistant"
+        first, last = (fields[0].start, fields[-1].end) if fields else (end, start)
+        header_end = self._header_end(owner, start, first) if assistant else None
+        # Gemma 4 writes tools' results into the message that called them: its end cannot be told from theirs.
+        foreign = any(self._kind(part) is Kind.CONTENT and part.origin._message_index != owner for part in fields)
+        ending = None
+        if not (assistant and foreign):
+            ending = self._ending(owner, fields, max(last, header_end or start), end)
+        segments: list[Segment] = []
+        before: Kind | None = None
+        after = [self._kind(part) for part in fields]
+        index = 0
+        for part in group:
+            if part.origin is None or part.root == "role":
+                segments += self._scaffold(
+                    part, owner, before, after[index] if index < len(after) else None, header_end, ending
+                )
+                continue
+            for segment in self._field(part, owner):
+                segments.append(segment)
+                before = segment.kind
+            index += 1
+        return Region(start, end, header_end, ending, True), segments
+
+    def _header_end(self, owner: int, start: int, first: int) -> int | None:
+        """Behind the header of an assistant's message, which stands before its first field."""
+        habits, beginning = self._habits, self._text[start:first]
+        if habits.header:
+            at = beginning.rfind(habits.header)
+            if at >= 0:
+                return start + at + len(habits.header)
+        after_tool = owner > 0 and self._roles[owner - 1] in TOOL_ROLES
+        if after_tool and habits.header_after_tool and beginning.startswith(habits.header_after_tool):
+            return start + len(habits.header_after_tool)
+        return start if habits.header == "" or (after_tool and habits.header is not None) else None
+
+    def _ending(self, owner: int, fields: Sequence[Part], start: int, end: int) -> CharRange | None:
+        """What ends a message, behind its last field: all of it for one that ends with its content."""
+        tail = self._text[start:end]
+        bare = tail.rstrip()
+        # A content that is blank, or a message that the template cut.
+        known = [ending for ending in self._habits.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
+        role = self._roles[owner]
+        ends_with_content = bool(fields) and fields[-1].root == "content"
+        if ends_with_content and role not in TOOL_ROLES and tail:
+            return (start, start + len(bare or tail))
+        if known:
+            length = max(len(ending.rstrip() or ending) for ending in known)
+            stop = start + len(bare or tail)
+            return (stop - length, stop)
+        if role == "assistant":
+            control = max((token for token in self._controls if token and bare.endswith(token)), key=len, default="")
+            if control:
+                return (start + len(bare) - len(control), start + len(bare))
+        return None
+
+    def _scaffold(
+        self,
+        part: Part,
+        owner: int,
+        before: Kind | None,
+        after: Kind | None,
+        header_end: int | None,
+        ending: CharRange | None,
+    ) -> list[Segment]:
+        """The template's own text in a message: its header, tags and wrappers, its end."""
+        start, end = part.start, part.end
+        header = min(max(start, header_end if header_end is not None else start), end)
+        segments = [(start, header, Kind.SCAFFOLD)] if header > start else []
+        final = min(max(header, ending[0]), end) if ending is not None else end
+        if self._roles[owner] == "assistant" and header < final:
+            segments += self._wrapper(header, final, before, after)
+        elif header < final:
+            segments.append((header, final, Kind.SCAFFOLD))
+        if ending is not None and final < end:
+            stop = min(max(final, ending[1]), end)
+            segments.append((final, stop, Kind.END_OF_TURN))
+            segments.append((stop, end, Kind.SCAFFOLD))
+        return [Segment(first, last, owner, kind) for first, last, kind in segments if first < last]
+
+    def _wrapper(self, start: int, end: int, before: Kind | None, after: Kind | None) -> list[tuple[int, int, Kind]]:
+        """Between two fields of an assistant: the tags of its reasoning, the wrappers of its calls."""
+        text = self._text[start:end]
+        opening, closing = self._habits.open_tag, self._habits.close_tag
+        if before is Kind.REASONING and after is Kind.TOOL_CALL:
+            at = text.find(closing) if closing else -1
+            cut = start + at + len(closing) if at >= 0 else start
+            return [(start, cut, Kind.REASONING), (cut, end, Kind.TOOL_CALL)]
+        if before is None and after is Kind.TOOL_CALL and opening and closing and opening in text and closing in text:
+            cut = start + text.rindex(closing) + len(closing)
+            return [(start, cut, Kind.REASONING), (cut, end, Kind.TOOL_CALL)]
+        if Kind.TOOL_CALL in (before, after):
+            return [(start, end, Kind.TOOL_CALL)]
+        if Kind.REASONING in (before, after):
+            return [(start, end, Kind.REASONING)]
+        # A template may write the tags around no reasoning.
+        if closing and closing in text and not before:
+            return [(start, end, Kind.REASONING)]
+        return [(start, end, Kind.SCAFFOLD)]
+
+    def _field(self, part: Part, owner: int) -> list[Segment]:
+        kind = self._kind(part)
+        message_index = self._message(part, kind)
+        if kind is not Kind.CONTENT or part.origin_start < 0 or self._roles[message_index] != "assistant":
+            return [Segment(part.start, part.end, message_index, kind)]
+        shift = part.start - part.origin_start
+        segments = []
+        at = part.start
+        for first, last in self._reasoning_in(part.origin):
+            first, last = max(at, first + shift), min(part.end, last + shift)
+            if first < last:
+                segments += [(at, first, Kind.CONTENT), (first, last, Kind.REASONING)]
+                at = last
+        segments.append((at, part.end, Kind.CONTENT))
+        return [Segment(first, last, message_index, kind) for first, last, kind in segments if first < last]
+
+    def _reasoning_in(self, content: Any) -> list[CharRange]:
+        """Where a content holds reasoning: tags and all, at its beginning."""
+        found = self._thoughts.get(id(content))
+        if found is None:
+            text = str.__str__(content)
+            found = []
+            for opening, closing in {*_TAGS, (self._habits.open_tag, self._habits.close_tag)}:
+                if not closing or closing not in text:
+                    continue
+                end = text.index(closing) + len(closing)
+                start = text.find(opening) if opening else 0
+                if start < 0 or not text[:start].strip():
+                    found = [(max(start, 0), end)]
+            self._thoughts[id(content)] = found
+        return found
+
+    def _kind(self, part: Part) -> Kind:
+        root = part.root
+        if root in _CALLS:
+            return Kind.TOOL_CALL if part.origin._message_index == part.owner else Kind.OTHER_FIELD
+        if root == "content" and part.origin._path[-1] in REASONING_KEYS:
+            return Kind.REASONING
+        return _ROOT_KINDS.get(root, Kind.OTHER_FIELD)
+
+    def _message(self, part: Part, kind: Kind) -> int:
+        """Contents and reasoning belong to their message wherever they stand; all else to the one being rendered."""
+        if kind in (Kind.CONTENT, Kind.REASONING):
+            index: int = part.origin._message_index
+            return index
+        return part.owner
+
+
+def _by_owner(found: Sequence[Part]) -> list[tuple[int, list[Part]]]:
+    groups: list[tuple[int, list[Part]]] = []
+    for part in found:
+        if groups and groups[-1][0] == part.owner:
+            groups[-1][1].append(part)
+        else:
+            groups.append((part.owner, [part]))
+    return groups
+
+
+def _merged(segments: Sequence[Segment]) -> list[Segment]:
+    merged: list[Segment] = []
+    for segment in segments:
+        last = merged[-1] if merged else None
+        if last is not None and (last.message_index, last.kind) == (segment.message_index, segment.kind):
+            merged[-1] = Segment(last.start_char, segment.end_char, last.message_index, last.kind)
+        else:
+            merged.append(segment)
+    return merged
+
+
+def opening_token(text: str, start: int, control_tokens: Sequence[str]) -> CharRange | None:
+    """The control token that the text goes on with at ``start``, blanks aside."""
+    at = start + re.match(r"\s*", text[start:]).end()  # type: ignore[union-attr]
+    token = max((token for token in control_tokens if token and text.startswith(token, at)), key=len, default="")
+    return (at, at + len(token)) if token else None
+
+
+def roles_of(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The role of each message, ``""`` where it has none."""
+    return [str(message.get("role", "")) for message in messages]

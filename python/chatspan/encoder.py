@@ -1,0 +1,326 @@
+"""Conversations → encodings: rendered once, tokenized once, and every token's message and field known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from chatspan._core import Offsets, attribute
+from chatspan.attribution import Region, Segment, attribute_render, roles_of
+from chatspan.chat_template import Render
+from chatspan.encoding import Encoding
+from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TokenizerError, TruncationError
+from chatspan.origins import field_runs
+from chatspan.pieces import Piece, Tokens, control_tokens, encode_pieces, encode_texts, find_control_tokens
+from chatspan.probing import Habits, probe
+from chatspan.renderer import ChatRenderer, Messages
+from chatspan.rollouts import rollout_offsets
+from chatspan.turns import turn_range
+
+Truncation = Literal["error", "left", "right"]
+SpecialTokens = Literal["as_rendered", "escape", "error"]
+
+
+class ChatEncoder:
+    """Encodes conversations for any chat template.
+
+    Args:
+        tokenizer: an HF fast tokenizer.
+        chat_template: in place of the tokenizer's own: a template, or several by their names (``"default"``,
+            ``"tool_use"``).
+
+    Raises:
+        TokenizerError: the tokenizer has no chat template, or gives no offsets.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> import chatspan
+        >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+        >>> encoding = encoder.encode([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}])
+        >>> [encoding.text[s.start_char:s.end_char] for s in encoding.spans if s.path == ("content",)]
+        ['Hi', 'Hello!']
+        >>> encoder.decode(encoding.input_ids[encoding.mask()])
+        'Hello!<|im_end|>'
+    """
+
+    def __init__(self, tokenizer: Any, *, chat_template: str | Mapping[str, str] | None = None) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise TokenizerError(
+                f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
+                "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
+            )
+        self.tokenizer = tokenizer
+        self._renderer = ChatRenderer(tokenizer, chat_template)
+        self._known: dict[str, tuple[tuple[str, ...], Habits]] = {}
+
+    def encode(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        max_length: int | None = None,
+        truncation: Truncation = "error",
+        special_tokens: SpecialTokens = "as_rendered",
+        token_ids_check: bool = True,
+        **template_kwargs: Any,
+    ) -> Encoding:
+        """Encodes one conversation.
+
+        Args:
+            messages: as ``apply_chat_template`` takes them. An assistant's may have ``token_ids``, the ids that were
+                sampled for its turn, stop token included: they stand in the encoding in place of the turn's text.
+            tools, documents, add_generation_prompt, continue_final_message: as in ``apply_chat_template``.
+            max_length: at most so many tokens.
+            truncation: where more are cut off, ``"left"`` or ``"right"``; ``"error"`` cuts none.
+            special_tokens: what becomes of control tokens that stand in the text of fields: ``"as_rendered"``, they
+                are control tokens, as in transformers; ``"escape"``, they are plain text, as with its
+                ``sanitize_control_tokens``; ``"error"``.
+            token_ids_check: whether ``token_ids`` that do not decode to their turn are an error.
+            template_kwargs: for the template. One that it does not read gives a warning.
+
+        Raises:
+            MessageError, TemplateError, RenderMismatchError: see :meth:`ChatRenderer.render`.
+            TruncationError: more than ``max_length`` tokens.
+            ControlTokenError: with ``special_tokens="error"``; with ``message_index``.
+            RolloutError, TurnBoundaryError: ``token_ids`` that do not fit; with ``message_index``.
+        """
+        return self.encode_batch(
+            [messages],
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            max_length=max_length,
+            truncation=truncation,
+            special_tokens=special_tokens,
+            token_ids_check=token_ids_check,
+            **template_kwargs,
+        )[0]
+
+    def encode_batch(
+        self,
+        conversations: Sequence[Messages],
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        max_length: int | None = None,
+        truncation: Truncation = "error",
+        special_tokens: SpecialTokens = "as_rendered",
+        token_ids_check: bool = True,
+        **render_kwargs: Any,
+    ) -> list[Encoding]:
+        """Encodes conversations in one call of the tokenizer. See :meth:`encode`."""
+        _check_options(max_length, truncation, special_tokens)
+        now = datetime.now()
+        drafts = []
+        for messages in conversations:
+            messages, token_ids = _without_token_ids(messages)
+            render = self._renderer.render(messages, tools=tools, documents=documents, now=now, **render_kwargs)
+            drafts.append(self._draft(render, tools, token_ids, special_tokens, token_ids_check))
+        whole = [draft for draft in drafts if not draft.pieces]
+        tokens = iter(encode_texts(self.tokenizer, [draft.render.text for draft in whole]))
+        encodings = []
+        for draft in drafts:
+            found = encode_pieces(self.tokenizer, draft.render.text, draft.pieces) if draft.pieces else next(tokens)
+            encodings.append(_truncated(draft.encoding(found), max_length, truncation))
+        return encodings
+
+    def decode(self, ids: Any) -> str:
+        """The text of ids, special tokens written out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _draft(
+        self,
+        render: Render,
+        tools: Sequence[Any] | None,
+        token_ids: Mapping[int, Sequence[int]],
+        special_tokens: SpecialTokens,
+        token_ids_check: bool,
+    ) -> _Draft:
+        controls, habits = self._habits(tools)
+        roles = tuple(roles_of(render.messages))
+        segments, regions = attribute_render(render, roles, habits, controls)
+        tags = self._renderer.template(tools).has_generation_tags
+        draft = _Draft(render, roles, segments, regions, controls, tags, [])
+        if token_ids:
+            draft.pieces += self._rollouts(draft, token_ids, token_ids_check)
+        if special_tokens != "as_rendered":
+            taken = [(piece.start_char, piece.end_char) for piece in draft.pieces]
+            for start, end, message_index in _control_tokens_of_fields(render, controls):
+                if any(first < end and start < last for first, last in taken):
+                    continue
+                if special_tokens == "error":
+                    raise ControlTokenError(
+                        f"message {message_index}: its text holds the control token {render.text[start:end]!r} "
+                        f'(character {start} of the render); special_tokens="escape" encodes it as plain text',
+                        message_index=message_index,
+                        start_char=start,
+                    )
+                draft.pieces.append(Piece(start, end))
+        return draft
+
+    def _habits(self, tools: Sequence[Any] | None) -> tuple[tuple[str, ...], Habits]:
+        template = self._renderer.template(tools)
+        known = self._known.get(template.source)
+        if known is None:
+            controls = control_tokens(self.tokenizer, template.source)
+            known = (controls, probe(template, self.tokenizer.special_tokens_map, controls))
+            self._known[template.source] = known
+        return known
+
+    def _rollouts(self, draft: _Draft, token_ids: Mapping[int, Sequence[int]], check: bool) -> list[Piece]:
+        pieces = []
+        shell = draft.encoding(([], []))
+        for index, ids in token_ids.items():
+            try:
+                if index not in draft.regions:
+                    raise OptionError(f"message {index} has token_ids, but the template does not render it")
+                start, end = turn_range(shell, index, "token")
+                found = rollout_offsets(
+                    self.tokenizer,
+                    ids,
+                    draft.render.text[start:end],
+                    _untrimmed(draft.render, start, end),
+                    check=check,
+                )
+            except ChatspanError as error:
+                raise error.at(message_index=index) from None
+            offsets = [(first + start, last + start) for first, last in found]
+            pieces.append(Piece(start, end, ([int(i) for i in ids], offsets)))
+        return pieces
+
+
+class _Draft:
+    """A rendered conversation, before it is tokenized."""
+
+    def __init__(
+        self,
+        render: Render,
+        roles: tuple[str, ...],
+        segments: Sequence[Segment],
+        regions: Mapping[int, Region],
+        controls: Sequence[str],
+        has_generation_tags: bool,
+        pieces: list[Piece],
+    ) -> None:
+        self.render = render
+        self.roles = roles
+        self.segments = segments
+        self.regions = regions
+        self.controls = controls
+        self.has_generation_tags = has_generation_tags
+        self.pieces = pieces
+        self.edges = np.array([0, *(s.end_char for s in segments)] if segments else [], dtype=np.int64)
+        self.owner = np.array([s.message_index for s in segments], dtype=np.int32)
+        self.kind = np.array([s.kind for s in segments], dtype=np.uint8)
+
+    def encoding(self, tokens: Tokens) -> Encoding:
+        ids, offset_mapping = tokens
+        table = Offsets(offset_mapping, text_length=len(self.render.text))
+        message_index, kind, straddling = attribute(table, self.edges, self.owner, self.kind)
+        return Encoding(
+            text=self.render.text,
+            input_ids=np.array(ids, dtype=np.int64),
+            offsets=np.array(offset_mapping, dtype=np.int32).reshape(-1, 2),
+            message_index=message_index,
+            kind=kind,
+            straddling=straddling,
+            roles=self.roles,
+            segments=tuple(self.segments),
+            _render=self.render,
+            _regions=self.regions,
+            _control_tokens=self.controls,
+            _has_generation_tags=self.has_generation_tags,
+        )
+
+
+def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
+    if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
+        raise OptionError(f"max_length={max_length!r}: say how many tokens, at least 1, or None")
+    if truncation not in ("error", "left", "right"):
+        raise OptionError(f'truncation={truncation!r}: say "error", "left" or "right"')
+    if special_tokens not in ("as_rendered", "escape", "error"):
+        raise OptionError(f'special_tokens={special_tokens!r}: say "as_rendered", "escape" or "error"')
+
+
+def _without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence[int]]]:
+    """The messages as the template gets them, and the sampled ids of those that have some."""
+    if not isinstance(messages, Sequence):
+        return messages, {}
+    token_ids = {
+        index: message["token_ids"]
+        for index, message in enumerate(messages)
+        if isinstance(message, Mapping) and message.get("token_ids") is not None
+    }
+    if token_ids:
+        messages = [
+            {key: value for key, value in message.items() if key != "token_ids"} if index in token_ids else message
+            for index, message in enumerate(messages)
+        ]
+    return messages, token_ids
+
+
+def _control_tokens_of_fields(render: Render, controls: tuple[str, ...]) -> list[tuple[int, int, int]]:
+    """Control tokens that stand whole in the text of one field, and that field's message."""
+    found = []
+    fields: list[list[Any]] = []
+    for start, end, origin, at in field_runs(render.runs):
+        if not isinstance(origin, str):
+            continue
+        last = fields[-1] if fields else None
+        if last is not None and last[1] == start and last[2] is origin and at >= 0 and last[3] == at:
+            last[1], last[3] = end, at + end - start
+        else:
+            fields.append([start, end, origin, at + end - start if at >= 0 else -1])
+    for start, end, origin, _ in fields:
+        spans = find_control_tokens(render.text, [(start, end)], controls)
+        found += [(first, last, origin._message_index) for first, last in spans]
+    return found
+
+
+def _untrimmed(render: Render, start: int, end: int) -> list[tuple[str, int, int]]:
+    """A turn before the template trimmed its fields: pieces, and where they are in the turn."""
+    pieces: list[tuple[str, int, int]] = []
+    position = start
+    for run_start, run_end, origin, at in field_runs(render.runs):
+        if run_start < start or run_end > end or at < 0:
+            continue
+        pieces.append((render.text[position:run_start], position - start, run_start - start))
+        whole, last = str.__str__(origin), at + run_end - run_start
+        lead, trail = whole[:at], whole[last:]
+        if not lead.strip():
+            pieces.append((lead, run_start - start, run_start - start))
+        pieces.append((render.text[run_start:run_end], run_start - start, run_end - start))
+        if not trail.strip():
+            pieces.append((trail, run_end - start, run_end - start))
+        position = run_end
+    pieces.append((render.text[position:end], position - start, end - start))
+    return pieces
+
+
+def _truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
+    count = len(encoding)
+    if max_length is None or count <= max_length:
+        return encoding
+    if truncation == "error":
+        raise TruncationError(
+            f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
+        )
+    kept = slice(count - max_length, count) if truncation == "left" else slice(0, max_length)
+    straddling = encoding.straddling[(encoding.straddling >= kept.start) & (encoding.straddling < kept.stop)]
+    return replace(
+        encoding,
+        input_ids=encoding.input_ids[kept],
+        offsets=encoding.offsets[kept],
+        message_index=encoding.message_index[kept],
+        kind=encoding.kind[kept],
+        straddling=straddling - kept.start,
+        truncated=count - max_length,
+    )

@@ -1,0 +1,284 @@
+"""A tokenized conversation, and whose each of its tokens is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan._core import Offsets, token_mask, token_spans
+from chatspan.attribution import CharRange, Region, Segment
+from chatspan.chat_template import Render
+from chatspan.errors import OptionError
+from chatspan.kinds import Kind
+from chatspan.origins import Path, field_runs
+from chatspan.turns import EndOfTurn, turn_range
+
+What = Literal["turn", "content", "generation"]
+Straddle = Literal["first", "touch", "inside", "error"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Rendered characters that come from one field.
+
+    Attributes:
+        start_char, end_char: half-open, in ``Encoding.text``.
+        start_token, end_token: the tokens that touch them, half-open.
+        message_index: of the field's message; -1 for ``tools``, ``documents`` and keywords.
+        path: the field: ``("content",)``, ``("content", 0, "text")``, ``("tools", 0, "function", "name")``.
+        field_start_char: the character of the field that ``start_char`` is; -1 where the text is derived.
+        verbatim: whether it is a copy, character for character.
+    """
+
+    start_char: int
+    end_char: int
+    start_token: int
+    end_token: int
+    message_index: int
+    path: Path
+    field_start_char: int
+    verbatim: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """A tokenized conversation, and whose each of its ``T`` tokens is.
+
+    Attributes:
+        text: the render, as ``apply_chat_template(tokenize=False)`` gives it; whole also where tokens were cut.
+        input_ids: int64 ``[T]``.
+        offsets: int32 ``[T, 2]``, the characters of ``text`` that each token stands for, half-open.
+        message_index: int32 ``[T]``, the message a token belongs to; -1: none.
+        kind: uint8 ``[T]``, values of :class:`Kind`.
+        straddling: int64 ``[K]``, the tokens that have characters of more than one message or kind; their message and
+            kind are those of the first character.
+        roles: the role of each message.
+        segments: the text cut by message and kind, without gaps.
+        truncated: how many tokens were cut off.
+    """
+
+    text: str
+    input_ids: NDArray[np.int64]
+    offsets: NDArray[np.int32]
+    message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8]
+    straddling: NDArray[np.int64]
+    roles: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    truncated: int = 0
+    _render: Render = field(repr=False, default=None)  # type: ignore[assignment]
+    _regions: Mapping[int, Region] = field(repr=False, default_factory=dict)
+    _control_tokens: Sequence[str] = field(repr=False, default=())
+    _has_generation_tags: bool = field(repr=False, default=False)
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def _open_end(self) -> bool:
+        return self._render.open_end
+
+    @functools.cached_property
+    def _table(self) -> Offsets:
+        return Offsets(self.offsets, text_length=len(self.text))
+
+    @functools.cached_property
+    def spans(self) -> list[Span]:
+        """Where each field stands, in the order of the text. A field may have several spans, or none.
+
+        Only what has tokens is listed: spans are cut where ``max_length`` cut.
+        """
+        runs = field_runs(self._render.runs)
+        first, last = self._kept
+        runs = [(s, e, o, p) for s, e, o, p in runs if s < last and e > first]
+        ranges = [(max(start, first), min(end, last)) for start, end, _, _ in runs]
+        tokens = token_spans(self._table, np.array(ranges, dtype=np.int64).reshape(-1, 2), straddle="touch").tolist()
+        spans = []
+        for (run_start, _, origin, at), (start, end), (start_token, end_token) in zip(
+            runs, ranges, tokens, strict=True
+        ):
+            inside = at + start - run_start if at >= 0 else -1
+            index, path = origin._message_index, origin._path
+            spans.append(Span(start, end, start_token, end_token, index, path, inside, at >= 0))
+        return spans
+
+    @property
+    def _kept(self) -> CharRange:
+        """The characters that the tokens stand for."""
+        if not self.truncated:
+            return (0, len(self.text))
+        return (int(self.offsets[:, 0].min()), int(self.offsets[:, 1].max())) if len(self) else (0, 0)
+
+    @functools.cached_property
+    def unrendered(self) -> list[tuple[int, Path]]:
+        """The fields of which the template left out more than blanks: dropped reasoning, cut tool results.
+
+        ``(message_index, path)``. Roles and the ``type`` of parts, which choose what is written, are not listed.
+        """
+        seen: dict[int, list[tuple[int, int]]] = {}
+        for start, end, origin, at in field_runs(self._render.runs):
+            seen.setdefault(id(origin), []).append((at, at + end - start) if at >= 0 else (0, len(self.text) + 1))
+        left_out = []
+        for index, path, value in _strings(self._render.messages):
+            covered = 0
+            missing = ""
+            for start, end in sorted(seen.get(id(value), [])):
+                missing += str.__getitem__(value, slice(covered, start)) if start > covered else ""
+                covered = max(covered, end)
+            missing += str.__getitem__(value, slice(covered, None))
+            if missing.strip() and (index, path) not in left_out:
+                left_out.append((index, path))
+        return left_out
+
+    def mask(
+        self,
+        roles: Collection[str] | None = ("assistant",),
+        what: What | Collection[Kind] = "turn",
+        *,
+        messages: Collection[int] | None = None,
+        end_of_turn: EndOfTurn = "token",
+        straddle: Straddle = "first",
+    ) -> NDArray[np.bool_]:
+        """Which tokens are whose.
+
+        Args:
+            roles: of these messages; ``None``: of all, and of what belongs to no message.
+            what: ``"turn"``, what an assistant has to produce itself: all behind the header, reasoning and calls
+                included, to the end of turn; ``"content"``; ``"generation"``, what the template's
+                ``{% generation %}`` blocks wrote, whoever's; or a set of kinds.
+            messages: of these indices only.
+            end_of_turn: of a turn: ``"token"``, with the text that ends it, without blanks behind that; ``"all"``,
+                with the blanks; ``"none"``; ``"next_header"``, with the control token that opens what follows, for
+                templates whose messages have no end of their own.
+            straddle: what becomes of a token with characters on both sides of an edge: ``"first"``, its first
+                character decides; ``"touch"``, in; ``"inside"``, out; ``"error"``.
+
+        Returns:
+            bool ``[T]``.
+
+        Raises:
+            TurnBoundaryError: a turn's header or end cannot be told; with ``message_index``.
+            StraddleError: with ``straddle="error"``.
+        """
+        return self._mask_of(self._ranges(roles, what, messages, end_of_turn), straddle)
+
+    def labels(
+        self,
+        roles: Collection[str] | None = ("assistant",),
+        what: What | Collection[Kind] = "turn",
+        *,
+        messages: Collection[int] | None = None,
+        end_of_turn: EndOfTurn = "token",
+        straddle: Straddle = "first",
+    ) -> NDArray[np.int64]:
+        """int64 ``[T]``: the ids where :meth:`mask` is true, -100 elsewhere; unshifted, as HF models expect."""
+        mask = self.mask(roles, what, messages=messages, end_of_turn=end_of_turn, straddle=straddle)
+        return np.where(mask, self.input_ids, -100)
+
+    def weights(self, weights: Mapping[Any, float] | Iterable[tuple[Any, float]]) -> NDArray[np.float32]:
+        """float32 ``[T]``: 0, or the weight of the last key that fits a token.
+
+        Args:
+            weights: keys are a role (``"assistant"``), a :class:`Kind`, a message's index, a :class:`Span`, or a
+                tuple of those, all of which must fit. An index and a kind of the same number are one key of a dict:
+                give pairs where both occur.
+        """
+        pairs = weights.items() if isinstance(weights, Mapping) else weights
+        found = np.zeros(len(self), dtype=np.float32)
+        for key, weight in pairs:
+            fits = np.ones(len(self), dtype=bool)
+            for part in key if isinstance(key, tuple) else (key,):
+                fits &= self._fits(part)
+            found[fits] = weight
+        return found
+
+    def _fits(self, key: Any) -> NDArray[np.bool_]:
+        if isinstance(key, Kind):
+            return np.asarray(self.kind == key)
+        if isinstance(key, Span):
+            return self._mask_of([(key.start_char, key.end_char)], "first")
+        if isinstance(key, str):
+            return np.isin(self.message_index, [i for i, role in enumerate(self.roles) if role == key])
+        if isinstance(key, int) and not isinstance(key, bool):
+            return np.asarray(self.message_index == key)
+        raise OptionError(f"a weight for {key!r}: give a role, a Kind, a message's index, a Span, or a tuple of those")
+
+    def _ranges(
+        self,
+        roles: Collection[str] | None,
+        what: What | Collection[Kind],
+        messages: Collection[int] | None,
+        end_of_turn: EndOfTurn,
+    ) -> list[CharRange]:
+        if isinstance(roles, str):
+            roles = (roles,)
+
+        def wanted(index: int) -> bool:
+            if messages is not None and index not in messages:
+                return False
+            return roles is None or (index >= 0 and self.roles[index] in roles)
+
+        if what == "turn":
+            if roles is None or any(role != "assistant" for role in roles):
+                raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
+            turns = [index for index in sorted(self._regions) if wanted(index)]
+            return sorted(turn_range(self, index, end_of_turn) for index in turns)
+        if what == "generation":
+            if not self._has_generation_tags:
+                raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
+            return _merged(self._render.generation)
+        kinds = {Kind.CONTENT} if what == "content" else what
+        if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
+            raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
+        return [(s.start_char, s.end_char) for s in self.segments if s.kind in kinds and wanted(s.message_index)]
+
+    def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
+        array = np.array(_merged(ranges), dtype=np.int64).reshape(-1, 2)
+        if straddle != "first":
+            return token_mask(self._table, array, straddle=straddle)
+        starts = self.offsets[:, 0]
+        at = np.searchsorted(array[:, 0], starts, side="right") - 1
+        inside = (at >= 0) & (starts < array[at, 1]) if len(array) else np.zeros(len(self), dtype=bool)
+        return np.asarray(inside & (starts < self.offsets[:, 1]))
+
+    def explain(self) -> str:
+        """The tokens by message and kind, for a person to read."""
+        from chatspan.explain import explain
+
+        return explain(self)
+
+
+def _merged(ranges: Iterable[CharRange]) -> list[CharRange]:
+    """Ranges in order, those that touch made one, without empty ones."""
+    merged: list[CharRange] = []
+    for start, end in sorted(ranges):
+        if start >= end:
+            continue
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _strings(messages: Sequence[Mapping[str, Any]]) -> Iterable[tuple[int, Path, Any]]:
+    """The strings of the messages, each once, with the path that the caller gave them."""
+    seen: set[int] = set()
+    stack = [(index, message) for index, message in enumerate(messages)]
+    stack.reverse()
+    while stack:
+        index, value = stack.pop()
+        if hasattr(value, "_message_index") and isinstance(value, str):
+            path = value._path
+            if id(value) not in seen and path[-1] not in ("role", "type"):
+                seen.add(id(value))
+                yield index, path, value
+        elif isinstance(value, dict):
+            stack += [(index, part) for part in reversed(list(dict.values(value)))]
+        elif isinstance(value, (list, tuple)):
+            stack += [(index, part) for part in reversed(value)]

@@ -1,0 +1,57 @@
+"""Makes a small environment with older versions of what renders and tokenizes, on top of the main one: NAME FOLDER.
+
+Run by the main environment's Python. Everything that the small one does not have itself (torch, numpy, pytest, the package
+as it is built here) is the main one's, so that it takes seconds and no gigabytes. A virtual environment, not a folder for
+PYTHONPATH: pip sees what the main one has and installs only what must differ, with versions that fit each other.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    from pip._vendor import tomli as tomllib
+
+# Lower bounds that are tested as they are declared. torch's and numpy's are not: old ones lack wheels for new Pythons.
+TESTED = ("transformers", "tokenizers", "jinja2")
+# Importing transformers checks its own requirements.
+CHECK = """
+import sys
+from importlib.metadata import version
+import chatspan, torch, transformers
+from chatspan import ComposerDataCollator
+assert transformers.__file__.startswith(sys.prefix), f"{transformers.__file__} is not of {sys.prefix}"
+assert transformers.__version__ == version("transformers"), version("transformers")
+"""
+
+
+def requirements(name: str) -> list[str]:
+    path = Path(__file__).parents[1] / "pyproject.toml"
+    declared = tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"]
+    bounds = dict(requirement.split(">=") for requirement in declared)
+    return {
+        "oldest": [f"{package}=={bounds[package]}" for package in TESTED],
+        "newest4": [f"transformers>={bounds['transformers']},<5"],
+    }[name]
+
+
+def make(name: str, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    paths = {"base": str(folder), "platbase": str(folder)}
+    own = Path(sysconfig.get_path("purelib", scheme="venv" if sys.version_info >= (3, 11) else None, vars=paths))
+    # Comes after the small environment's own packages in sys.path; addsitedir also reads the editable install's .pth.
+    (own / "main.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n", encoding="utf-8")
+    python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements(name)], check=True)
+    subprocess.run([python, "-c", CHECK], check=True)
+
+
+if __name__ == "__main__":
+    make(sys.argv[1], Path(sys.argv[2]).absolute())
