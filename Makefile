@@ -11,6 +11,9 @@ TOKENIZER ?= examples/tokenizer
 HINT_PLACEMENT ?= before_turn
 HINT_ROLE ?= system
 LAYOUT ?= aligned
+# With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered.
+COMPAT := oldest newest4
+COMPAT_TESTS ?= tests/test_identity_zoo.py tests/test_sentinels_zoo.py tests/test_traced_str.py tests/test_encoder.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
 
@@ -18,7 +21,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python bench lint format wheel clean
+.PHONY: help demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench lint format wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +37,13 @@ test-rust:
 
 test-python: $(VENV)/.built
 	$(BIN)/python -m pytest $(ARGS)
+
+test-compat: $(COMPAT:%=test-compat-%)  ## COMPAT_TESTS with the oldest transformers declared and the newest 4.x
+
+$(COMPAT:%=test-compat-%): test-compat-%: $(VENV)-compat/%/.installed $(VENV)/.built
+	@$(<D)/bin/python -c "import transformers as t, tokenizers as k, jinja2 as j; \
+		print(f'transformers {t.__version__}, tokenizers {k.__version__}, jinja2 {j.__version__}')"
+	$(<D)/bin/python -m pytest $(COMPAT_TESTS) $(ARGS)
 
 bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paired runs
 	$(BIN)/python benches/run.py $(ARGS)
@@ -54,7 +64,7 @@ wheel: $(VENV)/.installed  ## a wheel for every Python from 3.10 on, in target/w
 	$(BIN)/maturin build --release --locked
 
 clean:  ## what was built
-	rm -rf target $(VENV)
+	rm -rf target $(VENV) $(VENV)-compat
 
 # The dependencies of the package and of its development, as pyproject.toml names them.
 $(VENV)/.installed: pyproject.toml tools/requirements.py
@@ -65,4 +75,9 @@ $(VENV)/.installed: pyproject.toml tools/requirements.py
 
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	PIP_QUIET=1 VIRTUAL_ENV="$(abspath $(VENV))" $(BIN)/maturin develop --release --locked --quiet
+	touch $@
+
+# Older versions on top of VENV, whose torch and built package they use.
+$(COMPAT:%=$(VENV)-compat/%/.installed): $(VENV)-compat/%/.installed: $(VENV)/.installed pyproject.toml tools/compat_env.py | $(VENV)/.built
+	$(BIN)/python tools/compat_env.py $* $(@D)
 	touch $@

@@ -77,15 +77,15 @@ def _report(
 
 
 def _compare(inputs: Inputs, trace: Trace, rounds: int, with_hints: bool) -> Compared:
-    scaffold = collator(inputs.tokenizer, with_hints=with_hints)
+    provenance = collator(inputs.tokenizer, with_hints=with_hints)
     prefix_delta = collator(PrefixDeltaView(inputs.tokenizer), with_hints=with_hints)
-    batch, reference = scaffold([trace]), prefix_delta([trace])
-    if set(scaffold.routes) != {"scaffold"} or set(prefix_delta.routes) != {"prefix_delta"}:
-        raise SystemExit(f"the sides took the routes {scaffold.routes} and {prefix_delta.routes}")
+    batch, reference = provenance([trace]), prefix_delta([trace])
+    if set(provenance.routes) != {"provenance"} or set(prefix_delta.routes) != {"prefix_delta"}:
+        raise SystemExit(f"the sides took the routes {provenance.routes} and {prefix_delta.routes}")
     require_equal(batch, reference, batch.keys() | reference.keys())
     tokens = sum(int(mask.sum()) for name, mask in batch.items() if name.endswith("attention_mask"))
     return Compared(
-        len(trace["turns"]), tokens, alternate([partial(scaffold, [trace]), partial(prefix_delta, [trace])], rounds)
+        len(trace["turns"]), tokens, alternate([partial(provenance, [trace]), partial(prefix_delta, [trace])], rounds)
     )
 
 

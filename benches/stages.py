@@ -9,8 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 import chatspan.collator
-import chatspan.contents
-import chatspan.scaffold_route
+import chatspan.encoder
+import chatspan.provenance_route
+import chatspan.renderer
 import numpy as np
 from chatspan import ComposerDataCollator
 from inputs import Inputs, Trace
@@ -90,15 +91,13 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     """Owner, name and label of what is timed, in the order of the way; under the names that the callers look up."""
     return [
         (chatspan.collator, "read_traces", "check traces, make hints"),
-        (chatspan.scaffold_route, "render", "render (HF, Jinja2)"),
-        (chatspan.contents, "render", "second render, with markers (HF, Jinja2)"),
-        (chatspan.scaffold_route, "place_contents", "make markers, split at them"),
-        (chatspan.contents, "fit_scaffold", "fit contents (Rust)"),
-        (chatspan.contents, "locate", "locate contents (Rust)"),
+        (chatspan.renderer.ChatRenderer, "render", "render, traced (Jinja2)"),
+        (chatspan.encoder, "attribute_render", "runs and owners to segments"),
         (type(tokenizer), "__call__", "tokenize (HF)"),
-        (chatspan.scaffold_route, "Offsets", "offsets to table (Rust)"),
-        (chatspan.scaffold_route, "token_spans", "token_spans (Rust)"),
-        (chatspan.scaffold_route, "_project", "ids to array, spans to lists"),
+        (chatspan.encoder, "Offsets", "offsets to table (Rust)"),
+        (chatspan.encoder, "attribute", "attribute tokens (Rust)"),
+        (chatspan.encoder.Draft, "encoding", "ids and offsets to arrays"),
+        (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
         (chatspan.collator, "plain_row", "layout"),
         (chatspan.collator, "aligned_row", "layout"),
         (ComposerDataCollator, "_batch", "tensors"),

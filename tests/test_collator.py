@@ -9,7 +9,7 @@ import pytest
 import torch
 from batches import check, recoveries, responses, student_text, teacher_text
 from cases import TEMPLATES, TRICKY_CONTENTS, assistant, config, failed, hint, system, trace, user
-from chatspan import ComposerDataCollator, ContentNotFoundError, HintError, HintPlacementError, StraddleError
+from chatspan import ComposerDataCollator, HintError, HintPlacementError, StraddleError
 from references import PlainView
 
 APPEND = {"hint_placement": "append_to_previous"}
@@ -29,7 +29,7 @@ def test_tricky_contents_are_the_loss_and_nothing_else(small: Any, content: str,
     # A blank at an edge that shares a token with a newline of the template comes with that newline.
     assert [text.strip() for text in recoveries(small, batch, 0)] == [content.strip()]
     assert [text.strip() for text in responses(small, batch, 0)] == ["user", content.strip(), "Go on."]
-    assert set(collate.routes) == {"scaffold"}
+    assert set(collate.routes) == {"provenance"}
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
@@ -231,27 +231,21 @@ def test_a_hint_with_no_message_to_go_to_is_an_error(small: Any, turns: list[dic
         collator(small, **APPEND)([trace(*turns)])
 
 
-def test_reasoning_that_the_template_drops_is_an_error_and_not_a_guess(small: Any) -> None:
+def test_reasoning_that_the_template_drops_is_not_missed(small: Any) -> None:
     kwargs = {"chat_template": TEMPLATES["drops reasoning"]}
     turns = [user("Go."), assistant("<think>hm</think>Yes."), user("On."), assistant("<think>hm</think>No.")]
-    with pytest.raises(
-        ContentNotFoundError, match=r"^trace 't', turn 1: .*the template changed it.*prefix delta cannot"
-    ):
-        collator(small)([trace(*turns, chat_template_kwargs=kwargs)])
-    # The last answer keeps its reasoning, so a trace with only that is certain, by searching.
-    collate = collator(small)
-    batch = collate([trace(*turns[2:], chat_template_kwargs=kwargs)])
-    assert responses(small, batch, 0) == ["<think>hm</think>No."]
+    batch = collator(small)([trace(*turns, chat_template_kwargs=kwargs)])
+    assert responses(small, batch, 0) == ["Yes.", "<think>hm</think>No."]
 
 
-def test_scaffold_that_depends_on_contents_is_searched(small: Any) -> None:
+def test_scaffold_that_depends_on_contents_is_no_difficulty(small: Any) -> None:
     template = "{% for m in messages %}{{ m.content | length }}: {{ m.content + '<|im_end|>' }}{% endfor %}"
     collate = collator(small)
     batch = collate(
         [trace(user("Go on."), failed("the train it is."), chat_template_kwargs={"chat_template": template})]
     )
     check(batch)
-    assert collate.routes == {"located": 2}
+    assert collate.routes == {"provenance": 2}
     assert recoveries(small, batch, 0) == [" the train it is."]
 
 

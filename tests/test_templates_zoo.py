@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,7 +59,18 @@ def test_a_real_template(path: Any, zoo_tokenizer: Callable[[str], Any], outcome
         except ChatspanError as error:
             outcomes[f"refused: {type(error).__name__}"] += 1
             continue
-        text, spans = sentinel_spans(tokenizer, messages, **kwargs)
+        try:
+            text, spans = sentinel_spans(tokenizer, messages, **kwargs)
+        except KeyError:
+            # The template cuts reasoning out of contents, and a word with it.
+            assert name == "reasoning"
+            mask = batch["response_mask"][0].bool()
+            said = tokenizer.decode(batch["input_ids"][0][mask])
+            # With a tokenizer that is not the template's, a full stop may share a token with the scaffold.
+            thought = r"\s*(<think>)?\s*[rs]?\s*(</think>)?\s*"
+            assert re.fullmatch(rf"{thought}One\.?{thought}Two\.?\s*", said), said
+            outcomes["the template cuts contents, what is left is trained"] += 1
+            continue
         assert text == tokenizer.apply_chat_template(messages, tokenize=False, **kwargs), name
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         assert batch["input_ids"][0].tolist() == encoded["input_ids"], name

@@ -1,7 +1,7 @@
 """Makes a small environment with older versions of what renders and tokenizes, on top of the main one: NAME FOLDER.
 
-Run by the main environment's Python. Everything that the small one does not have itself (torch, numpy, pytest, the package
-as it is built here) is the main one's, so that it takes seconds and no gigabytes. A virtual environment, not a folder for
+Run by the main environment's Python. What the small one does not have itself (torch, numpy, pytest, the package as it
+is built here) is the main one's, so that it takes seconds and no gigabytes. A virtual environment, not a folder for
 PYTHONPATH: pip sees what the main one has and installs only what must differ, with versions that fit each other.
 """
 
@@ -44,10 +44,10 @@ def requirements(name: str) -> list[str]:
 def make(name: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    paths = {"base": str(folder), "platbase": str(folder)}
-    own = Path(sysconfig.get_path("purelib", scheme="venv" if sys.version_info >= (3, 11) else None, vars=paths))
+    packages = Path(sysconfig.get_path("purelib"))
     # Comes after the small environment's own packages in sys.path; addsitedir also reads the editable install's .pth.
-    (own / "main.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n", encoding="utf-8")
+    link = folder / packages.relative_to(sys.prefix) / "main.pth"
+    link.write_text(f"import site; site.addsitedir({str(packages)!r})\n", encoding="utf-8")
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements(name)], check=True)
     subprocess.run([python, "-c", CHECK], check=True)

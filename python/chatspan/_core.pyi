@@ -103,19 +103,6 @@ def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "
         [False, False, True]
     """
 
-def fit_scaffold(text: str, contents: Sequence[str], scaffold: Sequence[str]) -> NDArray[np.int64] | None:
-    """The place of each content in a text whose whole scaffold is known; nothing is searched.
-
-    Args:
-        text: the render.
-        contents: ``N`` contents that are not blank.
-        scaffold: the ``N + 1`` pieces of text around them.
-
-    Returns:
-        int64 ``[N, 2]`` if ``text`` is ``scaffold[0] contents[0] scaffold[1] …``, each content whole or with blanks
-        at its ends gone, in exactly one way; else ``None``.
-    """
-
 def attribute(
     offsets: Offsets | Pairs, edges: NDArray[np.int64], message_index: NDArray[np.int32], kind: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:

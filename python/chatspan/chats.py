@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Route = Literal["scaffold", "located", "prefix_delta"]
+Route = Literal["provenance", "prefix_delta"]
 TokenRange = tuple[int, int]
 
 
@@ -23,7 +23,7 @@ class EncodedChat:
             is blank, was left out by the template, or was not asked for.
         end_of_turn: the tokens that end the last message, behind its content, without blanks at the end.
         content_order: message indices in the order in which the render holds their contents.
-        route: how it was found: by the template's scaffold, by searching the render, or by prefix delta.
+        route: how it was found: by rendering with provenance, or by prefix delta.
     """
 
     input_ids: NDArray[np.int64]

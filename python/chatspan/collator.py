@@ -13,8 +13,8 @@ from chatspan import prefix_delta
 from chatspan.config import CollatorConfig
 from chatspan.errors import AlignmentError, TokenizerError
 from chatspan.layouts import Encoded, Ints, Row, Side, aligned_row, placeholder_row, plain_row
+from chatspan.provenance_route import ProvenanceRoute, is_fast
 from chatspan.replay import ReplayPair, read_pairs, response_ranges
-from chatspan.scaffold_route import encode_chats, is_fast
 from chatspan.traces import Conversation, Trace, read_traces
 
 Batch = dict[str, torch.Tensor]
@@ -46,7 +46,7 @@ class ComposerDataCollator:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
 
     Attributes:
-        routes: how many conversations went which way (``"scaffold"``, ``"located"``, ``"prefix_delta"``).
+        routes: how many conversations went which way (``"provenance"``, ``"prefix_delta"``).
 
     Example:
         >>> from chatspan import CollatorConfig, ComposerDataCollator
@@ -73,6 +73,7 @@ class ComposerDataCollator:
         self.config = config
         self.routes: Counter[str] = Counter()
         self._pad_id = _pad_id(tokenizer)
+        self._route = ProvenanceRoute(tokenizer, config.straddle) if is_fast(tokenizer) else None
 
     def __call__(self, traces: Sequence[Mapping[str, Any]]) -> Batch:
         checked = read_traces(traces, self.config)
@@ -83,8 +84,8 @@ class ComposerDataCollator:
         return batch
 
     def _encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
-        if is_fast(self.tokenizer):
-            chats = encode_chats(self.tokenizer, conversations, self.config.straddle)
+        if self._route is not None:
+            chats = self._route.encode_chats(conversations)
         else:
             chats = [prefix_delta.encode_chat(self.tokenizer, conversation) for conversation in conversations]
         self.routes.update(chat.route for chat in chats)

@@ -13,7 +13,7 @@ from chatspan._core import Offsets, attribute
 from chatspan.attribution import Region, Segment, attribute_render, roles_of
 from chatspan.chat_template import Render
 from chatspan.encoding import Encoding
-from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TokenizerError, TruncationError
+from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError, TokenizerError, TruncationError
 from chatspan.origins import field_runs
 from chatspan.pieces import Piece, Tokens, control_tokens, encode_pieces, encode_texts, find_control_tokens
 from chatspan.probing import Habits, probe
@@ -119,11 +119,18 @@ class ChatEncoder:
         """Encodes conversations in one call of the tokenizer. See :meth:`encode`."""
         _check_options(max_length, truncation, special_tokens)
         now = datetime.now()
-        drafts = []
-        for messages in conversations:
-            messages, token_ids = _without_token_ids(messages)
-            render = self._renderer.render(messages, tools=tools, documents=documents, now=now, **render_kwargs)
-            drafts.append(self._draft(render, tools, token_ids, special_tokens, token_ids_check))
+        drafts = [
+            self.draft(
+                messages,
+                tools=tools,
+                special_tokens=special_tokens,
+                token_ids_check=token_ids_check,
+                documents=documents,
+                now=now,
+                **render_kwargs,
+            )
+            for messages in conversations
+        ]
         whole = [draft for draft in drafts if not draft.pieces]
         tokens = iter(encode_texts(self.tokenizer, [draft.render.text for draft in whole]))
         encodings = []
@@ -136,34 +143,28 @@ class ChatEncoder:
         """The text of ids, special tokens written out."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def _draft(
+    def draft(
         self,
-        render: Render,
-        tools: Sequence[Any] | None,
-        token_ids: Mapping[int, Sequence[int]],
-        special_tokens: SpecialTokens,
-        token_ids_check: bool,
-    ) -> _Draft:
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | None = None,
+        special_tokens: SpecialTokens = "as_rendered",
+        token_ids_check: bool = True,
+        **render_kwargs: Any,
+    ) -> Draft:
+        """Renders a conversation and takes the render apart: all but tokenizing, which may be done for many at once."""
+        messages, token_ids = _without_token_ids(messages)
+        render = self._renderer.render(messages, tools=tools, **render_kwargs)
+        _require_unicode(render)
         controls, habits = self._habits(tools)
         roles = tuple(roles_of(render.messages))
         segments, regions = attribute_render(render, roles, habits, controls)
         tags = self._renderer.template(tools).has_generation_tags
-        draft = _Draft(render, roles, segments, regions, controls, tags, [])
+        draft = Draft(render, roles, segments, regions, controls, tags, [])
         if token_ids:
             draft.pieces += self._rollouts(draft, token_ids, token_ids_check)
         if special_tokens != "as_rendered":
-            taken = [(piece.start_char, piece.end_char) for piece in draft.pieces]
-            for start, end, message_index in _control_tokens_of_fields(render, controls):
-                if any(first < end and start < last for first, last in taken):
-                    continue
-                if special_tokens == "error":
-                    raise ControlTokenError(
-                        f"message {message_index}: its text holds the control token {render.text[start:end]!r} "
-                        f'(character {start} of the render); special_tokens="escape" encodes it as plain text',
-                        message_index=message_index,
-                        start_char=start,
-                    )
-                draft.pieces.append(Piece(start, end))
+            draft.pieces += _escapes(draft, error=special_tokens == "error")
         return draft
 
     def _habits(self, tools: Sequence[Any] | None) -> tuple[tuple[str, ...], Habits]:
@@ -175,7 +176,7 @@ class ChatEncoder:
             self._known[template.source] = known
         return known
 
-    def _rollouts(self, draft: _Draft, token_ids: Mapping[int, Sequence[int]], check: bool) -> list[Piece]:
+    def _rollouts(self, draft: Draft, token_ids: Mapping[int, Sequence[int]], check: bool) -> list[Piece]:
         pieces = []
         shell = draft.encoding(([], []))
         for index, ids in token_ids.items():
@@ -197,7 +198,7 @@ class ChatEncoder:
         return pieces
 
 
-class _Draft:
+class Draft:
     """A rendered conversation, before it is tokenized."""
 
     def __init__(
@@ -239,6 +240,38 @@ class _Draft:
             _control_tokens=self.controls,
             _has_generation_tags=self.has_generation_tags,
         )
+
+
+def _escapes(draft: Draft, *, error: bool) -> list[Piece]:
+    """The control tokens in the text of fields, as pieces of plain text."""
+    taken = [(piece.start_char, piece.end_char) for piece in draft.pieces]
+    pieces = []
+    for start, end, message_index in _control_tokens_of_fields(draft.render, tuple(draft.controls)):
+        if any(first < end and start < last for first, last in taken):
+            continue
+        if error:
+            raise ControlTokenError(
+                f"message {message_index}: its text holds the control token {draft.render.text[start:end]!r} "
+                f'(character {start} of the render); special_tokens="escape" encodes it as plain text',
+                message_index=message_index,
+                start_char=start,
+            )
+        pieces.append(Piece(start, end))
+    return pieces
+
+
+def _require_unicode(render: Render) -> None:
+    try:
+        render.text.encode()
+    except UnicodeEncodeError as error:
+        owner = next((owner for start, owner in reversed(render.owners) if start <= error.start), -1)
+        which = f"message {owner}" if owner >= 0 else "the render"
+        raise TextError(
+            f"{which} has a lone surrogate (character {error.start} of the render): it is no valid Unicode text; "
+            "repair or drop it",
+            message_index=owner if owner >= 0 else None,
+            start_char=error.start,
+        ) from None
 
 
 def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:

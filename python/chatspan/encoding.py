@@ -15,7 +15,7 @@ from chatspan.attribution import CharRange, Region, Segment
 from chatspan.chat_template import Render
 from chatspan.errors import OptionError
 from chatspan.kinds import Kind
-from chatspan.origins import Path, field_runs
+from chatspan.origins import Path, Run, field_runs
 from chatspan.turns import EndOfTurn, turn_range
 
 What = Literal["turn", "content", "generation"]
@@ -84,8 +84,14 @@ class Encoding:
         return self._render.open_end
 
     @functools.cached_property
-    def _table(self) -> Offsets:
+    def table(self) -> Offsets:
+        """The offsets, checked."""
         return Offsets(self.offsets, text_length=len(self.text))
+
+    @property
+    def runs(self) -> Sequence[Run]:
+        """What of the text comes from the input; see :mod:`chatspan.origins`."""
+        return self._render.runs
 
     @functools.cached_property
     def spans(self) -> list[Span]:
@@ -97,7 +103,7 @@ class Encoding:
         first, last = self._kept
         runs = [(s, e, o, p) for s, e, o, p in runs if s < last and e > first]
         ranges = [(max(start, first), min(end, last)) for start, end, _, _ in runs]
-        tokens = token_spans(self._table, np.array(ranges, dtype=np.int64).reshape(-1, 2), straddle="touch").tolist()
+        tokens = token_spans(self.table, np.array(ranges, dtype=np.int64).reshape(-1, 2), straddle="touch").tolist()
         spans = []
         for (run_start, _, origin, at), (start, end), (start_token, end_token) in zip(
             runs, ranges, tokens, strict=True
@@ -240,7 +246,7 @@ class Encoding:
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
         array = np.array(_merged(ranges), dtype=np.int64).reshape(-1, 2)
         if straddle != "first":
-            return token_mask(self._table, array, straddle=straddle)
+            return token_mask(self.table, array, straddle=straddle)
         starts = self.offsets[:, 0]
         at = np.searchsorted(array[:, 0], starts, side="right") - 1
         inside = (at >= 0) & (starts < array[at, 1]) if len(array) else np.zeros(len(self), dtype=bool)

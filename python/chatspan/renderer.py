@@ -103,7 +103,7 @@ class ChatRenderer:
             if add_generation_prompt:
                 render = self._with_prompt(render, template, variables, now)
         except TemplateRaisedError as raised:
-            raise self._template_error(messages, raised, hf_kwargs) from raised.error
+            raise self._template_error(messages, raised, hf_kwargs)  # noqa: B904 - it has its cause
         if continue_final_message:
             return _cut(render, self._own_text(messages, hf_kwargs))
         if template.source not in self._verified:
@@ -170,20 +170,24 @@ class ChatRenderer:
     def _template_error(
         self, messages: Messages, raised: TemplateRaisedError, hf_kwargs: Mapping[str, Any]
     ) -> TemplateError | RenderMismatchError:
+        # transformers' own exception says it without the types that stand for strings here.
+        own: Exception | None = None
         try:
-            own = self._own_text(messages, hf_kwargs)
-        except Exception:
-            own = None
+            self._own_text(messages, hf_kwargs)
+        except Exception as error:
+            own = error
         which = ""
         index = raised.message_index if 0 <= raised.message_index < len(messages) else None
         if index is not None:
             which = f" at message {index} (role {messages[index].get('role')!r})"
         line = "" if raised.line is None else f", line {raised.line} of the template"
-        what = f"the chat template raised{which}{line}: {type(raised.error).__name__}: {raised.error}"
-        kind = TemplateError if own is None else RenderMismatchError
-        if own is not None:
+        shown = own or raised.error
+        what = f"the chat template raised{which}{line}: {type(shown).__name__}: {shown}"
+        if own is None:
             what += "; the tokenizer's own apply_chat_template does not raise"
-        return kind(what, message_index=index)
+        found = (RenderMismatchError if own is None else TemplateError)(what, message_index=index)
+        found.__cause__ = shown
+        return found
 
     def _check_keywords(self, template: ChatTemplate, template_kwargs: Mapping[str, Any]) -> None:
         if not template_kwargs:

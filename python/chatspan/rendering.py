@@ -1,4 +1,4 @@
-"""Conversation → text, with a typed error where the template raises."""
+"""What a template raises on a conversation, as a typed error with its place."""
 
 from __future__ import annotations
 
@@ -7,28 +7,6 @@ from typing import Any
 
 from chatspan.errors import ChatspanError, HintPlacementError, TemplateError, TokenizerError
 from chatspan.traces import Conversation, Message
-
-
-def render(tokenizer: Any, conversation: Conversation) -> str:
-    """The text that ``apply_chat_template(tokenize=False)`` makes of a conversation.
-
-    Raises:
-        TokenizerError: the tokenizer has no chat template.
-        TemplateError: the template raised; with the index of the message that makes it raise, where it is one.
-        HintPlacementError: it raised, and does not without the hints.
-    """
-    require_chat_template(tokenizer, conversation)
-
-    def apply(messages: list[Message]) -> str:
-        text = tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs)
-        if not isinstance(text, str):
-            raise TypeError(f"apply_chat_template(tokenize=False) gave {type(text).__name__}, not a string")
-        return text
-
-    try:
-        return apply(list(conversation.messages))
-    except Exception as error:
-        raise template_error(conversation, error, apply) from error
 
 
 def require_chat_template(tokenizer: Any, conversation: Conversation) -> None:

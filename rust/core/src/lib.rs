@@ -5,7 +5,6 @@
 //! - [`span`]: half-open ranges with a unit; a wrong one cannot be built
 //! - [`error`]: one error type, each kind with its place
 //! - [`text`]: blanks as Python sees them; bytes ↔ characters
-//! - [`fit`]: contents → character spans where the whole scaffold is known
 //! - [`locate`]: contents → character spans of a given render, for those who have no template
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
@@ -15,7 +14,6 @@
 pub mod align;
 pub mod attribute;
 pub mod error;
-pub mod fit;
 pub mod locate;
 pub mod offsets;
 pub mod project;

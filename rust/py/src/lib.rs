@@ -6,7 +6,6 @@ mod errors;
 use arrays::{pairs_from, spans_to_array};
 use chatspan_core::align::align_columns as core_align_columns;
 use chatspan_core::attribute::{Segments, attribute as core_attribute};
-use chatspan_core::fit::fit;
 use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::offsets::Offsets as Table;
 use chatspan_core::project::{Straddle, check_spans};
@@ -153,20 +152,6 @@ fn locate<'py>(
     spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
 }
 
-#[pyfunction]
-fn fit_scaffold<'py>(
-    text: &Bound<'py, PyString>,
-    contents: Vec<Bound<'py, PyString>>,
-    scaffold: Vec<Bound<'py, PyString>>,
-) -> PyResult<Option<Bound<'py, PyArray2<i64>>>> {
-    let py = text.py();
-    let text = utf8(text, "text", None)?;
-    let (contents, scaffold) = (all_utf8(&contents, "content")?, all_utf8(&scaffold, "scaffold")?);
-    let Some(found) = py.detach(|| fit(text, &contents, &scaffold)) else { return Ok(None) };
-    let found: Vec<_> = found.into_iter().map(Some).collect();
-    spans_to_array(py, &found).map(Some)
-}
-
 /// (message index of each token, its kind, the tokens that straddle)
 type Attributed<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>);
 
@@ -218,7 +203,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_spans, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
-    module.add_function(wrap_pyfunction!(fit_scaffold, module)?)?;
     module.add_function(wrap_pyfunction!(attribute, module)?)?;
     module.add_function(wrap_pyfunction!(align_columns, module)?)?;
     Ok(())

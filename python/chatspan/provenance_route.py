@@ -1,0 +1,146 @@
+"""The fast route: rendered once with provenance, tokenized once. For every HF fast tokenizer with a chat template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from chatspan._core import token_spans
+from chatspan.chats import EncodedChat, TokenRange
+from chatspan.config import Straddle
+from chatspan.encoder import ChatEncoder, Draft
+from chatspan.encoding import Encoding
+from chatspan.errors import ChatspanError, StraddleError, TemplateError
+from chatspan.pieces import encode_texts
+from chatspan.rendering import require_chat_template, template_error
+from chatspan.traces import Conversation
+
+CharRange = tuple[int, int]
+
+
+def is_fast(tokenizer: Any) -> bool:
+    """Whether a tokenizer gives offsets, as HF's fast ones do."""
+    return bool(getattr(tokenizer, "is_fast", False)) and callable(getattr(tokenizer, "apply_chat_template", None))
+
+
+class ProvenanceRoute:
+    """Encodes conversations with the :class:`ChatEncoder` of their template."""
+
+    def __init__(self, tokenizer: Any, straddle: Straddle) -> None:
+        self._tokenizer = tokenizer
+        self._straddle = straddle
+        self._encoders: dict[str | None, ChatEncoder] = {}
+
+    def encode_chats(self, conversations: Sequence[Conversation]) -> list[EncodedChat]:
+        """Encodes conversations in one call of the tokenizer.
+
+        Raises:
+            TemplateError, HintPlacementError, TokenizerError, TextError, StraddleError: with the place.
+        """
+        drafts = [self._draft(conversation) for conversation in conversations]
+        tokens = encode_texts(self._tokenizer, [draft.render.text for draft in drafts])
+        return [
+            self._chat(conversation, draft.encoding(found))
+            for conversation, draft, found in zip(conversations, drafts, tokens, strict=True)
+        ]
+
+    def _draft(self, conversation: Conversation) -> Draft:
+        require_chat_template(self._tokenizer, conversation)
+        keywords = dict(conversation.template_kwargs)
+        source = keywords.pop("chat_template", None)
+
+        def apply(messages: Any) -> str:
+            return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs))
+
+        try:
+            if source not in self._encoders:
+                self._encoders[source] = ChatEncoder(self._tokenizer, chat_template=source)
+            return self._encoders[source].draft(list(conversation.messages), **keywords)
+        except TemplateError as error:
+            cause = error.__cause__
+            raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error
+        except ChatspanError as error:
+            raise error.at(**conversation.place(error.message_index)) from None
+
+    def _chat(self, conversation: Conversation, encoding: Encoding) -> EncodedChat:
+        contents = _content_ranges(encoding)
+        of_assistants = [
+            (index, span) for index, span in contents if conversation.messages[index]["role"] == "assistant"
+        ]
+        chars = [span for _, span in of_assistants]
+        try:
+            tokens = self._tokens(encoding, chars)
+        except StraddleError as error:
+            owner = next(index for index, (start_char, _) in of_assistants if start_char == error.start_char)
+            raise error.at(**conversation.place(owner)) from None
+        content_tokens: list[list[TokenRange]] = [[] for _ in conversation.messages]
+        for (index, (start_char, end_char)), (start, end) in zip(of_assistants, tokens, strict=True):
+            if start >= end:
+                raise StraddleError(
+                    f"no token lies in the content {encoding.text[start_char:end_char]!r:.60}, so nothing of it would "
+                    'be trained; straddle="touch" takes in the tokens that it shares with the scaffold',
+                    **conversation.place(index),
+                )
+            content_tokens[index].append((start, end))
+        return EncodedChat(
+            input_ids=encoding.input_ids,
+            content_tokens=content_tokens,
+            end_of_turn=_end_of_turn(conversation, encoding, contents),
+            content_order=[index for index, _ in contents],
+            route="provenance",
+        )
+
+    def _tokens(self, encoding: Encoding, chars: Sequence[CharRange]) -> list[TokenRange]:
+        """The tokens of each range of characters."""
+
+        def project(ranges: Sequence[CharRange], policy: Literal["touch", "inside", "error"]) -> list[TokenRange]:
+            spans = np.array(ranges, dtype=np.int64).reshape(-1, 2)
+            return [(start, end) for start, end in token_spans(encoding.table, spans, straddle=policy).tolist()]
+
+        if self._straddle != "blanks":
+            return project(chars, self._straddle)
+        # In are the tokens that touch the content and are inside of it and the blanks around it.
+        touched = project(chars, "touch")
+        inside = project([_with_blanks_around(encoding.text, span) for span in chars], "inside")
+        both = zip(touched, inside, strict=True)
+        return [(max(t_start, i_start), min(t_end, i_end)) for (t_start, t_end), (i_start, i_end) in both]
+
+
+def _content_ranges(encoding: Encoding) -> list[tuple[int, CharRange]]:
+    """The characters of each content in the order of the render, parts that adjoin made one, without blank ones."""
+    ranges: list[tuple[int, CharRange]] = []
+    for start, end, origin, _ in encoding.runs:
+        path = origin._path
+        if not path or path[0] != "content":
+            continue
+        index = origin._message_index
+        if ranges and ranges[-1][0] == index and ranges[-1][1][1] == start:
+            ranges[-1] = (index, (ranges[-1][1][0], end))
+        else:
+            ranges.append((index, (start, end)))
+    return [(index, (start, end)) for index, (start, end) in ranges if encoding.text[start:end].strip()]
+
+
+def _with_blanks_around(text: str, span: CharRange) -> CharRange:
+    start, end = span
+    while start > 0 and text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and text[end].isspace():
+        end += 1
+    return (start, end)
+
+
+def _end_of_turn(
+    conversation: Conversation, encoding: Encoding, contents: Sequence[tuple[int, CharRange]]
+) -> TokenRange:
+    """The tokens behind the last content, to the last one that is not blank (all, if all are)."""
+    count = len(encoding)
+    if not contents or contents[-1][0] != len(conversation.messages) - 1:
+        return (count, count)
+    start_char = contents[-1][1][1]
+    tail = encoding.text[start_char:]
+    end_char = start_char + len(tail.rstrip() or tail)
+    start, end = token_spans(encoding.table, [(start_char, end_char)])[0].tolist()
+    return (start, end)
