@@ -18,7 +18,7 @@ def report_import_time(report: Report, rounds: int) -> None:
     """Prints the difference of paired processes."""
     statements = ("import numpy", "import numpy, chatspan")
     times = alternate([partial(_run, statement) for statement in statements], _PAIRS_PER_ROUND * rounds)
-    table = report.table("5. Importing", ["process", "ms"])
+    table = report.table("6. Importing", ["process", "ms"])
     for column, statement in enumerate(statements):
         table.add_row(f'python -c "{statement}"', median(times[:, column]))
     table.add_row("difference of pairs", median(times[:, 1] - times[:, 0]))

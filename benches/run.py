@@ -18,6 +18,7 @@ from against_prefix_delta import Outcome, report_prefix_delta
 from against_transformers import report_transformers
 from batches import report_batches
 from chatspan import ChatspanError
+from encoder import report_encoder
 from import_time import report_import_time
 from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
 from stages import report_stages
@@ -44,6 +45,7 @@ def main() -> None:
         report_transformers(report, inputs, rounds)
         report_batches(report, inputs, rounds)
         report_stages(report, inputs, rounds)
+        report_encoder(report, inputs, arguments.zoo, rounds)
     except ChatspanError as error:
         # As of a template that is not prefix-stable, which has no reference to compare with.
         raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error

@@ -107,8 +107,13 @@ def test_every_plain_word_of_a_dump_is_found() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("{{ '%s!' % x }}", ["Hi!"]),
-        ("{{ '{}: {}'.format('a', x) }}", ["a: Hi"]),
+        ("{{ '%s!' % x }}", ["Hi"]),
+        ("{{ '%s-%s' % ('a', x) }}", ["Hi"]),
+        ("{{ '%5s!' % x }}", ["   Hi!"]),
+        ("{{ '%s-%d' | format(x, 3) }}", ["Hi"]),
+        ("{{ '{}: {}'.format('a', x) }}", ["Hi"]),
+        ("{{ '{b}{a:>4}'.format(a=x, b=x) }}", ["Hi  Hi"]),
+        ("{{ '{a}{b}'.format(a=x, b=x) }}", ["Hi", "Hi"]),
         ("{{ 'a' ~ x ~ 3 }}", ["Hi"]),
         ("{{ [x, x] | join('-') }}", ["Hi", "Hi"]),
         ("{{ ', '.join([x, 'b']) }}", ["Hi"]),

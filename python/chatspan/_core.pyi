@@ -28,6 +28,8 @@ class Offsets:
 
     def __new__(cls, offsets: Pairs, *, text_length: int | None = None) -> Offsets: ...
     def __len__(self) -> int: ...
+    def to_array(self) -> NDArray[np.int32]:
+        """int32 ``[T, 2]``, the character range of each token."""
 
 def locate(
     text: str,

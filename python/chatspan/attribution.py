@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatspan.chat_template import Render
 from chatspan.kinds import Kind
@@ -21,8 +21,7 @@ _CALLS = ("tool_calls", "function_call")
 _TAGS = (("<think>", "</think>"),)
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Characters of one message (-1: none's) and one kind."""
 
     start_char: int
@@ -92,14 +91,15 @@ class _Reader:
         assistant = self._roles[owner] == "assistant"
         first, last = (fields[0].start, fields[-1].end) if fields else (end, start)
         header_end = self._header_end(owner, start, first) if assistant else None
+        after = [self._kind(part) for part in fields]
         # Gemma 4 writes tools' results into the message that called them: its end cannot be told from theirs.
-        foreign = any(self._kind(part) is Kind.CONTENT and part.origin._message_index != owner for part in fields)
+        pairs = zip(fields, after, strict=True)
+        foreign = assistant and any(k is Kind.CONTENT and part.origin._message_index != owner for part, k in pairs)
         ending = None
-        if not (assistant and foreign):
+        if not foreign:
             ending = self._ending(owner, fields, max(last, header_end or start), end)
         segments: list[Segment] = []
         before: Kind | None = None
-        after = [self._kind(part) for part in fields]
         index = 0
         for part in group:
             if part.origin is None or part.root == "role":
@@ -129,12 +129,11 @@ class _Reader:
         """What ends a message, behind its last field: all of it for one that ends with its content."""
         tail = self._text[start:end]
         bare = tail.rstrip()
-        # A content that is blank, or a message that the template cut.
-        known = [ending for ending in self._habits.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
         role = self._roles[owner]
         ends_with_content = bool(fields) and fields[-1].root == "content"
         if ends_with_content and role not in TOOL_ROLES and tail:
             return (start, start + len(bare or tail))
+        known = [ending for ending in self._habits.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
         if known:
             length = max(len(ending.rstrip() or ending) for ending in known)
             stop = start + len(bare or tail)

@@ -16,7 +16,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError, TokenizerError, TruncationError
 from chatspan.origins import field_runs
 from chatspan.pieces import Piece, Tokens, control_tokens, encode_pieces, encode_texts, find_control_tokens
-from chatspan.probing import Habits, probe
+from chatspan.probing import Habits, habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
 from chatspan.turns import turn_range
@@ -172,7 +172,7 @@ class ChatEncoder:
         known = self._known.get(template.source)
         if known is None:
             controls = control_tokens(self.tokenizer, template.source)
-            known = (controls, probe(template, self.tokenizer.special_tokens_map, controls))
+            known = (controls, habits_of(template, self.tokenizer.special_tokens_map, controls))
             self._known[template.source] = known
         return known
 
@@ -229,7 +229,7 @@ class Draft:
         return Encoding(
             text=self.render.text,
             input_ids=np.array(ids, dtype=np.int64),
-            offsets=np.array(offset_mapping, dtype=np.int32).reshape(-1, 2),
+            offsets=table.to_array(),
             message_index=message_index,
             kind=kind,
             straddling=straddling,

@@ -67,6 +67,16 @@ class Dump:
         return self._runs
 
 
+def root_key(origin: Any) -> str | int | None:
+    """The first key of an origin's path, without making the path: ``"content"``, ``"tools"``; none for a message."""
+    at: Any = origin.container if isinstance(origin, Dump) else origin
+    key = None
+    while not isinstance(at, Root):
+        key = key if at._key is None else at._key
+        at = at._parent
+    return at._path[0] if at._path else key
+
+
 def field_runs(runs: Sequence[Run]) -> list[Run]:
     """Runs whose dumps are taken apart into their fields."""
     found: list[Run] = []

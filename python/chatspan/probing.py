@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError
-from chatspan.origins import Root
+from chatspan.origins import Root, root_key
 from chatspan.traced_data import TracedDict, trace
 
 TOOL_ROLES = ("tool", "function", "ipython", "observation", "tool_response")
@@ -69,21 +69,18 @@ class Habits:
     seen: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Part:
-    """Rendered characters of one owner and one origin (``None``: the template's own)."""
+class Part(NamedTuple):
+    """Rendered characters of one owner and one origin (``None``: the template's own).
+
+    ``root`` is the first key of the origin's path: ``content``, ``tool_calls``, ``tools`` …
+    """
 
     start: int
     end: int
     owner: int
     origin: Any
     origin_start: int
-
-    @property
-    def root(self) -> Any:
-        """The first key of the path: ``content``, ``tool_calls``, ``tools`` …"""
-        path = self.origin._path if self.origin is not None else ()
-        return path[0] if path else None
+    root: Any
 
 
 def parts(render: Render) -> list[Part]:
@@ -95,11 +92,12 @@ def parts(render: Render) -> list[Part]:
 
     def put(end: int, origin: Any, origin_start: int) -> None:
         nonlocal at, position
+        root = None if origin is None else root_key(origin)
         while position < end:
             while owners[at + 1][0] <= position:
                 at += 1
             stop = min(end, owners[at + 1][0])
-            found.append(Part(position, stop, owners[at][1], origin, origin_start))
+            found.append(Part(position, stop, owners[at][1], origin, origin_start, root))
             origin_start += stop - position if origin_start >= 0 else 0
             position = stop
 
@@ -108,6 +106,17 @@ def parts(render: Render) -> list[Part]:
         put(end, origin, origin_start)
     put(len(render.text), None, -1)
     return found
+
+
+def habits_of(template: ChatTemplate, special_tokens: Mapping[str, Any], control_tokens: tuple[str, ...]) -> Habits:
+    """What :func:`probe` finds, once per process for each template and tokenizer."""
+    key = (template.source, repr(sorted(special_tokens.items())), control_tokens)
+    if key not in _KNOWN:
+        _KNOWN[key] = probe(template, special_tokens, control_tokens)
+    return _KNOWN[key]
+
+
+_KNOWN: dict[tuple[str, str, tuple[str, ...]], Habits] = {}
 
 
 def probe(template: ChatTemplate, special_tokens: Mapping[str, Any], control_tokens: Sequence[str]) -> Habits:

@@ -34,8 +34,10 @@ from chatspan.traced_str import (
     as_markup,
     derived,
     escape,
+    formatted,
     join,
     join_with,
+    percent,
     replace,
 )
 
@@ -228,18 +230,15 @@ class TracedEnvironment(ImmutableSandboxedEnvironment):
         formatting = super().wrap_str_format(value)
         if formatting is None:
             return None
-        return lambda *args, **kwargs: derived(
-            str.__str__(formatting(*args, **kwargs)), value.__self__, args, tuple(kwargs.values())
-        )
+        return lambda *args, **kwargs: formatted(formatting, args, kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        result = left % right
-        return derived(result, left, right) if type(result) is str else result
+        return percent(left, right) if isinstance(left, str) else left % right
 
 
 # Filters that make a text of their own out of what they get.
 _DERIVING = (
-    *("capitalize", "center", "format", "pprint", "reverse", "striptags", "title", "truncate"),
+    *("capitalize", "center", "pprint", "reverse", "striptags", "title", "truncate"),
     *("urlencode", "urlize", "wordwrap", "xmlattr"),
 )
 
@@ -255,6 +254,7 @@ def _keep_origins(filters: dict[str, Callable[..., Any]]) -> None:
     filters["join"] = jinja2.pass_environment(_join)
     filters["replace"] = _replace
     filters["indent"] = _indent
+    filters["format"] = _format
 
 
 def as_markup_of(value: Any) -> TracedMarkup:
@@ -281,6 +281,12 @@ def _join(environment: Any, value: Any, d: str = "", attribute: str | int | None
 
 def _replace(text: Any, old: str, new: str, count: int | None = None) -> str:
     return replace(to_text(text), to_text(old), to_text(new), -1 if count is None else count)
+
+
+def _format(template: Any, *args: Any, **kwargs: Any) -> str:
+    if args and kwargs:
+        raise jinja2.exceptions.FilterArgumentError("can't handle positional and keyword arguments at the same time")
+    return percent(to_text(template), kwargs or args)
 
 
 def _indent(text: Any, width: int | str = 4, first: bool = False, blank: bool = False) -> str:

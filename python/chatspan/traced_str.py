@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from markupsafe import escape as markup_escape
@@ -82,10 +83,10 @@ class Traced(str):
     __rmul__ = __mul__
 
     def __mod__(self, args: Any) -> str:
-        return derived(str.__mod__(self, args), self, args)
+        return percent(self, args)
 
     def __rmod__(self, template: str) -> str:
-        return derived(str.__mod__(template, self), self)
+        return percent(template, self)
 
     def __getitem__(self, key: Any) -> str:
         if isinstance(key, slice):
@@ -155,7 +156,7 @@ class Traced(str):
         return join_with(self, parts)
 
     def format(self, *args: Any, **kwargs: Any) -> str:
-        return derived(str.format(self, *args, **kwargs), self, args, kwargs)
+        return formatted(functools.partial(str.format, self), args, kwargs)
 
 
 class Field(Traced):
@@ -296,6 +297,34 @@ def replace(text: str, old: str, new: str, count: Any = -1) -> str:
         return derived(replaced, text, new)
     pieces = text.split(old, count)
     return join_with(new, pieces)
+
+
+def percent(template: str, args: Any) -> str:
+    """``template % args`` with the runs of the arguments."""
+    if isinstance(args, tuple):
+        return formatted(lambda *values: str.__mod__(template, values), args, {})
+    return formatted(lambda value: str.__mod__(template, value), (args,), {})
+
+
+def formatted(format: Callable[..., str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """``format(*args, **kwargs)``, a text with the arguments in it, and their runs.
+
+    Done with a word in place of each traced argument; what the words do not come back from (widths, ``%r``, parts of
+    an argument) is derived.
+    """
+    text = str.__str__(format(*args, **kwargs))
+    values = [value for value in (*args, *kwargs.values()) if isinstance(value, Traced) and value]
+    if not values or not text:
+        return text
+    words = {f"\ue0f0{index}\ue0f1": value for index, value in enumerate(values)}
+    word_of = {id(value): word for word, value in words.items()}
+    marked = format(
+        *(word_of.get(id(value), value) for value in args),
+        **{key: word_of.get(id(value), value) for key, value in kwargs.items()},
+    )
+    pieces = re.split("(\ue0f0[0-9]+\ue0f1)", str.__str__(marked))
+    found = join([words.get(piece, piece) for piece in pieces])
+    return found if str.__str__(found) == text else derived(text, *args, *kwargs.values())
 
 
 def derived(text: str, *sources: Any) -> str:

@@ -12,7 +12,7 @@ use chatspan_core::project::{Straddle, check_spans};
 use chatspan_core::span::TokenSpan;
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
-use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -62,6 +62,12 @@ impl Offsets {
 
     fn __len__(&self) -> usize {
         self.0.len()
+    }
+
+    fn to_array<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
+        let position = |at: usize| i32::try_from(at).unwrap_or(i32::MAX);
+        let flat = self.0.tokens().iter().flat_map(|token| [position(token.start()), position(token.end())]);
+        PyArray1::from_iter(py, flat).reshape([self.0.len(), 2])
     }
 
     fn __repr__(&self) -> String {
