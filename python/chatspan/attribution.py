@@ -56,7 +56,7 @@ def attribute_render(
     segments: list[Segment] = []
     for owner, group in _by_owner(parts(render)):
         if owner < 0:
-            segments += [reader.outside(part) for part in group]
+            segments += reader.outside(group)
             continue
         region, own = reader.message(owner, group)
         segments += own
@@ -77,13 +77,27 @@ class _Reader:
         self._controls = control_tokens
         self._thoughts: dict[int, list[CharRange]] = {}
 
-    def outside(self, part: Part) -> Segment:
-        """What belongs to no message's part of the render."""
-        if part.origin is None:
-            prompt = part.start >= self._prompt_start
-            return Segment(part.start, part.end, -1, Kind.GENERATION_PROMPT if prompt else Kind.SCAFFOLD)
-        kind = self._kind(part)
-        return Segment(part.start, part.end, self._message(part, kind), kind)
+    def outside(self, group: Sequence[Part]) -> list[Segment]:
+        """What belongs to no message's part of the render, such as a system text in front of the loop over messages."""
+        segments: list[Segment] = []
+        for part in group:
+            kind = self._kind(part) if part.origin is not None else Kind.SCAFFOLD
+            if part.origin is None and part.start >= self._prompt_start:
+                kind = Kind.GENERATION_PROMPT
+            segments.append(Segment(part.start, part.end, self._message(part, kind), kind))
+        holders = {segment.message_index for segment in segments if segment.kind is Kind.CONTENT}
+        last = segments[-1]
+        bare = self._text[last.start_char : last.end_char].rstrip()
+        ends = [len(end.rstrip()) for end in self._habits.ends if end.strip() and bare.endswith(end.rstrip())]
+        if len(holders) == 1 and last.kind is Kind.SCAFFOLD and ends:
+            stop = last.start_char + len(bare)
+            start = stop - max(ends)
+            segments[-1:] = [
+                Segment(last.start_char, start, -1, Kind.SCAFFOLD),
+                Segment(start, stop, holders.pop(), Kind.END_OF_TURN),
+                Segment(stop, last.end_char, -1, Kind.SCAFFOLD),
+            ]
+        return [segment for segment in segments if segment.start_char < segment.end_char]
 
     def message(self, owner: int, group: Sequence[Part]) -> tuple[Region, list[Segment]]:
         start, end = group[0].start, group[-1].end
