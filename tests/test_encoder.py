@@ -307,3 +307,11 @@ def test_named_templates_and_tool_functions(small: Any) -> None:
     paths = {s.path: encoding.text[s.start_char : s.end_char] for s in encoding.spans if s.verbatim}
     assert paths["tools", 0, "function", "name"] == "rebook"
     assert encoder.encode([user("Hi")], tools=[schema()]).text.startswith('[{"type": "function"')
+
+
+def test_a_megabyte_of_content(small: Any) -> None:
+    content = "word " * 200_000
+    encoding = ChatEncoder(small, chat_template=CHATML).encode([user("Hi"), assistant(content)])
+    span = next(s for s in encoding.spans if s.message_index == 1 and s.path == ("content",))
+    assert (span.end_char - span.start_char, span.verbatim) == (len(content), True)
+    assert encoding.mask(what="content").sum() == span.end_token - span.start_token

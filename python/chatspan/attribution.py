@@ -14,7 +14,7 @@ from chatspan.probing import TOOL_ROLES, Habits, Part, parts
 
 CharRange = tuple[int, int]
 
-_ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS, "role": Kind.SCAFFOLD}
+_ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS}
 _ROOT_KINDS |= dict.fromkeys(REASONING_KEYS, Kind.REASONING)
 _CALLS = ("tool_calls", "function_call")
 # The names that reasoning tags have in contents, besides those that the template itself writes.
@@ -101,7 +101,7 @@ class _Reader:
 
     def message(self, owner: int, group: Sequence[Part]) -> tuple[Region, list[Segment]]:
         start, end = group[0].start, group[-1].end
-        fields = [part for part in group if part.origin is not None and part.root != "role"]
+        fields = [part for part in group if part.origin is not None]
         assistant = self._roles[owner] == "assistant"
         first, last = (fields[0].start, fields[-1].end) if fields else (end, start)
         header_end = self._header_end(owner, start, first) if assistant else None
@@ -116,7 +116,7 @@ class _Reader:
         before: Kind | None = None
         index = 0
         for part in group:
-            if part.origin is None or part.root == "role":
+            if part.origin is None:
                 segments += self._scaffold(
                     part, owner, before, after[index] if index < len(after) else None, header_end, ending
                 )

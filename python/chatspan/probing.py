@@ -93,11 +93,18 @@ def parts(render: Render) -> list[Part]:
     def put(end: int, origin: Any, origin_start: int) -> None:
         nonlocal at, position
         root = None if origin is None else root_key(origin)
+        if root == "role":
+            # The name of a role is scaffold, as it is in templates that write it themselves.
+            origin = root = None
         while position < end:
             while owners[at + 1][0] <= position:
                 at += 1
             stop = min(end, owners[at + 1][0])
-            found.append(Part(position, stop, owners[at][1], origin, origin_start, root))
+            last = found[-1] if found else None
+            if origin is None and last is not None and last.origin is None and last.owner == owners[at][1]:
+                found[-1] = last._replace(end=stop)
+            else:
+                found.append(Part(position, stop, owners[at][1], origin, origin_start, root))
             origin_start += stop - position if origin_start >= 0 else 0
             position = stop
 
@@ -141,7 +148,7 @@ def probe(template: ChatTemplate, special_tokens: Mapping[str, Any], control_tok
 def _learn(habits: Habits, render: Render, index: int, message: Mapping[str, Any], beginnings: list[str]) -> None:
     """What one assistant's message of a probe shows."""
     owned = [part for part in parts(render) if part.owner == index]
-    fields = [part for part in owned if part.origin is not None and part.root != "role"]
+    fields = [part for part in owned if part.origin is not None]
     if not owned or not fields:
         return
     beginnings.append(render.text[owned[0].start : fields[0].start])
