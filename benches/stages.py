@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import chatspan.collator
-import chatspan.encoder
+import chatspan.draft
 import chatspan.provenance_route
 import chatspan.renderer
 import numpy as np
@@ -92,11 +92,9 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     return [
         (chatspan.collator, "read_traces", "check traces, make hints"),
         (chatspan.renderer.ChatRenderer, "render", "render, traced (Jinja2)"),
-        (chatspan.encoder, "attribute_render", "runs and owners to segments"),
         (type(tokenizer), "__call__", "tokenize (HF)"),
-        (chatspan.encoder, "Offsets", "offsets to table (Rust)"),
-        (chatspan.encoder, "attribute", "attribute tokens (Rust)"),
-        (chatspan.encoder.Draft, "encoding", "ids and offsets to arrays"),
+        (chatspan.draft, "Offsets", "offsets to table (Rust)"),
+        (chatspan.provenance_route.ProvenanceRoute, "_chat", "ids to array, runs to token ranges"),
         (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
         (chatspan.collator, "plain_row", "layout"),
         (chatspan.collator, "aligned_row", "layout"),

@@ -7,15 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
-import numpy as np
-
-from chatspan._core import Offsets, attribute
-from chatspan.attribution import Region, Segment, attribute_render, roles_of
 from chatspan.chat_template import Render
+from chatspan.draft import Draft
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError, TokenizerError, TruncationError
 from chatspan.origins import field_runs
-from chatspan.pieces import Piece, Tokens, control_tokens, encode_pieces, encode_texts, find_control_tokens
+from chatspan.pieces import Piece, control_tokens, encode_pieces, encode_texts, find_control_tokens
 from chatspan.probing import Habits, habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
@@ -152,15 +149,12 @@ class ChatEncoder:
         token_ids_check: bool = True,
         **render_kwargs: Any,
     ) -> Draft:
-        """Renders a conversation and takes the render apart: all but tokenizing, which may be done for many at once."""
+        """Renders a conversation: all but tokenizing, which may be done for many at once."""
         messages, token_ids = _without_token_ids(messages)
         render = self._renderer.render(messages, tools=tools, **render_kwargs)
         _require_unicode(render)
-        controls, habits = self._habits(tools)
-        roles = tuple(roles_of(render.messages))
-        segments, regions = attribute_render(render, roles, habits, controls)
-        tags = self._renderer.template(tools).has_generation_tags
-        draft = Draft(render, roles, segments, regions, controls, tags, [])
+        template = self._renderer.template(tools)
+        draft = Draft(render, lambda: self._habits(tools), template.has_generation_tags)
         if token_ids:
             draft.pieces += self._rollouts(draft, token_ids, token_ids_check)
         if special_tokens != "as_rendered":
@@ -181,7 +175,7 @@ class ChatEncoder:
         shell = draft.encoding(([], []))
         for index, ids in token_ids.items():
             try:
-                if index not in draft.regions:
+                if index not in draft.attributed[1]:
                     raise OptionError(f"message {index} has token_ids, but the template does not render it")
                 start, end = turn_range(shell, index, "token")
                 found = rollout_offsets(
@@ -196,50 +190,6 @@ class ChatEncoder:
             offsets = [(first + start, last + start) for first, last in found]
             pieces.append(Piece(start, end, ([int(i) for i in ids], offsets)))
         return pieces
-
-
-class Draft:
-    """A rendered conversation, before it is tokenized."""
-
-    def __init__(
-        self,
-        render: Render,
-        roles: tuple[str, ...],
-        segments: Sequence[Segment],
-        regions: Mapping[int, Region],
-        controls: Sequence[str],
-        has_generation_tags: bool,
-        pieces: list[Piece],
-    ) -> None:
-        self.render = render
-        self.roles = roles
-        self.segments = segments
-        self.regions = regions
-        self.controls = controls
-        self.has_generation_tags = has_generation_tags
-        self.pieces = pieces
-        self.edges = np.array([0, *(s.end_char for s in segments)] if segments else [], dtype=np.int64)
-        self.owner = np.array([s.message_index for s in segments], dtype=np.int32)
-        self.kind = np.array([s.kind for s in segments], dtype=np.uint8)
-
-    def encoding(self, tokens: Tokens) -> Encoding:
-        ids, offset_mapping = tokens
-        table = Offsets(offset_mapping, text_length=len(self.render.text))
-        message_index, kind, straddling = attribute(table, self.edges, self.owner, self.kind)
-        return Encoding(
-            text=self.render.text,
-            input_ids=np.array(ids, dtype=np.int64),
-            offsets=table.to_array(),
-            message_index=message_index,
-            kind=kind,
-            straddling=straddling,
-            roles=self.roles,
-            segments=tuple(self.segments),
-            _render=self.render,
-            _regions=self.regions,
-            _control_tokens=self.controls,
-            _has_generation_tags=self.has_generation_tags,
-        )
 
 
 def _escapes(draft: Draft, *, error: bool) -> list[Piece]:

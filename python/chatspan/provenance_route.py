@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chatspan._core import token_spans
+from chatspan._core import Offsets, token_spans
 from chatspan.chats import EncodedChat, TokenRange
 from chatspan.config import Straddle
-from chatspan.encoder import ChatEncoder, Draft
-from chatspan.encoding import Encoding
+from chatspan.draft import Draft
+from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
-from chatspan.pieces import encode_texts
+from chatspan.origins import root_key
+from chatspan.pieces import Tokens, encode_texts
 from chatspan.rendering import require_chat_template, template_error
 from chatspan.traces import Conversation
 
@@ -42,7 +43,7 @@ class ProvenanceRoute:
         drafts = [self._draft(conversation) for conversation in conversations]
         tokens = encode_texts(self._tokenizer, [draft.render.text for draft in drafts])
         return [
-            self._chat(conversation, draft.encoding(found))
+            self._chat(conversation, draft, found)
             for conversation, draft, found in zip(conversations, drafts, tokens, strict=True)
         ]
 
@@ -64,14 +65,15 @@ class ProvenanceRoute:
         except ChatspanError as error:
             raise error.at(**conversation.place(error.message_index)) from None
 
-    def _chat(self, conversation: Conversation, encoding: Encoding) -> EncodedChat:
-        contents = _content_ranges(encoding)
+    def _chat(self, conversation: Conversation, draft: Draft, found: Tokens) -> EncodedChat:
+        table, text = draft.table(found), draft.render.text
+        contents = _content_ranges(draft)
         of_assistants = [
             (index, span) for index, span in contents if conversation.messages[index]["role"] == "assistant"
         ]
         chars = [span for _, span in of_assistants]
         try:
-            tokens = self._tokens(encoding, chars)
+            tokens = self._tokens(table, text, chars)
         except StraddleError as error:
             owner = next(index for index, (start_char, _) in of_assistants if start_char == error.start_char)
             raise error.at(**conversation.place(owner)) from None
@@ -79,48 +81,47 @@ class ProvenanceRoute:
         for (index, (start_char, end_char)), (start, end) in zip(of_assistants, tokens, strict=True):
             if start >= end:
                 raise StraddleError(
-                    f"no token lies in the content {encoding.text[start_char:end_char]!r:.60}, so nothing of it would "
+                    f"no token lies in the content {text[start_char:end_char]!r:.60}, so nothing of it would "
                     'be trained; straddle="touch" takes in the tokens that it shares with the scaffold',
                     **conversation.place(index),
                 )
             content_tokens[index].append((start, end))
         return EncodedChat(
-            input_ids=encoding.input_ids,
+            input_ids=np.array(found[0], dtype=np.int64),
             content_tokens=content_tokens,
-            end_of_turn=_end_of_turn(conversation, encoding, contents),
+            end_of_turn=_end_of_turn(conversation, table, text, contents),
             content_order=[index for index, _ in contents],
             route="provenance",
         )
 
-    def _tokens(self, encoding: Encoding, chars: Sequence[CharRange]) -> list[TokenRange]:
+    def _tokens(self, table: Offsets, text: str, chars: Sequence[CharRange]) -> list[TokenRange]:
         """The tokens of each range of characters."""
 
         def project(ranges: Sequence[CharRange], policy: Literal["touch", "inside", "error"]) -> list[TokenRange]:
             spans = np.array(ranges, dtype=np.int64).reshape(-1, 2)
-            return [(start, end) for start, end in token_spans(encoding.table, spans, straddle=policy).tolist()]
+            return [(start, end) for start, end in token_spans(table, spans, straddle=policy).tolist()]
 
         if self._straddle != "blanks":
             return project(chars, self._straddle)
         # In are the tokens that touch the content and are inside of it and the blanks around it.
         touched = project(chars, "touch")
-        inside = project([_with_blanks_around(encoding.text, span) for span in chars], "inside")
+        inside = project([_with_blanks_around(text, span) for span in chars], "inside")
         both = zip(touched, inside, strict=True)
         return [(max(t_start, i_start), min(t_end, i_end)) for (t_start, t_end), (i_start, i_end) in both]
 
 
-def _content_ranges(encoding: Encoding) -> list[tuple[int, CharRange]]:
+def _content_ranges(draft: Draft) -> list[tuple[int, CharRange]]:
     """The characters of each content in the order of the render, parts that adjoin made one, without blank ones."""
     ranges: list[tuple[int, CharRange]] = []
-    for start, end, origin, _ in encoding.runs:
-        path = origin._path
-        if not path or path[0] != "content":
+    for start, end, origin, _ in draft.render.runs:
+        if root_key(origin) != "content":
             continue
         index = origin._message_index
         if ranges and ranges[-1][0] == index and ranges[-1][1][1] == start:
             ranges[-1] = (index, (ranges[-1][1][0], end))
         else:
             ranges.append((index, (start, end)))
-    return [(index, (start, end)) for index, (start, end) in ranges if encoding.text[start:end].strip()]
+    return [(index, (start, end)) for index, (start, end) in ranges if draft.render.text[start:end].strip()]
 
 
 def _with_blanks_around(text: str, span: CharRange) -> CharRange:
@@ -133,14 +134,14 @@ def _with_blanks_around(text: str, span: CharRange) -> CharRange:
 
 
 def _end_of_turn(
-    conversation: Conversation, encoding: Encoding, contents: Sequence[tuple[int, CharRange]]
+    conversation: Conversation, table: Offsets, text: str, contents: Sequence[tuple[int, CharRange]]
 ) -> TokenRange:
     """The tokens behind the last content, to the last one that is not blank (all, if all are)."""
-    count = len(encoding)
+    count = len(table)
     if not contents or contents[-1][0] != len(conversation.messages) - 1:
         return (count, count)
     start_char = contents[-1][1][1]
-    tail = encoding.text[start_char:]
+    tail = text[start_char:]
     end_char = start_char + len(tail.rstrip() or tail)
-    start, end = token_spans(encoding.table, [(start_char, end_char)])[0].tolist()
+    start, end = token_spans(table, [(start_char, end_char)])[0].tolist()
     return (start, end)
