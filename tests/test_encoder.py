@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -315,3 +316,26 @@ def test_a_megabyte_of_content(small: Any) -> None:
     span = next(s for s in encoding.spans if s.message_index == 1 and s.path == ("content",))
     assert (span.end_char - span.start_char, span.verbatim) == (len(content), True)
     assert encoding.mask(what="content").sum() == span.end_token - span.start_token
+
+
+def test_a_batch_is_what_its_conversations_are(agent: ChatEncoder) -> None:
+    conversations = [CONVERSATION, [user("Hi"), assistant("Hello!")]]
+    for one, encoding in zip(conversations, agent.encode_batch(conversations), strict=True):
+        alone = agent.encode(one)
+        assert encoding.text == alone.text
+        assert encoding.input_ids.tolist() == alone.input_ids.tolist()
+        assert encoding.kind.tolist() == alone.kind.tolist()
+        assert encoding.spans == alone.spans
+    assert agent.encode_batch([]) == []
+
+
+def test_threads_do_not_mix_their_messages(small: Any) -> None:
+    encoder = ChatEncoder(small, chat_template=AGENT)
+
+    def kinds_of(count: int) -> list[tuple[int, str, str]]:
+        return kinds(encoder.encode([user(f"q{i}") if i % 2 == 0 else assistant(f"a{i}") for i in range(count)]))
+
+    expected = {count: kinds_of(count) for count in range(1, 9)}
+    with ThreadPoolExecutor(4) as pool:
+        for count, found in pool.map(lambda count: (count, kinds_of(count)), list(range(1, 9)) * 8):
+            assert found == expected[count]
