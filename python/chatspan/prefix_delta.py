@@ -17,7 +17,7 @@ import numpy as np
 
 from chatspan.chats import EncodedChat, TokenRange
 from chatspan.errors import AmbiguousContentError, ChatspanError, ContentNotFoundError, PrefixUnstableError
-from chatspan.rendering import require_chat_template, template_error
+from chatspan.template_errors import require_chat_template, template_error
 from chatspan.traces import Conversation, Message, content_texts
 
 

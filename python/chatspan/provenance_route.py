@@ -15,7 +15,7 @@ from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
 from chatspan.origins import root_key
 from chatspan.pieces import Tokens, encode_texts
-from chatspan.rendering import require_chat_template, template_error
+from chatspan.template_errors import require_chat_template, template_error
 from chatspan.traces import Conversation
 
 CharRange = tuple[int, int]
