@@ -15,6 +15,12 @@ from conftest import ZOO
 from conversations import SPECIAL_TOKENS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from slow_attribution import assert_equal_to_slow
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import PreTrainedTokenizerFast
 
 TEMPLATES = sorted((ZOO / "templates").glob("*.jinja")) if ZOO.is_dir() else []
 
@@ -62,16 +68,22 @@ def stability(say: Callable[[str], None]) -> Any:
         say(f"templates, {what}: {len(names)} ({', '.join(names)})")
 
 
+def bytes_tokenizer() -> Any:
+    alphabet = sorted(ByteLevel.alphabet())
+    backend = Tokenizer(BPE({letter: index for index, letter in enumerate(alphabet)}, []))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = ByteLevelDecoder()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False)
+
+
 QUESTIONS = [user("Which train goes to Bonn?"), user("When?")]
 
 
 @pytest.mark.parametrize("reasoning", [{"reasoning_content": "Sunday."}, {}], ids=["reasoning", "plain"])
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_contents_are_those_of_prefix_delta(
-    path: Any, reasoning: Any, zoo_tokenizer: Callable[[str], Any], stability: Any
-) -> None:
-    """Real words, so that a content's ids occur once; where the template is not prefix-stable, it is listed."""
-    tokenizer = zoo_tokenizer("qwen2_5")
+def test_contents_are_those_of_prefix_delta(path: Any, reasoning: Any, stability: Any) -> None:
+    """Each byte a token, so that nothing but the template decides; where it is not prefix-stable, it is listed."""
+    tokenizer = bytes_tokenizer()
     keywords = {**SPECIAL_TOKENS, "chat_template": path.read_text()}
     first, second = QUESTIONS
     messages = [first, assistant("EC 315 does.", **reasoning), second, assistant("Nine o'clock.")]
@@ -151,5 +163,7 @@ def test_random_messages(path: Any, zoo_tokenizer: Callable[[str], Any], request
                     == value[span.field_start_char :][: span.end_char - span.start_char]
                 )
         encoding.explain()
+        draft = encoder.draft(messages, **keywords)
+        assert_equal_to_slow(encoder, draft, None)
 
     check()

@@ -105,16 +105,63 @@ def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "
         [False, False, True]
     """
 
+class Habits:
+    """What a template writes around assistants' messages, and the tokens that have a meaning in its renders."""
+
+    def __new__(
+        cls,
+        header: str | None,
+        header_after_tool: str | None,
+        ends: Sequence[str],
+        open_tag: str,
+        close_tag: str,
+        control_tokens: Sequence[str],
+    ) -> Habits: ...
+
+class Segments:
+    """A render cut by message and kind, without gaps.
+
+    Args:
+        edges: int64 ``[S + 1]``, rising, from 0 to the text's length: segment ``s`` is ``[edges[s], edges[s + 1])``.
+        message_index: int32 ``[S]``, the message that a segment belongs to, -1 for none.
+        kind: uint8 ``[S]``, what it is there; 0 is scaffold.
+
+    Raises:
+        SpanError: a segment is empty, backwards, or without a message or kind. With ``span_index``.
+    """
+
+    def __new__(
+        cls, edges: NDArray[np.int64], message_index: NDArray[np.int32], kind: NDArray[np.uint8]
+    ) -> Segments: ...
+    def __len__(self) -> int: ...
+    def to_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
+        """``edges``, ``message_index`` and ``kind``."""
+    def regions(self) -> dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]]:
+        """For each message that was rendered the fields of a ``chatspan.attribution.Region``."""
+
+def attribute_render(
+    text: str,
+    runs: list[tuple[int, int, Any, int]],
+    owners: Sequence[tuple[int, int]],
+    roles: Sequence[str],
+    habits: Habits,
+    prompt_start: int | None,
+) -> Segments:
+    """Cuts a render by message and kind.
+
+    Args:
+        text, runs, owners: of a ``chatspan.chat_template.Render``; see there.
+        roles: of each message.
+        prompt_start: the character where the generation prompt begins, if there is one.
+    """
+
 def attribute(
-    offsets: Offsets | Pairs, edges: NDArray[np.int64], message_index: NDArray[np.int32], kind: NDArray[np.uint8]
+    offsets: Offsets | Pairs, segments: Segments
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
     """Whose each token is, given the render cut into segments.
 
     Args:
         offsets: as for :class:`Offsets`.
-        edges: ``[S + 1]``, rising, from 0 to the text's length: segment ``s`` is ``[edges[s], edges[s + 1])``.
-        message_index: ``[S]``, the message that a segment belongs to, -1 for none.
-        kind: ``[S]``, what it is there; 0 is scaffold.
 
     Returns:
         int32 ``[T]`` message indices, uint8 ``[T]`` kinds, both those of a token's first character (a token without
@@ -122,7 +169,6 @@ def attribute(
         have more than one message or kind.
 
     Raises:
-        SpanError: a segment is empty, backwards, or without a message or kind. With ``span_index``.
         OffsetsError: a token is past the last segment. With ``token_index``.
     """
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
-from chatspan._core import Offsets, attribute
-from chatspan.attribution import Region, Segment, attribute_render, roles_of
+from chatspan._core import Habits, Offsets, Segments, attribute, attribute_render
+from chatspan.attribution import roles_of
 from chatspan.chat_template import Render
 from chatspan.encoding import Encoding
 from chatspan.pieces import Piece, Tokens
-from chatspan.probing import Habits
+
+
+class Conventions(NamedTuple):
+    """What a tokenizer and a template agree on.
+
+    Attributes:
+        control_tokens: the tokens that have a meaning in a render.
+        habits: what the template writes around assistants' messages.
+    """
+
+    control_tokens: tuple[str, ...]
+    habits: Habits
 
 
 class Draft:
@@ -21,18 +33,16 @@ class Draft:
     What only some callers need, the header and the kind of each character, is found when it is asked for.
     """
 
-    def __init__(
-        self, render: Render, habits: Callable[[], tuple[tuple[str, ...], Habits]], has_generation_tags: bool
-    ) -> None:
+    def __init__(self, render: Render, conventions: Callable[[], Conventions], has_generation_tags: bool) -> None:
         self.render = render
         self.pieces: list[Piece] = []
-        self._habits = habits
+        self._conventions = conventions
         self._has_generation_tags = has_generation_tags
 
     @functools.cached_property
-    def controls(self) -> tuple[str, ...]:
-        """The tokens that have a meaning in the render."""
-        return self._habits()[0]
+    def conventions(self) -> Conventions:
+        """What the tokenizer and the template agree on."""
+        return self._conventions()
 
     @functools.cached_property
     def roles(self) -> tuple[str, ...]:
@@ -40,10 +50,13 @@ class Draft:
         return tuple(roles_of(self.render.messages))
 
     @functools.cached_property
-    def attributed(self) -> tuple[Sequence[Segment], Mapping[int, Region]]:
-        """The segments of the render, and the region of each message."""
-        controls, habits = self._habits()
-        return attribute_render(self.render, self.roles, habits, controls)
+    def segments(self) -> Segments:
+        """The render cut by message and kind, and the region of each message."""
+        render = self.render
+        prompt = render.prompt_start_char if render.prompt_start_char >= 0 else None
+        return attribute_render(
+            render.text, list(render.runs), list(render.owners), self.roles, self.conventions.habits, prompt
+        )
 
     def table(self, tokens: Tokens) -> Offsets:
         """The characters of each token, checked."""
@@ -51,12 +64,8 @@ class Draft:
 
     def encoding(self, tokens: Tokens) -> Encoding:
         """The tokens, and whose they are."""
-        segments, regions = self.attributed
-        edges = np.array([0, *(segment.end_char for segment in segments)] if segments else [], dtype=np.int64)
-        owners = np.array([segment.message_index for segment in segments], dtype=np.int32)
-        kinds = np.array([segment.kind for segment in segments], dtype=np.uint8)
         table = self.table(tokens)
-        message_index, kind, straddling = attribute(table, edges, owners, kinds)
+        message_index, kind, straddling = attribute(table, self.segments)
         return Encoding(
             text=self.render.text,
             input_ids=np.array(tokens[0], dtype=np.int64),
@@ -65,9 +74,8 @@ class Draft:
             kind=kind,
             straddling=straddling,
             roles=self.roles,
-            segments=tuple(segments),
+            _segments=self.segments,
             _render=self.render,
-            _regions=regions,
-            _control_tokens=self.controls,
+            _control_tokens=self.conventions.control_tokens,
             _has_generation_tags=self._has_generation_tags,
         )

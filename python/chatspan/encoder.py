@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Literal
 
 from chatspan.chat_template import Render
-from chatspan.draft import Draft
+from chatspan.draft import Conventions, Draft
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError, TokenizerError, TruncationError
 from chatspan.origins import field_runs
 from chatspan.pieces import Piece, control_tokens, encode_pieces, encode_texts, find_control_tokens
-from chatspan.probing import Habits, habits_of
+from chatspan.probing import habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
 from chatspan.turns import turn_range
@@ -52,7 +52,7 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self._renderer = ChatRenderer(tokenizer, chat_template)
-        self._known: dict[str, tuple[tuple[str, ...], Habits]] = {}
+        self._known: dict[str, Conventions] = {}
 
     def encode(
         self,
@@ -154,19 +154,20 @@ class ChatEncoder:
         render = self._renderer.render(messages, tools=tools, **render_kwargs)
         _require_unicode(render)
         template = self._renderer.template(tools)
-        draft = Draft(render, lambda: self._habits(tools), template.has_generation_tags)
+        draft = Draft(render, lambda: self._conventions(tools), template.has_generation_tags)
         if token_ids:
             draft.pieces += self._rollouts(draft, token_ids, token_ids_check)
         if special_tokens != "as_rendered":
             draft.pieces += _escapes(draft, error=special_tokens == "error")
         return draft
 
-    def _habits(self, tools: Sequence[Any] | None) -> tuple[tuple[str, ...], Habits]:
+    def _conventions(self, tools: Sequence[Any] | None) -> Conventions:
         template = self._renderer.template(tools)
         known = self._known.get(template.source)
         if known is None:
             controls = control_tokens(self.tokenizer, template.source)
-            known = (controls, habits_of(template, self.tokenizer.special_tokens_map, controls))
+            habits = habits_of(template, self.tokenizer.special_tokens_map, controls)
+            known = Conventions(controls, habits.with_controls(controls))
             self._known[template.source] = known
         return known
 
@@ -175,7 +176,7 @@ class ChatEncoder:
         shell = draft.encoding(([], []))
         for index, ids in token_ids.items():
             try:
-                if index not in draft.attributed[1]:
+                if index not in shell._regions:
                     raise OptionError(f"message {index} has token_ids, but the template does not render it")
                 start, end = turn_range(shell, index, "token")
                 found = rollout_offsets(
@@ -196,7 +197,7 @@ def _escapes(draft: Draft, *, error: bool) -> list[Piece]:
     """The control tokens in the text of fields, as pieces of plain text."""
     taken = [(piece.start_char, piece.end_char) for piece in draft.pieces]
     pieces = []
-    for start, end, message_index in _control_tokens_of_fields(draft.render, tuple(draft.controls)):
+    for start, end, message_index in _control_tokens_of_fields(draft.render, draft.conventions.control_tokens):
         if any(first < end and start < last for first, last in taken):
             continue
         if error:
@@ -211,6 +212,8 @@ def _escapes(draft: Draft, *, error: bool) -> list[Piece]:
 
 
 def _require_unicode(render: Render) -> None:
+    if render.text.isascii():
+        return
     try:
         render.text.encode()
     except UnicodeEncodeError as error:

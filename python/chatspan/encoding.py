@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan._core import Offsets, token_mask, token_spans
+from chatspan._core import Offsets, Segments, token_mask, token_spans
 from chatspan.attribution import CharRange, Region, Segment
 from chatspan.chat_template import Render
 from chatspan.errors import OptionError
@@ -58,7 +58,6 @@ class Encoding:
         straddling: int64 ``[K]``, the tokens that have characters of more than one message or kind; their message and
             kind are those of the first character.
         roles: the role of each message.
-        segments: the text cut by message and kind, without gaps.
         truncated: how many tokens were cut off.
     """
 
@@ -69,10 +68,9 @@ class Encoding:
     kind: NDArray[np.uint8]
     straddling: NDArray[np.int64]
     roles: tuple[str, ...]
-    segments: tuple[Segment, ...]
     truncated: int = 0
+    _segments: Segments = field(repr=False, default=None)  # type: ignore[assignment]
     _render: Render = field(repr=False, default=None)  # type: ignore[assignment]
-    _regions: Mapping[int, Region] = field(repr=False, default_factory=dict)
     _control_tokens: Sequence[str] = field(repr=False, default=())
     _has_generation_tags: bool = field(repr=False, default=False)
 
@@ -87,6 +85,16 @@ class Encoding:
     def table(self) -> Offsets:
         """The offsets, checked."""
         return Offsets(self.offsets, text_length=len(self.text))
+
+    @functools.cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The text cut by message and kind, without gaps."""
+        edges, message_index, kind = (array.tolist() for array in self._segments.to_arrays())
+        return tuple(map(Segment, edges[:-1], edges[1:], message_index, map(Kind, kind)))
+
+    @functools.cached_property
+    def _regions(self) -> Mapping[int, Region]:
+        return {index: Region(*region) for index, region in self._segments.regions().items()}
 
     @property
     def runs(self) -> Sequence[Run]:
@@ -241,7 +249,10 @@ class Encoding:
         kinds = {Kind.CONTENT} if what == "content" else what
         if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
             raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
-        return [(s.start_char, s.end_char) for s in self.segments if s.kind in kinds and wanted(s.message_index)]
+        edges, message_index, kind = self._segments.to_arrays()
+        chosen = np.isin(kind, np.array(sorted(kinds), dtype=np.uint8))
+        chosen &= np.isin(message_index, [index for index in range(-1, len(self.roles)) if wanted(index)])
+        return list(zip(edges[:-1][chosen].tolist(), edges[1:][chosen].tolist(), strict=True))
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
         array = np.array(_merged(ranges), dtype=np.int64).reshape(-1, 2)

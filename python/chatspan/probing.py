@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from chatspan._core import Habits as CoreHabits
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError
 from chatspan.origins import Root, root_key
 from chatspan.traced_data import TracedDict, trace
-
-TOOL_ROLES = ("tool", "function", "ipython", "observation", "tool_response")
 
 _USER = {"role": "user", "content": "Zu"}
 _CALL = {"type": "function", "id": "abcdefghi", "function": {"name": "Zf", "arguments": {"Za": "Zx"}}}
@@ -67,6 +66,13 @@ class Habits:
     open_tag: str = ""
     close_tag: str = ""
     seen: list[str] = field(default_factory=list)
+
+    def with_controls(self, control_tokens: Sequence[str]) -> CoreHabits:
+        """What the core needs to know of a template."""
+        ends = sorted(self.ends)
+        return CoreHabits(
+            self.header, self.header_after_tool, ends, self.open_tag, self.close_tag, list(control_tokens)
+        )
 
 
 class Part(NamedTuple):

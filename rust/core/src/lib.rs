@@ -8,7 +8,8 @@
 //! - [`locate`]: contents → character spans of a given render, for those who have no template
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
-//! - [`attribute`]: segments of the render → whose each token is
+//! - [`render`]: a render and where it came from → [`segments`]: for every character its message and kind
+//! - [`attribute`]: segments → whose each token is
 //! - [`align`]: one row of columns for a student and a teacher
 
 pub mod align;
@@ -17,5 +18,7 @@ pub mod error;
 pub mod locate;
 pub mod offsets;
 pub mod project;
+pub mod render;
+pub mod segments;
 pub mod span;
 pub mod text;

@@ -1,7 +1,8 @@
 //! `attribute` against what a person would do: look at every character of every token.
 
-use chatspan_core::attribute::{Segments, attribute};
+use chatspan_core::attribute::attribute;
 use chatspan_core::offsets::Offsets;
+use chatspan_core::segments::Segments;
 use proptest::prelude::*;
 
 type Characters = Vec<(i32, u8)>;
@@ -30,10 +31,10 @@ fn inputs() -> impl Strategy<Value = (Characters, Tokens)> {
 proptest! {
     #[test]
     fn every_token_has_what_its_first_character_has((characters, tokens) in inputs()) {
-        let edges: Vec<i64> = (0..=i64::try_from(characters.len()).unwrap()).collect();
+        let edges: Vec<usize> = (0..=characters.len()).collect();
         let (messages, kinds): (Vec<i32>, Vec<u8>) = characters.iter().copied().unzip();
         let offsets = Offsets::new(tokens.iter().copied(), Some(characters.len())).unwrap();
-        let found = attribute(&offsets, &Segments::new(&edges, &messages, &kinds).unwrap()).unwrap();
+        let found = attribute(&offsets, &Segments::new(edges, messages.clone(), kinds.clone()).unwrap()).unwrap();
         for (index, &(start, end)) in tokens.iter().enumerate() {
             let (start, end) = (usize::try_from(start).unwrap(), usize::try_from(end).unwrap());
             prop_assert_eq!(found.message_index[index], messages[start]);

@@ -2,19 +2,20 @@
 
 mod arrays;
 mod errors;
+mod render;
+mod table;
 
 use arrays::{pairs_from, spans_to_array};
 use chatspan_core::align::align_columns as core_align_columns;
-use chatspan_core::attribute::{Segments, attribute as core_attribute};
 use chatspan_core::locate::{Anchor, Blanks};
-use chatspan_core::offsets::Offsets as Table;
 use chatspan_core::project::{Straddle, check_spans};
 use chatspan_core::span::TokenSpan;
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
-use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
+use table::{Offsets, TableRef};
 
 fn straddle_from(py: Python<'_>, name: &str) -> PyResult<Straddle> {
     match name {
@@ -43,61 +44,6 @@ fn anchor_from<'a>(
     index: usize,
 ) -> PyResult<Anchor<'a>> {
     Ok(Anchor { before: utf8(before, "anchor", Some(index))?, after: utf8(after, "anchor", Some(index))? })
-}
-
-/// The token → character table of one render, checked once when it is made.
-#[pyclass(frozen, module = "chatspan")]
-struct Offsets(Table);
-
-#[pymethods]
-impl Offsets {
-    #[new]
-    #[pyo3(signature = (offsets, *, text_length=None))]
-    fn new(offsets: &Bound<'_, PyAny>, text_length: Option<usize>) -> PyResult<Self> {
-        let py = offsets.py();
-        let pairs = pairs_from(offsets, Kind::Offsets)?;
-        let table = py.detach(|| Table::new(pairs, text_length));
-        table.map(Self).map_err(|e| to_py_err(py, e))
-    }
-
-    fn __len__(&self) -> usize {
-        self.0.len()
-    }
-
-    fn to_array<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let position = |at: usize| i32::try_from(at).unwrap_or(i32::MAX);
-        let flat = self.0.tokens().iter().flat_map(|token| [position(token.start()), position(token.end())]);
-        PyArray1::from_iter(py, flat).reshape([self.0.len(), 2])
-    }
-
-    fn __repr__(&self) -> String {
-        match self.0.text_length() {
-            Some(length) => format!("Offsets({} tokens over {length} characters)", self.0.len()),
-            None => format!("Offsets({} tokens)", self.0.len()),
-        }
-    }
-}
-
-/// `offsets` as a table: the one it is, or one made and checked now.
-enum TableRef<'py> {
-    Made(Table),
-    Given(PyRef<'py, Offsets>),
-}
-
-impl<'py> TableRef<'py> {
-    fn new(offsets: &Bound<'py, PyAny>) -> PyResult<Self> {
-        if let Ok(given) = offsets.cast::<Offsets>() {
-            return Ok(Self::Given(given.borrow()));
-        }
-        Offsets::new(offsets, None).map(|made| Self::Made(made.0))
-    }
-
-    fn get(&self) -> &Table {
-        match self {
-            Self::Made(table) => table,
-            Self::Given(offsets) => &offsets.0,
-        }
-    }
 }
 
 #[pyfunction]
@@ -158,29 +104,6 @@ fn locate<'py>(
     spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
 }
 
-/// (message index of each token, its kind, the tokens that straddle)
-type Attributed<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>, Bound<'py, PyArray1<i64>>);
-
-#[pyfunction]
-fn attribute<'py>(
-    offsets: &Bound<'py, PyAny>,
-    edges: PyReadonlyArray1<'py, i64>,
-    message_index: PyReadonlyArray1<'py, i32>,
-    kind: PyReadonlyArray1<'py, u8>,
-) -> PyResult<Attributed<'py>> {
-    let py = offsets.py();
-    let table = TableRef::new(offsets)?;
-    let table = table.get();
-    let (edges, message_index, kind) = (edges.as_slice()?, message_index.as_slice()?, kind.as_slice()?);
-    let found = py.detach(|| core_attribute(table, &Segments::new(edges, message_index, kind)?));
-    let found = found.map_err(|e| to_py_err(py, e))?;
-    Ok((
-        PyArray1::from_vec(py, found.message_index),
-        PyArray1::from_vec(py, found.kind),
-        PyArray1::from_vec(py, found.straddling),
-    ))
-}
-
 /// (columns of the student's tokens, columns of the teacher's tokens, width)
 type Columns<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, usize);
 
@@ -209,7 +132,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_spans, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
-    module.add_function(wrap_pyfunction!(attribute, module)?)?;
+    module.add_class::<render::Habits>()?;
+    module.add_class::<render::Segments>()?;
+    module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
+    module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
     module.add_function(wrap_pyfunction!(align_columns, module)?)?;
     Ok(())
 }
