@@ -6,6 +6,7 @@
 //! - [`error`]: one error type, each kind with its place
 //! - [`text`]: blanks as Python sees them; bytes ↔ characters
 //! - [`locate`]: contents → character spans of a given render, for those who have no template
+//! - `tokenize` (feature `native`): text → ids and offsets
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
 //! - [`render`]: a render and where it came from → [`segments`]: for every character its message and kind
@@ -22,3 +23,5 @@ pub mod render;
 pub mod segments;
 pub mod span;
 pub mod text;
+#[cfg(feature = "native")]
+pub mod tokenize;

@@ -1,0 +1,293 @@
+//! Which configurations of a `tokenizer.json` may be tried: those known to come out as HF's. All else is refused.
+
+use fastokens::tiktoken;
+use serde_json::Value;
+use thiserror::Error;
+
+use super::metaspace::Prepend;
+
+/// Why a tokenizer is not made natively.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+/// How a text becomes the letters that tokens are made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Letters {
+    /// Each byte of the text is a letter of GPT-2's alphabet.
+    Bytes,
+    /// Each character is one, blanks as `▁`; as in SentencePiece.
+    Characters,
+}
+
+/// What of a configuration the offsets depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What tokens are made of.
+    pub letters: Letters,
+    /// What the pre-tokenizer `Metaspace` puts in front of a text, where it is the one that makes blanks `▁`.
+    pub metaspace: Option<Prepend>,
+    /// Whether the text is composed (NFC) first.
+    pub nfc: bool,
+    /// Whether blanks at the ends of a token are not among its characters.
+    pub trim: bool,
+    /// Whether some added tokens are looked for in the normalized text.
+    pub normalized_tokens: bool,
+}
+
+/// The patterns that texts are cut with before merging, each of which `fastokens` reproduces by hand.
+const PATTERNS: [&str; 6] = [
+    tiktoken::CL100K_BASE_PATTERN,
+    tiktoken::QWEN2_PATTERN,
+    tiktoken::QWEN35_PATTERN,
+    tiktoken::O200K_BASE_PATTERN,
+    tiktoken::TEKKEN_PATTERN,
+    tiktoken::KIMI_PATTERN,
+];
+const DEEPSEEK: [&str; 3] =
+    [tiktoken::DEEPSEEK_SPLIT1_PATTERN, tiktoken::DEEPSEEK_SPLIT2_PATTERN, tiktoken::DEEPSEEK_SPLIT3_PATTERN];
+
+/// Reads the plan off a `tokenizer.json`.
+///
+/// # Errors
+/// [`Refusal`] names the setting.
+pub fn admit(json: &Value) -> Result<Plan, Refusal> {
+    for name in ["truncation", "padding"] {
+        if !json[name].is_null() {
+            return refuse(format!("{name} is set inside the tokenizer (backend_tokenizer.no_{name}() takes it out)"));
+        }
+    }
+    admit_model(&json["model"])?;
+    let normalizer = normalizer(&json["normalizer"])?;
+    let (letters, metaspace) = match (pre_tokenizer(&json["pre_tokenizer"])?, normalizer) {
+        (PreTokenizer::ByteLevel, Normalizer::None | Normalizer::Nfc) => (Letters::Bytes, None),
+        (PreTokenizer::None, Normalizer::Metaspace) => (Letters::Characters, None),
+        (PreTokenizer::Metaspace(prepend), Normalizer::None) => (Letters::Characters, Some(prepend)),
+        (pre_tokenizer, normalizer) => {
+            return refuse(format!("the pre-tokenizer ({pre_tokenizer:?}) beside the normalizer ({normalizer:?})"));
+        }
+    };
+    let normalized_tokens = added_tokens(&json["added_tokens"], normalizer)?;
+    let trim = post_processor(&json["post_processor"])?;
+    Ok(Plan { letters, metaspace, nfc: normalizer == Normalizer::Nfc, trim, normalized_tokens })
+}
+
+fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal(reason.into()))
+}
+
+fn type_of(step: &Value) -> &str {
+    step["type"].as_str().unwrap_or("unnamed")
+}
+
+/// The steps of a sequence, or the one step that it is.
+fn steps<'j>(step: &'j Value, key: &str) -> Vec<&'j Value> {
+    match step {
+        Value::Null => Vec::new(),
+        _ if type_of(step) == "Sequence" => {
+            step[key].as_array().into_iter().flatten().flat_map(|inner| steps(inner, key)).collect()
+        }
+        _ => vec![step],
+    }
+}
+
+fn admit_model(model: &Value) -> Result<(), Refusal> {
+    // Older files do not name the type of a BPE.
+    if !(type_of(model) == "BPE" || model["type"].is_null() && model["merges"].is_array()) {
+        return refuse(format!("the model {}: only BPE is native", type_of(model)));
+    }
+    if model["dropout"].as_f64().is_some_and(|dropout| dropout > 0.0) {
+        return refuse("dropout: ids are drawn by chance");
+    }
+    for name in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        if model[name].as_str().is_some_and(|affix| !affix.is_empty()) {
+            return refuse(format!("{name} {}", model[name]));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Normalizer {
+    None,
+    Nfc,
+    /// Blanks become `▁`.
+    Metaspace,
+}
+
+fn normalizer(json: &Value) -> Result<Normalizer, Refusal> {
+    match steps(json, "normalizers")[..] {
+        [] => Ok(Normalizer::None),
+        [step] if type_of(step) == "NFC" => Ok(Normalizer::Nfc),
+        [step] if type_of(step) == "Replace" && step["pattern"]["String"] == " " && step["content"] == "▁" => {
+            Ok(Normalizer::Metaspace)
+        }
+        [step] => refuse(format!("the normalizer {}", type_of(step))),
+        [first, ..] => refuse(format!("a sequence of normalizers that begins with {}", type_of(first))),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PreTokenizer {
+    None,
+    ByteLevel,
+    Metaspace(Prepend),
+}
+
+fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
+    let steps = steps(json, "pretokenizers");
+    let Some((last, cuts)) = steps.split_last() else { return Ok(PreTokenizer::None) };
+    match (type_of(last), cuts) {
+        ("ByteLevel", _) => {
+            if last["add_prefix_space"] != false {
+                return refuse("the pre-tokenizer ByteLevel with add_prefix_space");
+            }
+            // GPT-2's own pattern is the default.
+            let with_regex = last["use_regex"] != false;
+            let patterns: Vec<&str> = cuts.iter().map(|cut| pattern(cut)).collect::<Result<_, _>>()?;
+            let known = match patterns[..] {
+                [] => true,
+                [single] => !with_regex && PATTERNS.contains(&single),
+                _ => !with_regex && patterns == DEEPSEEK,
+            };
+            if known && (with_regex || !cuts.is_empty()) {
+                Ok(PreTokenizer::ByteLevel)
+            } else {
+                refuse("a pattern that the pre-tokenizer cuts with and that is not known here")
+            }
+        }
+        ("Metaspace", []) => {
+            if last["split"] != false {
+                return refuse("the pre-tokenizer Metaspace with split=true");
+            }
+            match (last["replacement"].as_str(), last["prepend_scheme"].as_str()) {
+                (Some("▁"), Some("always")) => Ok(PreTokenizer::Metaspace(Prepend::Always)),
+                (Some("▁"), Some("first")) => Ok(PreTokenizer::Metaspace(Prepend::First)),
+                (Some("▁"), Some("never")) => Ok(PreTokenizer::Metaspace(Prepend::Never)),
+                (replacement, scheme) => {
+                    refuse(format!("the pre-tokenizer Metaspace with {replacement:?}, {scheme:?}"))
+                }
+            }
+        }
+        // Gemma cuts at blanks that its normalizer has already made `▁`: nothing.
+        ("Split", [])
+            if last["pattern"]["String"] == " "
+                && last["behavior"] == "MergedWithPrevious"
+                && last["invert"] == false =>
+        {
+            Ok(PreTokenizer::None)
+        }
+        (name, _) => refuse(format!("the pre-tokenizer {name}")),
+    }
+}
+
+fn pattern(cut: &Value) -> Result<&str, Refusal> {
+    match (type_of(cut), cut["pattern"]["Regex"].as_str()) {
+        ("Split", Some(regex)) if cut["behavior"] == "Isolated" && cut["invert"] == false => Ok(regex),
+        (name, _) => refuse(format!("the pre-tokenizer {name} in front of ByteLevel")),
+    }
+}
+
+/// Whether there are tokens that are looked for in the normalized text.
+fn added_tokens(json: &Value, normalizer: Normalizer) -> Result<bool, Refusal> {
+    let mut some = false;
+    for token in json.as_array().into_iter().flatten() {
+        let content = token["content"].as_str().unwrap_or_default();
+        for name in ["lstrip", "rstrip", "single_word"] {
+            if token[name] == true {
+                return refuse(format!("the added token {content:?} with {name}"));
+            }
+        }
+        if content.is_empty() {
+            return refuse("an added token without text");
+        }
+        if token["normalized"] == true {
+            let changed = match normalizer {
+                Normalizer::None => continue,
+                Normalizer::Nfc => super::nfc::changes(content),
+                Normalizer::Metaspace => content.contains([' ', '▁']),
+            };
+            if changed {
+                return refuse(format!("the added token {content:?}, which the normalizer changes"));
+            }
+            some = true;
+        }
+    }
+    Ok(some)
+}
+
+/// Whether the offsets leave out the blanks at the ends of tokens.
+fn post_processor(json: &Value) -> Result<bool, Refusal> {
+    let mut trim = false;
+    for step in steps(json, "processors") {
+        match type_of(step) {
+            "TemplateProcessing" | "BertProcessing" => {}
+            "ByteLevel" | "RobertaProcessing" if step["trim_offsets"] == false => {}
+            "ByteLevel" | "RobertaProcessing" if step["add_prefix_space"] == false && !trim => trim = true,
+            name @ ("ByteLevel" | "RobertaProcessing") => {
+                return refuse(format!("the post-processor {name} with trim_offsets and add_prefix_space"));
+            }
+            name => return refuse(format!("the post-processor {name}")),
+        }
+    }
+    Ok(trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn qwen() -> Value {
+        let split = json!({"type": "Split", "pattern": {"Regex": tiktoken::QWEN2_PATTERN}, "behavior": "Isolated", "invert": false});
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+        json!({
+            "truncation": null, "padding": null, "added_tokens": [], "post_processor": null,
+            "normalizer": {"type": "NFC"},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [split, bytes]},
+            "model": {"type": "BPE", "dropout": null, "vocab": {}, "merges": []},
+        })
+    }
+
+    fn reason(path: &str, value: Value) -> String {
+        let mut json = qwen();
+        *json.pointer_mut(path).unwrap() = value;
+        admit(&json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_known_is_admitted() {
+        let plan = admit(&qwen()).unwrap();
+        assert_eq!((plan.letters, plan.nfc, plan.trim), (Letters::Bytes, true, false));
+        let mut gemma = qwen();
+        gemma["normalizer"] = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+        gemma["pre_tokenizer"] =
+            json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
+        assert_eq!(admit(&gemma).unwrap().letters, Letters::Characters);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_by_name() {
+        assert_eq!(reason("/model/dropout", json!(0.1)), "dropout: ids are drawn by chance");
+        assert_eq!(reason("/model/type", json!("WordPiece")), "the model WordPiece: only BPE is native");
+        assert_eq!(reason("/normalizer", json!({"type": "NFKC"})), "the normalizer NFKC");
+        assert!(reason("/truncation", json!({"max_length": 3})).starts_with("truncation is set inside"));
+        assert_eq!(
+            reason("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("a+")),
+            "a pattern that the pre-tokenizer cuts with and that is not known here"
+        );
+        let token = |name: &str| json!([{"content": "e\u{301}", "normalized": false, name: true}]);
+        assert_eq!(reason("/added_tokens", token("lstrip")), "the added token \"e\\u{301}\" with lstrip");
+        assert_eq!(
+            reason("/added_tokens", token("normalized")),
+            "the added token \"e\\u{301}\", which the normalizer changes"
+        );
+        let trims = json!({"type": "ByteLevel", "trim_offsets": true, "add_prefix_space": true});
+        assert_eq!(
+            reason("/post_processor", trims),
+            "the post-processor ByteLevel with trim_offsets and add_prefix_space"
+        );
+        let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+        assert_eq!(reason("/pre_tokenizer", metaspace), "the pre-tokenizer Metaspace with split=true");
+    }
+}
