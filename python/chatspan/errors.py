@@ -112,6 +112,10 @@ class TraceError(ChatspanError):
     """A trace, a turn or a dpo pair of the wrong form."""
 
 
+class BackendError(ChatspanError):
+    """``backend="native"`` for a tokenizer that cannot be made natively, or not so that it equals the original."""
+
+
 class TokenizerError(ChatspanError):
     """A tokenizer that cannot do what is needed: no chat template, no pad or eos token."""
 

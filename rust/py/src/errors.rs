@@ -18,6 +18,9 @@ pub enum Kind {
     Alignment,
     Option,
     Text,
+    /// A tokenizer that is not made natively.
+    #[cfg(feature = "native")]
+    Backend,
 }
 
 impl Kind {
@@ -31,6 +34,8 @@ impl Kind {
             Self::Alignment => "AlignmentError",
             Self::Option => "OptionError",
             Self::Text => "TextError",
+            #[cfg(feature = "native")]
+            Self::Backend => "BackendError",
         }
     }
 

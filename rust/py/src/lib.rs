@@ -2,6 +2,8 @@
 
 mod arrays;
 mod errors;
+#[cfg(feature = "native")]
+mod native;
 mod render;
 mod table;
 
@@ -132,6 +134,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_spans, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
+    #[cfg(feature = "native")]
+    module.add_class::<native::NativeTokenizer>()?;
     module.add_class::<render::Habits>()?;
     module.add_class::<render::Segments>()?;
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;

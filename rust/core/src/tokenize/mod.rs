@@ -8,9 +8,11 @@ mod admission;
 mod metaspace;
 mod native;
 mod nfc;
+mod parallel;
 mod place;
 mod trim;
 mod widths;
 
 pub use admission::Refusal;
 pub use native::{CacheStats, NativeTokenizer, Tokens};
+pub use parallel::in_parallel;

@@ -1,0 +1,73 @@
+//! Tokenizers made in Rust.
+
+use chatspan_core::attribute::{Attribution, attribute};
+use chatspan_core::error::Error;
+use chatspan_core::tokenize::{NativeTokenizer as Core, Tokens};
+use numpy::PyArray1;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
+use pyo3::types::PyDict;
+
+use crate::errors::{Kind, raise, to_py_err};
+use crate::render::{Attributed, Segments, to_arrays};
+use crate::table::Offsets;
+
+/// A tokenizer with the ids and offsets of HF's.
+#[pyclass(frozen, weakref, module = "chatspan._core")]
+pub struct NativeTokenizer(Core);
+
+/// (ids, offsets, whose they are if segments were given); none for a text that is HF's to encode
+type Row<'py> = Option<(Bound<'py, PyArray1<i64>>, Offsets, Option<Attributed<'py>>)>;
+
+#[pymethods]
+impl NativeTokenizer {
+    #[new]
+    #[pyo3(signature = (json, *, cache_bytes))]
+    fn new(py: Python<'_>, json: PyBackedStr, cache_bytes: usize) -> PyResult<Self> {
+        let made = py.detach(|| Core::new(&json, cache_bytes));
+        made.map(Self).map_err(|refusal| raise(py, Kind::Backend, &refusal.to_string(), &[]))
+    }
+
+    fn encode_batch<'py>(
+        &self,
+        py: Python<'py>,
+        texts: Vec<PyBackedStr>,
+        segments: Option<Vec<PyRef<'py, Segments>>>,
+    ) -> PyResult<Vec<Row<'py>>> {
+        let segments: Option<Vec<_>> = segments.as_ref().map(|all| all.iter().map(|each| &each.segments).collect());
+        let found = py.detach(|| {
+            chatspan_core::tokenize::in_parallel(texts.len(), |row| {
+                let tokens = self.0.encode(&texts[row])?;
+                let of = segments.as_ref().and_then(|segments| segments.get(row));
+                let attributed = of.map(|segments| attribute(&tokens.offsets, segments));
+                Some((tokens, attributed))
+            })
+        });
+        found.into_iter().map(|row| to_row(py, row)).collect()
+    }
+
+    fn encode_plain<'py>(&self, py: Python<'py>, text: PyBackedStr) -> Option<Vec<i64>> {
+        py.detach(|| self.0.encode_plain(&text))
+    }
+
+    fn token(&self, id: u32) -> Option<&str> {
+        self.0.token(id)
+    }
+
+    fn cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stats = self.0.cache_stats();
+        let found = PyDict::new(py);
+        found.set_item("hits", stats.hits)?;
+        found.set_item("misses", stats.misses)?;
+        found.set_item("bytes", stats.bytes)?;
+        found.set_item("entries", stats.entries)?;
+        Ok(found)
+    }
+}
+
+fn to_row<'py>(py: Python<'py>, row: Option<(Tokens, Option<Result<Attribution, Error>>)>) -> PyResult<Row<'py>> {
+    let Some((tokens, attributed)) = row else { return Ok(None) };
+    let attributed = attributed.transpose().map_err(|e| to_py_err(py, e))?;
+    let ids = PyArray1::from_vec(py, tokens.ids);
+    Ok(Some((ids, Offsets(tokens.offsets), attributed.map(|found| to_arrays(py, found)))))
+}
