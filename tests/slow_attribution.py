@@ -10,6 +10,7 @@ from chatspan.chat_template import Render
 from chatspan.kinds import Kind
 from chatspan.preparation import REASONING_KEYS
 from chatspan.probing import Habits, Part, habits_of, parts
+from chatspan.tokens import tokens_of
 
 _ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS}
 _ROOT_KINDS |= dict.fromkeys(REASONING_KEYS, Kind.REASONING)
@@ -250,6 +251,6 @@ def assert_equal_to_slow(encoder: Any, draft: Any, tools: Any) -> None:
     controls = draft.conventions.control_tokens
     habits = habits_of(template, encoder.tokenizer.special_tokens_map, controls)
     segments, regions = attribute_render(draft.render, draft.roles, habits, controls)
-    encoding = draft.encoding(([], []))
+    encoding = draft.encoding(tokens_of([], [], len(draft.render.text), "hf"))
     assert list(encoding.segments) == segments
     assert encoding._regions == regions

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chatspan.pieces import Piece, control_tokens, encode_pieces, encode_texts, find_control_tokens
+from chatspan.backends import Backends
+from chatspan.pieces import Piece, control_tokens, find_control_tokens
+from chatspan.pieces import encode_pieces as encode_pieces_with
 from conftest import ZOO_TOKENIZERS
 from transformers.utils import chat_template_utils
 
@@ -21,6 +23,18 @@ def tokenizer(request: pytest.FixtureRequest, small: Any) -> Any:
         return small
     load: Callable[[str], Any] = request.getfixturevalue("zoo_tokenizer")
     return load(request.param)
+
+
+@pytest.fixture(params=["hf", "native"])
+def encode_pieces(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    loaded: dict[int, Any] = {}
+
+    def encode(tokenizer: Any, text: str, pieces: list[Piece]) -> tuple[list[int], list[tuple[int, int]]]:
+        backend = loaded.setdefault(id(tokenizer), Backends(tokenizer, request.param, 0)).wait()
+        tokens = encode_pieces_with(tokenizer, backend, text, pieces)
+        return tokens.input_ids.tolist(), [(start, end) for start, end in tokens.table.to_array().tolist()]
+
+    return encode
 
 
 def random_text(tokenizer: Any, chance: random.Random) -> tuple[str, str, list[Piece]]:
@@ -39,7 +53,7 @@ def random_text(tokenizer: Any, chance: random.Random) -> tuple[str, str, list[P
     return text, marked, pieces
 
 
-def test_ids_are_those_of_marked_chats(tokenizer: Any) -> None:
+def test_ids_are_those_of_marked_chats(tokenizer: Any, encode_pieces: Any) -> None:
     if not hasattr(chat_template_utils, "encode_marked_chat"):
         pytest.skip("this version of transformers cannot sanitize chats")
     chance = random.Random(0)
@@ -49,7 +63,7 @@ def test_ids_are_those_of_marked_chats(tokenizer: Any) -> None:
         assert ids == chat_template_utils.encode_marked_chat(tokenizer, marked), text
 
 
-def test_offsets_stay_on_their_side_and_miss_nothing(tokenizer: Any) -> None:
+def test_offsets_stay_on_their_side_and_miss_nothing(tokenizer: Any, encode_pieces: Any) -> None:
     chance = random.Random(1)
     for _ in range(40):
         text, _, pieces = random_text(tokenizer, chance)
@@ -63,7 +77,7 @@ def test_offsets_stay_on_their_side_and_miss_nothing(tokenizer: Any) -> None:
                 assert inside or end <= piece.start_char or start >= piece.end_char, text[start:end]
 
 
-def test_given_tokens_are_taken_as_they_are(tokenizer: Any) -> None:
+def test_given_tokens_are_taken_as_they_are(tokenizer: Any, encode_pieces: Any) -> None:
     text = "say hello to all"
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "hello"]
     piece = Piece(4, 9, (letters, [(at, at + 1) for at in range(4, 9)]))
@@ -74,12 +88,13 @@ def test_given_tokens_are_taken_as_they_are(tokenizer: Any) -> None:
     assert "".join(text[start:end] for start, end in offsets) == text
 
 
-def test_no_pieces_is_the_text_as_always(tokenizer: Any) -> None:
+def test_no_pieces_is_the_text_as_always(tokenizer: Any, encode_pieces: Any) -> None:
     text = "Hello 🚆 there\n\nyou"
-    assert encode_pieces(tokenizer, text, []) == encode_texts(tokenizer, [text])[0]
+    own = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert encode_pieces(tokenizer, text, []) == (own["input_ids"], own["offset_mapping"])
 
 
-def test_the_tokenizer_is_left_as_it_was(small_copy: Any) -> None:
+def test_the_tokenizer_is_left_as_it_was(small_copy: Any, encode_pieces: Any) -> None:
     token = "<|im_end|>"
     before = small_copy.backend_tokenizer.encode_special_tokens
     encode_pieces(small_copy, f"a{token}", [Piece(1, 1 + len(token))])
@@ -87,7 +102,7 @@ def test_the_tokenizer_is_left_as_it_was(small_copy: Any) -> None:
     assert small_copy(token, add_special_tokens=False)["input_ids"] == [small_copy.convert_tokens_to_ids(token)]
 
 
-def test_control_tokens_are_those_of_transformers(tokenizer: Any) -> None:
+def test_control_tokens_are_those_of_transformers(tokenizer: Any, encode_pieces: Any) -> None:
     if not hasattr(tokenizer, "_get_control_tokens"):
         pytest.skip("this version of transformers cannot sanitize chats")
     source = tokenizer.get_chat_template()

@@ -14,6 +14,8 @@ from chatspan.config import CollatorConfig
 from chatspan.errors import (
     AlignmentError,
     AmbiguousContentError,
+    BackendError,
+    BackendMismatchError,
     ChatspanError,
     ContentError,
     ContentNotFoundError,
@@ -39,12 +41,14 @@ from chatspan.errors import (
 from chatspan.kinds import Kind
 
 if TYPE_CHECKING:
+    from chatspan.backends import BackendMismatchWarning
     from chatspan.collator import ComposerDataCollator
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
     from chatspan.renderer import UnknownKeywordWarning
 
 _LATER = {
+    "BackendMismatchWarning": "backends",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "collator",
     "Encoding": "encoding",
@@ -57,6 +61,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AlignmentError",
     "AmbiguousContentError",
+    "BackendError",
+    "BackendMismatchError",
+    "BackendMismatchWarning",
     "ChatEncoder",
     "ChatspanError",
     "CollatorConfig",

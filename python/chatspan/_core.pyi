@@ -105,6 +105,34 @@ def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "
         [False, False, True]
     """
 
+class NativeTokenizer:
+    """A tokenizer in Rust with the ids and offsets of HF's. Not there in builds without the feature ``native``.
+
+    Args:
+        json: a ``tokenizer.json``.
+        cache_bytes: how much memory may be taken to remember texts between added tokens.
+
+    Raises:
+        BackendError: the configuration is not known to come out as HF's; with the reason.
+    """
+
+    def __new__(cls, json: str, *, cache_bytes: int) -> NativeTokenizer: ...
+    def encode_batch(
+        self, texts: Sequence[str], segments: Sequence[Segments] | None
+    ) -> list[
+        tuple[NDArray[np.int64], Offsets, tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]] | None] | None
+    ]:
+        """int64 ids, offsets and, where segments are given, what :func:`attribute` gives, of each text.
+
+        ``None`` for a text whose offsets cannot be told for certain.
+        """
+    def encode_plain(self, text: str) -> list[int] | None:
+        """The ids of a text in which nothing is an added token."""
+    def token(self, id: int) -> str | None:
+        """The token of an id, as it stands in the vocabulary."""
+    def cache_stats(self) -> dict[str, int]:
+        """``hits``, ``misses``, ``bytes``, ``entries``."""
+
 class Habits:
     """What a template writes around assistants' messages, and the tokens that have a meaning in its renders."""
 

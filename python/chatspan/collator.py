@@ -11,7 +11,7 @@ import torch
 
 from chatspan import prefix_delta
 from chatspan.config import CollatorConfig
-from chatspan.errors import AlignmentError, TokenizerError
+from chatspan.errors import AlignmentError, BackendError, TokenizerError
 from chatspan.layouts import Encoded, Ints, Row, Side, aligned_row, placeholder_row, plain_row
 from chatspan.provenance_route import ProvenanceRoute, is_fast
 from chatspan.replay import ReplayPair, read_pairs, response_ranges
@@ -44,6 +44,7 @@ class ComposerDataCollator:
 
     Raises:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
+        BackendError: (when made) ``backend="native"`` cannot be.
 
     Attributes:
         routes: how many conversations went which way (``"provenance"``, ``"prefix_delta"``).
@@ -73,7 +74,22 @@ class ComposerDataCollator:
         self.config = config
         self.routes: Counter[str] = Counter()
         self._pad_id = _pad_id(tokenizer)
-        self._route = ProvenanceRoute(tokenizer, config.straddle) if is_fast(tokenizer) else None
+        self._route = None
+        if is_fast(tokenizer):
+            self._route = ProvenanceRoute(tokenizer, config.straddle, config.backend)
+        if config.backend == "native":
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
+
+        Raises:
+            BackendError: with ``backend="native"``, if it cannot be native; with the reason.
+        """
+        if self._route is not None:
+            self._route.backends.wait()
+        elif self.config.backend == "native":
+            raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
 
     def __call__(self, traces: Sequence[Mapping[str, Any]]) -> Batch:
         checked = read_traces(traces, self.config)

@@ -12,6 +12,7 @@ HintGenerator = Callable[[Any, Any], str]
 HintPlacement = Literal["before_turn", "append_to_previous"]
 Layout = Literal["aligned", "placeholder"]
 Straddle = Literal["blanks", "inside", "touch", "error"]
+BackendOption = Literal["auto", "native", "hf"]
 
 # What chat templates know. A role outside of this set is a typo far more often than a template's own invention.
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation")
@@ -34,6 +35,7 @@ class CollatorConfig:
             it in if those of the scaffold are blanks (the ``" Yes"`` behind ``Assistant:``), ``"inside"`` leaves it
             out, ``"touch"`` takes it in, ``"error"`` raises :class:`chatspan.StraddleError`.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
+        backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
         enable_replay_dpo: whether the traces' ``dpo_pairs`` become ``dpo_…`` keys of the batch.
 
     Example:
@@ -48,6 +50,7 @@ class CollatorConfig:
     layout: Layout = "aligned"
     straddle: Straddle = "blanks"
     sdpo_ignore_index: int = 0
+    backend: BackendOption = "auto"
     enable_replay_dpo: bool = False
 
     def __post_init__(self) -> None:
@@ -58,6 +61,7 @@ class CollatorConfig:
             "hint_placement": get_args(HintPlacement),
             "layout": get_args(Layout),
             "straddle": get_args(Straddle),
+            "backend": get_args(BackendOption),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:

@@ -6,13 +6,12 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-
-from chatspan._core import Habits, Offsets, Segments, attribute, attribute_render
+from chatspan._core import Habits, Segments, attribute, attribute_render
 from chatspan.attribution import roles_of
 from chatspan.chat_template import Render
 from chatspan.encoding import Encoding
-from chatspan.pieces import Piece, Tokens
+from chatspan.pieces import Piece
+from chatspan.tokens import Tokens
 
 
 class Conventions(NamedTuple):
@@ -58,22 +57,18 @@ class Draft:
             render.text, list(render.runs), list(render.owners), self.roles, self.conventions.habits, prompt
         )
 
-    def table(self, tokens: Tokens) -> Offsets:
-        """The characters of each token, checked."""
-        return Offsets(tokens[1], text_length=len(self.render.text))
-
     def encoding(self, tokens: Tokens) -> Encoding:
         """The tokens, and whose they are."""
-        table = self.table(tokens)
-        message_index, kind, straddling = attribute(table, self.segments)
+        message_index, kind, straddling = tokens.attribution or attribute(tokens.table, self.segments)
         return Encoding(
             text=self.render.text,
-            input_ids=np.array(tokens[0], dtype=np.int64),
-            offsets=table.to_array(),
+            input_ids=tokens.input_ids,
+            offsets=tokens.table.to_array(),
             message_index=message_index,
             kind=kind,
             straddling=straddling,
             roles=self.roles,
+            backend=tokens.backend,
             _segments=self.segments,
             _render=self.render,
             _control_tokens=self.conventions.control_tokens,

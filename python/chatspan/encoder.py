@@ -7,15 +7,18 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
+from chatspan.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.chat_template import Render
+from chatspan.config import BackendOption
 from chatspan.draft import Conventions, Draft
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError, TokenizerError, TruncationError
 from chatspan.origins import field_runs
-from chatspan.pieces import Piece, control_tokens, encode_pieces, encode_texts, find_control_tokens
+from chatspan.pieces import Piece, control_tokens, encode_pieces, find_control_tokens
 from chatspan.probing import habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
+from chatspan.tokens import Tokens, tokens_of
 from chatspan.turns import turn_range
 
 Truncation = Literal["error", "left", "right"]
@@ -29,9 +32,15 @@ class ChatEncoder:
         tokenizer: an HF fast tokenizer.
         chat_template: in place of the tokenizer's own: a template, or several by their names (``"default"``,
             ``"tool_use"``).
+        backend: what tokenizes. ``"native"`` is a tokenizer in Rust, made of the given one as it is when it is
+            first needed; ``"hf"``, the given one; ``"auto"``, the native one if it is known to come out the same and
+            passes a test, and as soon as it is loaded. Ids and offsets are the same with each.
+        cache_bytes: how much memory the native tokenizer may take to remember texts between control tokens, such as
+            system messages and earlier turns.
 
     Raises:
         TokenizerError: the tokenizer has no chat template, or gives no offsets.
+        BackendError: with ``backend="native"``, if it cannot be native; with the reason.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -44,7 +53,14 @@ class ChatEncoder:
         'Hello!<|im_end|>'
     """
 
-    def __init__(self, tokenizer: Any, *, chat_template: str | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        chat_template: str | Mapping[str, str] | None = None,
+        backend: BackendOption = "auto",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+    ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
                 f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
@@ -53,6 +69,38 @@ class ChatEncoder:
         self.tokenizer = tokenizer
         self._renderer = ChatRenderer(tokenizer, chat_template)
         self._known: dict[str, Conventions] = {}
+        self._backends = Backends(tokenizer, backend, cache_bytes)
+        if backend == "native":
+            self._backends.wait()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was found out about templates is found out anew.
+        return {**self.__dict__, "_known": {}}
+
+    @property
+    def backend(self) -> BackendName:
+        """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
+        return self._backends.choice
+
+    def warm_up(self, *, background: bool = False) -> None:
+        """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
+
+        Args:
+            background: return at once, and load beside other work.
+        """
+        if background:
+            self._backends.start()
+        else:
+            self._backends.wait()
+
+    def stats(self) -> dict[str, int]:
+        """How many rows were tokenized which way, and how often texts were remembered.
+
+        ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by transformers' tokenizer, the ones that the native
+        one left to it); ``cache_hits``, ``cache_misses``, ``cache_entries``, ``cache_bytes``, of all encoders that
+        share a native tokenizer.
+        """
+        return self._backends.stats()
 
     def encode(
         self,
@@ -129,12 +177,16 @@ class ChatEncoder:
             for messages in conversations
         ]
         whole = [draft for draft in drafts if not draft.pieces]
-        tokens = iter(encode_texts(self.tokenizer, [draft.render.text for draft in whole]))
+        texts = [draft.render.text for draft in whole]
+        tokens = iter(self._backends.encode_batch(texts, [draft.segments for draft in whole]))
         encodings = []
         for draft in drafts:
-            found = encode_pieces(self.tokenizer, draft.render.text, draft.pieces) if draft.pieces else next(tokens)
+            found = self._encode_pieces(draft) if draft.pieces else next(tokens)
             encodings.append(_truncated(draft.encoding(found), max_length, truncation))
         return encodings
+
+    def _encode_pieces(self, draft: Draft) -> Tokens:
+        return encode_pieces(self.tokenizer, self._backends.current(), draft.render.text, draft.pieces)
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
@@ -173,7 +225,7 @@ class ChatEncoder:
 
     def _rollouts(self, draft: Draft, token_ids: Mapping[int, Sequence[int]], check: bool) -> list[Piece]:
         pieces = []
-        shell = draft.encoding(([], []))
+        shell = draft.encoding(tokens_of([], [], len(draft.render.text), "hf"))
         for index, ids in token_ids.items():
             try:
                 if index not in shell._regions:

@@ -58,6 +58,7 @@ class Encoding:
         straddling: int64 ``[K]``, the tokens that have characters of more than one message or kind; their message and
             kind are those of the first character.
         roles: the role of each message.
+        backend: which tokenizer made the ids: ``"native"``, ``"hf"``.
         truncated: how many tokens were cut off.
     """
 
@@ -68,6 +69,7 @@ class Encoding:
     kind: NDArray[np.uint8]
     straddling: NDArray[np.int64]
     roles: tuple[str, ...]
+    backend: str = "hf"
     truncated: int = 0
     _segments: Segments = field(repr=False, default=None)  # type: ignore[assignment]
     _render: Render = field(repr=False, default=None)  # type: ignore[assignment]

@@ -116,6 +116,10 @@ class BackendError(ChatspanError):
     """``backend="native"`` for a tokenizer that cannot be made natively, or not so that it equals the original."""
 
 
+class BackendMismatchError(BackendError):
+    """The native tokenizer gives other ids or other offsets than the original."""
+
+
 class TokenizerError(ChatspanError):
     """A tokenizer that cannot do what is needed: no chat template, no pad or eos token."""
 

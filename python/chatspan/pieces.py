@@ -8,10 +8,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chatspan.backends import Backend
 from chatspan.errors import ControlTokenError
 from chatspan.token_offsets import CharRange, token_offsets
+from chatspan.tokens import Tokens, tokens_of
 
-Tokens = tuple[list[int], list[CharRange]]
+# ids, and the characters of each
+Lists = tuple[list[int], list[CharRange]]
 
 
 @dataclass(frozen=True)
@@ -25,25 +28,10 @@ class Piece:
 
     start_char: int
     end_char: int
-    tokens: Tokens | None = None
+    tokens: Lists | None = None
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
-    """The ids and offsets of texts, in one call, as ``apply_chat_template`` tokenizes a render."""
-    if not texts:
-        return []
-    batch = tokenizer(
-        list(texts),
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
-    return list(zip(batch["input_ids"], batch["offset_mapping"], strict=True))
-
-
-def encode_pieces(tokenizer: Any, text: str, pieces: Sequence[Piece]) -> Tokens:
+def encode_pieces(tokenizer: Any, backend: Backend, text: str, pieces: Sequence[Piece]) -> Tokens:
     """The ids and offsets of a text, some pieces of which are not tokenized as always.
 
     The pieces do not overlap. As transformers does with marked control tokens (``encode_marked_chat``), each piece but
@@ -55,28 +43,35 @@ def encode_pieces(tokenizer: Any, text: str, pieces: Sequence[Piece]) -> Tokens:
     ids: list[int] = []
     offsets: list[CharRange] = []
 
-    def add(tokens: Tokens) -> None:
+    def add(tokens: Lists) -> None:
         ids.extend(tokens[0])
         offsets.extend(tokens[1])
 
     position = 0
     for piece in [*sorted(pieces, key=lambda piece: piece.start_char), Piece(len(text), len(text))]:
-        add(_as_always(tokenizer, text, position, piece.start_char))
+        add(_as_always(backend, text, position, piece.start_char))
         if piece.tokens is not None:
             add(piece.tokens)
         elif piece.end_char > piece.start_char:
-            add(_as_plain_text(tokenizer, text, piece.start_char, piece.end_char))
+            add(_as_plain_text(tokenizer, backend, text, piece.start_char, piece.end_char))
         position = piece.end_char
-    return ids, offsets
+    return tokens_of(ids, offsets, len(text), backend.name)
 
 
-def _as_always(tokenizer: Any, text: str, start: int, end: int) -> Tokens:
+def _lists(backend: Backend, texts: Sequence[str]) -> list[Lists]:
+    return [
+        (tokens.input_ids.tolist(), [(start, end) for start, end in tokens.table.to_array().tolist()])
+        for tokens in backend.encode_batch(texts)
+    ]
+
+
+def _as_always(backend: Backend, text: str, start: int, end: int) -> Lists:
     if start >= end:
         return [], []
     if start == 0:
-        return encode_texts(tokenizer, [text[:end]])[0]
-    [(newline, _), (ids, offsets), (bare_ids, bare_offsets)] = encode_texts(
-        tokenizer, ["\n", "\n" + text[start:end], text[start:end]]
+        return _lists(backend, [text[:end]])[0]
+    [(newline, _), (ids, offsets), (bare_ids, bare_offsets)] = _lists(
+        backend, ["\n", "\n" + text[start:end], text[start:end]]
     )
     if ids[: len(newline)] == newline:
         behind = zip(ids[len(newline) :], offsets[len(newline) :], strict=True)
@@ -85,23 +80,12 @@ def _as_always(tokenizer: Any, text: str, start: int, end: int) -> Tokens:
     return bare_ids, [(first + start, last + start) for first, last in bare_offsets]
 
 
-def _as_plain_text(tokenizer: Any, text: str, start: int, end: int) -> Tokens:
-    """Normalizer, pre-tokenizer and model alone, as ``_encode_without_added_tokens`` of HF's fast tokenizers."""
-    backend = tokenizer.backend_tokenizer
-
-    def encode(plain: str) -> list[int]:
-        if backend.normalizer is not None:
-            plain = backend.normalizer.normalize_str(plain)
-        splits = [plain]
-        if backend.pre_tokenizer is not None:
-            splits = [split for split, _ in backend.pre_tokenizer.pre_tokenize_str(plain)]
-        return [token.id for split in splits for token in backend.model.tokenize(split)]
-
+def _as_plain_text(tokenizer: Any, backend: Backend, text: str, start: int, end: int) -> Lists:
     plain = text[start:end]
-    newline = encode_texts(tokenizer, ["\n"])[0][0]
-    ids = encode(plain)
+    newline = _lists(backend, ["\n"])[0][0]
+    ids = backend.encode_plain(plain)
     if start > 0:
-        behind = encode("\n" + plain)
+        behind = backend.encode_plain("\n" + plain)
         if behind[: len(newline)] == newline:
             ids = behind[len(newline) :]
     if tokenizer.convert_tokens_to_ids(plain) in ids:

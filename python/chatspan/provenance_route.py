@@ -8,14 +8,15 @@ from typing import Any, Literal
 import numpy as np
 
 from chatspan._core import Offsets, token_spans
+from chatspan.backends import DEFAULT_CACHE_BYTES, Backends
 from chatspan.chats import EncodedChat, TokenRange
-from chatspan.config import Straddle
+from chatspan.config import BackendOption, Straddle
 from chatspan.draft import Draft
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
 from chatspan.origins import root_key
-from chatspan.pieces import Tokens, encode_texts
 from chatspan.template_errors import require_chat_template, template_error
+from chatspan.tokens import Tokens
 from chatspan.traces import Conversation
 
 CharRange = tuple[int, int]
@@ -29,8 +30,9 @@ def is_fast(tokenizer: Any) -> bool:
 class ProvenanceRoute:
     """Encodes conversations with the :class:`ChatEncoder` of their template."""
 
-    def __init__(self, tokenizer: Any, straddle: Straddle) -> None:
+    def __init__(self, tokenizer: Any, straddle: Straddle, backend: BackendOption) -> None:
         self._tokenizer = tokenizer
+        self.backends = Backends(tokenizer, backend, DEFAULT_CACHE_BYTES)
         self._straddle = straddle
         self._encoders: dict[str | None, ChatEncoder] = {}
 
@@ -41,7 +43,7 @@ class ProvenanceRoute:
             TemplateError, HintPlacementError, TokenizerError, TextError, StraddleError: with the place.
         """
         drafts = [self._draft(conversation) for conversation in conversations]
-        tokens = encode_texts(self._tokenizer, [draft.render.text for draft in drafts])
+        tokens = self.backends.encode_batch([draft.render.text for draft in drafts])
         return [
             self._chat(conversation, draft, found)
             for conversation, draft, found in zip(conversations, drafts, tokens, strict=True)
@@ -57,7 +59,7 @@ class ProvenanceRoute:
 
         try:
             if source not in self._encoders:
-                self._encoders[source] = ChatEncoder(self._tokenizer, chat_template=source)
+                self._encoders[source] = ChatEncoder(self._tokenizer, chat_template=source, backend="hf")
             return self._encoders[source].draft(list(conversation.messages), **keywords)
         except TemplateError as error:
             cause = error.__cause__
@@ -66,7 +68,7 @@ class ProvenanceRoute:
             raise error.at(**conversation.place(error.message_index)) from None
 
     def _chat(self, conversation: Conversation, draft: Draft, found: Tokens) -> EncodedChat:
-        table, text = draft.table(found), draft.render.text
+        table, text = found.table, draft.render.text
         contents = _content_ranges(draft)
         of_assistants = [
             (index, span) for index, span in contents if conversation.messages[index]["role"] == "assistant"
@@ -87,7 +89,7 @@ class ProvenanceRoute:
                 )
             content_tokens[index].append((start, end))
         return EncodedChat(
-            input_ids=np.array(found[0], dtype=np.int64),
+            input_ids=found.input_ids,
             content_tokens=content_tokens,
             end_of_turn=_end_of_turn(conversation, table, text, contents),
             content_order=[index for index, _ in contents],

@@ -1,0 +1,39 @@
+"""The ids of a text, and the characters that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan._core import Offsets
+
+# int32 [T] message indices, uint8 [T] kinds, int64 [K] tokens that straddle
+Attribution = tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
+
+
+class Tokens(NamedTuple):
+    """The ``T`` tokens of a text.
+
+    Attributes:
+        input_ids: int64 ``[T]``.
+        table: the characters of each.
+        backend: which tokenizer made them: ``"native"``, ``"hf"``.
+        attribution: whose each is, where that was found along with them.
+    """
+
+    input_ids: NDArray[np.int64]
+    table: Offsets
+    backend: str
+    attribution: Attribution | None = None
+
+
+def tokens_of(ids: Sequence[int], offsets: Sequence[tuple[int, int]], text_length: int, backend: str) -> Tokens:
+    """Tokens from lists, checked.
+
+    Raises:
+        OffsetsError: see :class:`Offsets`.
+    """
+    return Tokens(np.array(ids, dtype=np.int64), Offsets(offsets, text_length=text_length), backend)
