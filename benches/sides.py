@@ -50,7 +50,9 @@ def collator(tokenizer: Any, *, with_hints: bool) -> ComposerDataCollator:
     config = CollatorConfig(
         hint_generator=lambda error, meta: _HINT if with_hints else "", hint_placement="append_to_previous"
     )
-    return ComposerDataCollator(tokenizer=tokenizer, config=config)
+    collate = ComposerDataCollator(tokenizer=tokenizer, config=config)
+    collate.warm_up()
+    return collate
 
 
 def messages_of(trace: Trace) -> list[dict[str, Any]]:

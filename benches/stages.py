@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
+import chatspan.backends
 import chatspan.collator
-import chatspan.draft
 import chatspan.provenance_route
 import chatspan.renderer
 import numpy as np
@@ -92,9 +92,8 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     return [
         (chatspan.collator, "read_traces", "check traces, make hints"),
         (chatspan.renderer.ChatRenderer, "render", "render, traced (Jinja2)"),
-        (type(tokenizer), "__call__", "tokenize (HF)"),
-        (chatspan.draft, "Offsets", "offsets to table (Rust)"),
-        (chatspan.provenance_route.ProvenanceRoute, "_chat", "ids to array, runs to token ranges"),
+        (chatspan.backends.Backends, "encode_batch", "tokenize (Rust)"),
+        (chatspan.provenance_route.ProvenanceRoute, "_chat", "runs to token ranges"),
         (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
         (chatspan.collator, "plain_row", "layout"),
         (chatspan.collator, "aligned_row", "layout"),

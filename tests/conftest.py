@@ -94,9 +94,3 @@ def require_zoo() -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").strip().split("\n")]
-
-
-@pytest.fixture(scope="session")
-def zoo_conversations() -> list[list[dict[str, Any]]]:
-    require_zoo()
-    return [row["messages"] for row in read_jsonl(ZOO / "traces" / "tau_airline_messages.jsonl")]

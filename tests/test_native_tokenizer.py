@@ -55,9 +55,9 @@ def native(tokenizer: Any) -> Backends:
 
 
 def test_renders_of_real_conversations(
-    tokenizer: Any, native: Backends, zoo_conversations: Any, say: Any, request: Any
+    tokenizer: Any, native: Backends, zoo_messages: Any, say: Any, request: Any
 ) -> None:
-    conversations = zoo_conversations[:: 1 if request.config.getoption("--all") else 10]
+    conversations = zoo_messages[:: 1 if request.config.getoption("--all") else 10]
     encoder = ChatEncoder(tokenizer, backend="hf")
     texts = []
     for messages in conversations:
@@ -73,9 +73,9 @@ def test_renders_of_real_conversations(
     say(f"native {name}: {count + again} tokens of real texts, the second half from the cache, 0 differences")
 
 
-def test_adversarial_texts(tokenizer: Any, native: Backends, zoo_conversations: Any, say: Any, request: Any) -> None:
+def test_adversarial_texts(tokenizer: Any, native: Backends, zoo_messages: Any, say: Any, request: Any) -> None:
     wanted = 5_000_000 // len(ZOO_TOKENIZERS) if request.config.getoption("--all") else 60_000
-    words = [word for messages in zoo_conversations[:40] for m in messages for word in (m.get("content") or "").split()]
+    words = [word for messages in zoo_messages[:40] for m in messages for word in (m.get("content") or "").split()]
     contents = [token.content for token in tokenizer.added_tokens_decoder.values()]
     count = 0
     texts = adversarial_texts(1, words, contents)
@@ -108,8 +108,8 @@ def test_tokens_are_those_of_the_vocabulary(tokenizer: Any, native: Backends) ->
         assert native.token(token_id) == hf.token(token_id)
 
 
-def test_from_eight_threads(tokenizer: Any, native: Backends, zoo_conversations: Any) -> None:
-    texts = [m["content"] for messages in zoo_conversations[:12] for m in messages if m.get("content")]
+def test_from_eight_threads(tokenizer: Any, native: Backends, zoo_messages: Any) -> None:
+    texts = [m["content"] for messages in zoo_messages[:12] for m in messages if m.get("content")]
     wanted = [lists(tokens) for tokens in HFBackend(tokenizer).encode_batch(texts)]
     found: list[Any] = [None] * 8
 

@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Union
 
 from chatspan import _core
 from chatspan._core import Segments
@@ -56,7 +56,7 @@ def known_native(tokenizer: Any, cache_bytes: int) -> _core.NativeTokenizer | No
     known = _OF_TOKENIZER.get(tokenizer)
     if known is None or known[0] != (*state_of(tokenizer), cache_bytes):
         return None
-    return _loaded(known[1])
+    return _checked(known[1])
 
 
 def load_native(tokenizer: Any, cache_bytes: int) -> _core.NativeTokenizer:
@@ -65,48 +65,53 @@ def load_native(tokenizer: Any, cache_bytes: int) -> _core.NativeTokenizer:
     Raises:
         BackendError: with the reason.
     """
-    if not hasattr(_core, "NativeTokenizer"):
-        raise BackendError("this build of chatspan has no native tokenizers")
     hf = HFBackend(tokenizer)
     if not hf.is_plain:
         raise BackendError(f"{type(tokenizer).__name__} encodes in a way of its own")
     native = known_native(tokenizer, cache_bytes)
     if native is not None:
         return native
+    state = (*state_of(tokenizer), cache_bytes)
+    with _LOCK.held:
+        found = _find(tokenizer, hf, cache_bytes)
+        _OF_TOKENIZER[tokenizer] = (state, found)
+    return _checked(found)
+
+
+def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
+    """The native tokenizer, known by its ``tokenizer.json`` or made and tested now; or why there is none."""
+    if not hasattr(_core, "NativeTokenizer"):
+        return BackendError("this build of chatspan has no native tokenizers")
     backend = tokenizer.backend_tokenizer
     if getattr(tokenizer, "split_special_tokens", False) or backend.encode_special_tokens:
-        raise BackendError("split_special_tokens: control tokens are encoded as text")
-    state = (*state_of(tokenizer), cache_bytes)
+        return BackendError("split_special_tokens: control tokens are encoded as text")
     json = backend.to_str()
     key = (hashlib.sha256(json.encode()).hexdigest(), cache_bytes)
-    with _LOCK.held:
-        _OF_TOKENIZER[tokenizer] = (state, key)
-        native = _loaded(key)
-        if native is None:
-            try:
-                native = _core.NativeTokenizer(json, cache_bytes=cache_bytes)
-                require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
-            except BackendError as error:
-                _REFUSED[key] = error
-                raise
-            _LOADED[key] = native
-        return native
+    known: Found | None = _REFUSED.get(key) or _LOADED.get(key)
+    if known is not None:
+        return known
+    try:
+        native = _core.NativeTokenizer(json, cache_bytes=cache_bytes)
+        require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
+        # A first long batch wakes the core's threads and fills its tables of words, which takes 0.1 s.
+        native.encode_batch(["\n".join(_WARM_UP), " ".join(_WARM_UP)], None)
+    except BackendError as error:
+        _REFUSED[key] = error
+        return error
+    _LOADED[key] = native
+    return native
+
+
+def _checked(found: Found) -> _core.NativeTokenizer:
+    if isinstance(found, BackendError):
+        raise type(found)(found.message)
+    return found
 
 
 def state_of(tokenizer: Any) -> tuple[Any, ...]:
     """What changes when tokens are added to a tokenizer, or its backend is another one."""
     backend = tokenizer.backend_tokenizer
     return (id(backend), backend.get_vocab_size(True), *tokenizer.special_tokens_map.values())
-
-
-Key = tuple[str, int]
-
-
-def _loaded(key: Key) -> _core.NativeTokenizer | None:
-    error = _REFUSED.get(key)
-    if error is not None:
-        raise type(error)(error.message)
-    return _LOADED.get(key)
 
 
 class _Lock:
@@ -117,10 +122,13 @@ class _Lock:
 
 
 _LOCK = _Lock()
-# By the hash of the tokenizer.json and the size of the cache: what is in use, and what was refused.
-_LOADED: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()
-_REFUSED: dict[Key, BackendError] = {}
-_OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Key]] = weakref.WeakKeyDictionary()
+Found = Union["_core.NativeTokenizer", BackendError]
+_WARM_UP = [f"The number of words in text {index} is not known." for index in range(2000)]
+# By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
+_LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
+_REFUSED: dict[tuple[str, int], BackendError] = {}
+# A native tokenizer stays for as long as the tokenizer that it was made of.
+_OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Found]] = weakref.WeakKeyDictionary()
 
 
 def _before_fork() -> None:
