@@ -83,9 +83,12 @@ def _report_tokens(report: Report, tokenizers: Any, rows: Any, rounds: int) -> N
         calls: list[Callable[[], object]] = [
             _next(partial(_encode, native), texts),
             _next(partial(_encode, hf), texts),
-            partial(_encode, remembering, one),
         ]
+        calls[0]()
         times = alternate(calls, rounds)
+        # By itself: a thread that goes from one native tokenizer to another fills its tables of words anew.
+        remembering.encode_batch([one])
+        remembered = alternate([partial(_encode, remembering, one)], rounds)
         factors = ratios(times, 1)
         tokens = sum(len(each.input_ids) for each in native.encode_batch(texts)) // len(texts)
         met = "met" if sorted(factors)[len(factors) // 2] >= _TARGETS[name] else "NOT met"
@@ -96,7 +99,7 @@ def _report_tokens(report: Report, tokenizers: Any, rows: Any, rounds: int) -> N
             median(times[:, 1]),
             ratio(factors),
             f"{_TARGETS[name]}x {met}",
-            median(times[:, 2]),
+            median(remembered[:, 0]),
         )
     report.show(table, f"{len(rows)} texts in turn, without a cache of texts; ids and offsets as numpy and a table.")
 
@@ -117,14 +120,16 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
         one_pass = partial(_one_pass, tokenizer, template)
         calls: list[Callable[[], object]] = [
             _next(partial(_tensors, encoder), rows),
-            partial(_tensors, repeating, rows[0]),
             _next(one_pass, rows),
             _next(encoder._renderer.render, rows),
         ]
+        calls[0]()
         times = alternate(calls, rounds)
+        _tensors(repeating, rows[0])
+        repeated = alternate([partial(_tensors, repeating, rows[0])], rounds)
         what = name if template else f"{name} (HF: no mask)"
-        columns = [median(times[:, at]) for at in (3, 0, 1, 2)]
-        table.add_row(what, *columns, ratio(ratios(times, 2)))
+        columns = [times[:, 2], times[:, 0], repeated[:, 0], times[:, 1]]
+        table.add_row(what, *map(median, columns), ratio(ratios(times, 1)))
     report.show(
         table,
         "HF one-pass: apply_chat_template(tokenize=True, return_dict=True, return_assistant_tokens_mask=True) and",

@@ -93,13 +93,20 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
     try:
         native = _core.NativeTokenizer(json, cache_bytes=cache_bytes)
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
-        # A first long batch wakes the core's threads and fills its tables of words, which takes 0.1 s.
-        native.encode_batch(["\n".join(_WARM_UP), " ".join(_WARM_UP)], None)
+        _warm_up(native)
     except BackendError as error:
         _REFUSED[key] = error
         return error
     _LOADED[key] = native
     return native
+
+
+def _warm_up(native: _core.NativeTokenizer) -> None:
+    """Has the core make its tables of words, which else the first rows wait 0.1 s for."""
+    text = "\n".join(f"The number of words in text {index} is not known." for index in range(500))
+    # By itself, since a row of a batch does without the table of whole words; then a batch, which wakes the threads.
+    native.encode_batch([text], None)
+    native.encode_batch([text, text], None)
 
 
 def _checked(found: Found) -> _core.NativeTokenizer:
@@ -123,7 +130,6 @@ class _Lock:
 
 _LOCK = _Lock()
 Found = Union["_core.NativeTokenizer", BackendError]
-_WARM_UP = [f"The number of words in text {index} is not known." for index in range(2000)]
 # By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
 _LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
 _REFUSED: dict[tuple[str, int], BackendError] = {}
