@@ -21,6 +21,7 @@ from chatspan import ChatspanError
 from encoder import report_encoder
 from import_time import report_import_time
 from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
+from loader import report_loader
 from native import report_native
 from stages import report_stages
 from tables import Report
@@ -48,6 +49,7 @@ def main() -> None:
         report_stages(report, inputs, rounds)
         report_encoder(report, inputs, arguments.zoo, rounds)
         report_native(report, inputs, arguments.zoo, rounds)
+        report_loader(report, inputs, rounds)
     except ChatspanError as error:
         # As of a template that is not prefix-stable, which has no reference to compare with.
         raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error
