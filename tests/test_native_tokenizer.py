@@ -326,6 +326,29 @@ def test_trimmed_offsets_are_those_of_transformers(small: Any) -> None:
     assert_equal(tokenizer, backend, [" a  b \n c", "<|im_end|> x", " ", "é  😀 "])
 
 
+@pytest.mark.parametrize("scheme", ["always", "first", "never"])
+def test_metaspace_offsets_are_those_of_transformers(scheme: Any, small: Any) -> None:
+    """SentencePiece-like: blanks as ``▁``, one in front, bytes for characters without a token."""
+    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
+    backend = Tokenizer(models.BPE(byte_fallback=True))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=True)
+    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=fallback, show_progress=False, max_token_length=12)
+    backend.train_from_iterator([message["content"] for message in MESSAGES] * 50, trainer)
+    made = json.loads(backend.to_str())
+    made["pre_tokenizer"]["split"] = False
+    # The bytes are tokens of the model; what is looked for in a text are control tokens alone.
+    made["added_tokens"] = []
+    backend = Tokenizer.from_str(json.dumps(made))
+    backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=small.chat_template)
+    native = Backends(tokenizer, "native", 2**16)
+    words = [word for message in MESSAGES for word in message["content"].split()]
+    texts = adversarial_texts(2, words, ["<|im_start|>", "<|im_end|>"])
+    assert_equal(
+        tokenizer, native, [" a", "▁a", "a", "  ", "<|im_end|> a", "<|im_end|>a", *itertools.islice(texts, 300)]
+    )
+
+
 def test_a_tokenizer_that_differs_is_refused_with_the_first_difference(small_copy: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("chatspan.admission.adversarial_texts", lambda tokenizer: ["fine", "wrong"])
     small_copy.add_tokens(["no other tokenizer has this one"])
