@@ -161,6 +161,37 @@ def test_tokens_that_are_added_later_are_seen(small_copy: Any) -> None:
     assert encoding.backend == "native"
 
 
+def test_a_word_that_becomes_an_added_token_is_seen_by_a_new_encoder_and_by_warm_up(small_copy: Any) -> None:
+    first = ChatEncoder(small_copy, backend="native")
+    size = len(small_copy)
+    small_copy.add_tokens(["ch"])
+    assert len(small_copy) == size
+    wanted = small_copy.apply_chat_template(MESSAGES, return_dict=True)["input_ids"]
+    assert ChatEncoder(small_copy, backend="native").encode(MESSAGES).input_ids.tolist() == wanted
+    first.warm_up()
+    assert first.encode(MESSAGES).input_ids.tolist() == wanted
+
+
+def test_another_normalizer_is_seen(small_copy: Any) -> None:
+    encoder = ChatEncoder(small_copy, backend="native")
+    small_copy.backend_tokenizer.normalizer = normalizers.NFC()
+    assert encoder.decode(encoder.encode([user("e\u0301"), assistant("ok")]).input_ids).startswith(
+        "<|im_start|>user\né<"
+    )
+    small_copy.backend_tokenizer.normalizer = normalizers.Lowercase()
+    with pytest.raises(BackendError, match="the normalizer Lowercase"):
+        encoder.encode(MESSAGES)
+
+
+@pytest.mark.parametrize("option", ["truncation", "padding"])
+def test_what_an_earlier_call_left_in_the_tokenizer_is_no_reason(option: str, small_copy: Any) -> None:
+    """As the next call of the tokenizer takes it out."""
+    small_copy(["a b c d e f", "b"], max_length=3, **{option: "max_length" if option == "padding" else True})
+    assert getattr(small_copy.backend_tokenizer, option) is not None
+    encoding = ChatEncoder(small_copy, backend="native").encode(MESSAGES)
+    assert encoding.input_ids.tolist() == small_copy.apply_chat_template(MESSAGES, return_dict=True)["input_ids"]
+
+
 def test_wrong_options_are_named(small: Any) -> None:
     with pytest.raises(ValueError, match=r"backend='rust': say \"auto\", \"native\" or \"hf\""):
         ChatEncoder(small, backend="rust")  # type: ignore[arg-type]
@@ -243,7 +274,14 @@ def changed(small: Any, path: str, value: Any) -> Any:
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
 PREFIXED = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
+TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
+PADDING = {
+    **{"strategy": {"Fixed": 400}, "direction": "Right", "pad_to_multiple_of": None},
+    **{"pad_id": 0, "pad_type_id": 0, "pad_token": "<|im_end|>"},
+}
 SETTINGS = {
+    "truncation": ("truncation", TRUNCATION, "truncation is set inside the tokenizer"),
+    "padding": ("padding", PADDING, "padding is set inside the tokenizer"),
     "dropout": ("model.dropout", 0.1, "dropout"),
     "prefix space": ("pre_tokenizer", BYTES, "the pre-tokenizer ByteLevel with add_prefix_space"),
     "trimmed with prefix space": ("post_processor", BYTES, "the post-processor ByteLevel with trim_offsets"),
@@ -288,15 +326,6 @@ def test_added_tokens_that_the_normalizer_changes_are_refused(small: Any) -> Non
     tokenizer = changed(small, "normalizer", {"type": "NFC"})
     tokenizer.add_tokens([AddedToken("cafe\u0301", normalized=True)])
     assert_refused(tokenizer, "which the normalizer changes")
-
-
-@pytest.mark.parametrize("setting", ["truncation", "padding"])
-def test_truncation_and_padding_inside_are_refused(setting: str, small_copy: Any) -> None:
-    if setting == "truncation":
-        small_copy.backend_tokenizer.enable_truncation(4)
-    else:
-        small_copy.backend_tokenizer.enable_padding(length=400)
-    assert_refused(small_copy, f"{setting} is set inside the tokenizer")
 
 
 @pytest.mark.parametrize(

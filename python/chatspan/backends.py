@@ -12,7 +12,7 @@ from chatspan._core import Segments
 from chatspan.config import BackendOption
 from chatspan.errors import BackendError, BackendMismatchError, OptionError
 from chatspan.hf_backend import HFBackend
-from chatspan.native_backend import NativeBackend, known_native, load_native, state_of
+from chatspan.native_backend import NativeBackend, State, known_native, load_native, quick_state, state_of
 from chatspan.tokens import Tokens
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
@@ -75,7 +75,7 @@ class Backends:
         self._hf = HFBackend(tokenizer)
         self._fell_back: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
-        self._settled: tuple[tuple[Any, ...], Backend, str] | None = None
+        self._settled: tuple[State | None, Backend, str] | None = None
         self._thread: threading.Thread | None = None
         self._mismatch: str | None = None
 
@@ -111,16 +111,17 @@ class Backends:
         """The backend to encode with now."""
         if self._option == "hf":
             return self._hf
-        if self._option == "native":
-            return self.wait()
-        if not self._is_settled() and not self._take_known():
-            self.start()
-            return self._hf
+        if not self._is_settled():
+            if self._option == "native":
+                return self.wait()
+            if not self._take_known():
+                self.start()
+                return self._hf
         self._warn()
         return self._settled[1] if self._settled is not None else self._hf
 
     def wait(self) -> Backend:
-        """The backend to stay with, loaded.
+        """The backend to stay with, loaded; the tokenizer is looked at anew.
 
         Raises:
             BackendError: ``backend="native"`` cannot be; with the reason.
@@ -130,7 +131,7 @@ class Backends:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        if not self._is_settled():
+        if self._settled is None or self._settled[0] != self._state():
             self._settle()
         self._warn()
         assert self._settled is not None
@@ -162,8 +163,9 @@ class Backends:
 
     def _take_known(self) -> bool:
         """Whether the native tokenizer, or that it is refused, is known already."""
+        state = self._state()
         try:
-            known = not self._hf.is_plain or known_native(self._tokenizer, self._cache_bytes) is not None
+            known = state is None or known_native(self._tokenizer, state, self._cache_bytes) is not None
         except BackendError:
             known = True
         if known:
@@ -171,15 +173,20 @@ class Backends:
         return known
 
     def _is_settled(self) -> bool:
-        return self._settled is not None and self._settled[0] == self._state()
+        if self._settled is None:
+            return False
+        state = self._settled[0]
+        return state is None or state.quick == quick_state(self._tokenizer, state.next_id)
 
-    def _state(self) -> tuple[Any, ...]:
-        return state_of(self._tokenizer) if self._hf.is_plain else ()
+    def _state(self) -> State | None:
+        return state_of(self._tokenizer) if self._hf.is_plain else None
 
     def _settle(self) -> None:
         state = self._state()
         try:
-            native = load_native(self._tokenizer, self._cache_bytes)
+            if state is None:
+                raise BackendError(f"{type(self._tokenizer).__name__} encodes in a way of its own")
+            native = load_native(self._tokenizer, state, self._cache_bytes)
         except BackendError as error:
             if self._option == "native":
                 raise

@@ -85,6 +85,9 @@ class ChatEncoder:
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
 
+        It looks at the tokenizer anew, so that it also sees a word of the vocabulary become an added token, which
+        encoders that are in use do not.
+
         Args:
             background: return at once, and load beside other work.
         """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import threading
 import time
 import weakref
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, NamedTuple, Union
 
 from chatspan import _core
 from chatspan._core import Segments
@@ -47,34 +48,65 @@ class NativeBackend:
         return self.core.token(token_id)
 
 
-def known_native(tokenizer: Any, cache_bytes: int) -> _core.NativeTokenizer | None:
-    """The native tokenizer of an HF tokenizer, if it was loaded before and that one has not changed since.
+class State(NamedTuple):
+    """A tokenizer's settings at some time.
+
+    Attributes:
+        quick: what is looked at before each row; see :func:`quick_state`.
+        next_id: the id that the next added token would get.
+        added: the added tokens, by what they are and do.
+    """
+
+    quick: tuple[Any, ...]
+    next_id: int
+    added: tuple[Any, ...]
+
+
+def state_of(tokenizer: Any) -> State:
+    """A tokenizer's settings now. Takes milliseconds where there are thousands of added tokens."""
+    backend = tokenizer.backend_tokenizer
+    found = backend.get_added_tokens_decoder()
+    added = tuple((index, repr(token)) for index, token in found.items())
+    next_id = max(backend.get_vocab_size(False), max(found, default=-1) + 1)
+    return State(quick_state(tokenizer, next_id), next_id, added)
+
+
+def quick_state(tokenizer: Any, next_id: int) -> tuple[Any, ...]:
+    """What changes when tokens are added that are not in the vocabulary, or a part of the tokenizer is another one."""
+    backend = tokenizer.backend_tokenizer
+    parts = (backend.normalizer, backend.pre_tokenizer, backend.post_processor)
+    return (
+        id(backend),
+        backend.id_to_token(next_id),
+        backend.encode_special_tokens,
+        getattr(tokenizer, "split_special_tokens", False),
+        *(None if part is None else part.__getstate__() for part in parts),
+        *tokenizer.special_tokens_map.values(),
+    )
+
+
+def known_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer | None:
+    """The native tokenizer of an HF tokenizer in this state, if it was loaded before.
 
     Raises:
         BackendError: it was refused before.
     """
     known = _OF_TOKENIZER.get(tokenizer)
-    if known is None or known[0] != (*state_of(tokenizer), cache_bytes):
-        return None
-    return _checked(known[1])
+    return _checked(known[1]) if known is not None and known[0] == (state, cache_bytes) else None
 
 
-def load_native(tokenizer: Any, cache_bytes: int) -> _core.NativeTokenizer:
-    """The native tokenizer of an HF tokenizer, as that one is now. The same one for the same ``tokenizer.json``.
+def load_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer:
+    """The native tokenizer of an HF tokenizer in the state that it is in. The same one for the same ``tokenizer.json``.
 
     Raises:
         BackendError: with the reason.
     """
-    hf = HFBackend(tokenizer)
-    if not hf.is_plain:
-        raise BackendError(f"{type(tokenizer).__name__} encodes in a way of its own")
-    native = known_native(tokenizer, cache_bytes)
+    native = known_native(tokenizer, state, cache_bytes)
     if native is not None:
         return native
-    state = (*state_of(tokenizer), cache_bytes)
     with _LOCK.held:
-        found = _find(tokenizer, hf, cache_bytes)
-        _OF_TOKENIZER[tokenizer] = (state, found)
+        found = _find(tokenizer, HFBackend(tokenizer), cache_bytes)
+        _OF_TOKENIZER[tokenizer] = ((state, cache_bytes), found)
     return _checked(found)
 
 
@@ -82,16 +114,15 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
     """The native tokenizer, known by its ``tokenizer.json`` or made and tested now; or why there is none."""
     if not hasattr(_core, "NativeTokenizer"):
         return BackendError("this build of chatspan has no native tokenizers")
-    backend = tokenizer.backend_tokenizer
-    if getattr(tokenizer, "split_special_tokens", False) or backend.encode_special_tokens:
+    if getattr(tokenizer, "split_special_tokens", False) or tokenizer.backend_tokenizer.encode_special_tokens:
         return BackendError("split_special_tokens: control tokens are encoded as text")
-    json = backend.to_str()
-    key = (hashlib.sha256(json.encode()).hexdigest(), cache_bytes)
+    tokenizer_json = _json_of(tokenizer)
+    key = (hashlib.sha256(tokenizer_json.encode()).hexdigest(), cache_bytes)
     known: Found | None = _REFUSED.get(key) or _LOADED.get(key)
     if known is not None:
         return known
     try:
-        native = _core.NativeTokenizer(json, cache_bytes=cache_bytes)
+        native = _core.NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
         _warm_up(native)
     except BackendError as error:
@@ -99,6 +130,21 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
         return error
     _LOADED[key] = native
     return native
+
+
+def _json_of(tokenizer: Any) -> str:
+    """The ``tokenizer.json``, without truncation and padding that an earlier call left and the next one takes out.
+
+    What the tokenizer had from the beginning stays, to be refused.
+    """
+    text: str = tokenizer.backend_tokenizer.to_str()
+    rest = text.find('"added_tokens"')
+    head = json.loads(text[:rest].rstrip().rstrip(",") + "}")
+    # PreTrainedTokenizerFast notes what it finds in the JSON as these arguments.
+    for name, argument in (("truncation", "truncation_strategy"), ("padding", "pad_to_multiple_of")):
+        if argument not in tokenizer.init_kwargs:
+            head[name] = None
+    return json.dumps(head)[:-1] + ", " + text[rest:]
 
 
 def _warm_up(native: _core.NativeTokenizer) -> None:
@@ -115,12 +161,6 @@ def _checked(found: Found) -> _core.NativeTokenizer:
     return found
 
 
-def state_of(tokenizer: Any) -> tuple[Any, ...]:
-    """What changes when tokens are added to a tokenizer, or its backend is another one."""
-    backend = tokenizer.backend_tokenizer
-    return (id(backend), backend.get_vocab_size(True), *tokenizer.special_tokens_map.values())
-
-
 class _Lock:
     """A lock that a forked process has anew: whoever held it is not there."""
 
@@ -134,7 +174,7 @@ Found = Union["_core.NativeTokenizer", BackendError]
 _LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
 _REFUSED: dict[tuple[str, int], BackendError] = {}
 # A native tokenizer stays for as long as the tokenizer that it was made of.
-_OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[Any, ...], Found]] = weakref.WeakKeyDictionary()
+_OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[State, int], Found]] = weakref.WeakKeyDictionary()
 
 
 def _before_fork() -> None:
