@@ -276,8 +276,12 @@ BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "u
 PREFIXED = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
 TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
 PADDING = {
-    **{"strategy": {"Fixed": 400}, "direction": "Right", "pad_to_multiple_of": None},
-    **{"pad_id": 0, "pad_type_id": 0, "pad_token": "<|im_end|>"},
+    "strategy": {"Fixed": 400},
+    "direction": "Right",
+    "pad_to_multiple_of": None,
+    "pad_id": 0,
+    "pad_type_id": 0,
+    "pad_token": "<|im_end|>",
 }
 SETTINGS = {
     "truncation": ("truncation", TRUNCATION, "truncation is set inside the tokenizer"),
