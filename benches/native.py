@@ -121,7 +121,7 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
         calls: list[Callable[[], object]] = [
             _next(partial(_tensors, encoder), rows),
             _next(one_pass, rows),
-            _next(encoder._renderer.render, rows),
+            _next(encoder._drafter.renderer.render, rows),
         ]
         calls[0]()
         times = alternate(calls, rounds)

@@ -247,7 +247,7 @@ def _merged(segments: Sequence[Segment]) -> list[Segment]:
 
 def assert_equal_to_slow(encoder: Any, draft: Any, tools: Any) -> None:
     """The core's segments and regions of a draft are those of this module."""
-    template = encoder._renderer.template(tools)
+    template = encoder._drafter.renderer.template(tools)
     controls = draft.conventions.control_tokens
     habits = habits_of(template, encoder.tokenizer.special_tokens_map, controls)
     segments, regions = attribute_render(draft.render, draft.roles, habits, controls)

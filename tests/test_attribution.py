@@ -27,7 +27,7 @@ def test_segments_and_regions_are_those_of_the_slow_twin(path: Path, small: Any)
     for messages, keywords in CONVERSATIONS.values():
         for prompt in (False, True):
             try:
-                draft = encoder.draft(
+                draft = encoder._drafter.draft(
                     messages, **{**FIREFUNCTION, **SPECIAL_TOKENS, **keywords, "add_generation_prompt": prompt}
                 )
             except ChatspanError:

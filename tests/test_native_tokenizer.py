@@ -62,7 +62,7 @@ def test_renders_of_real_conversations(
     texts = []
     for messages in conversations:
         try:
-            texts.append(encoder.draft(messages).render.text)
+            texts.append(encoder._drafter.draft(messages).render.text)
         except ValueError:
             # The template refuses it, as for its tool messages.
             texts.append("\n".join(str(message.get("content") or "") for message in messages))

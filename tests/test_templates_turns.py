@@ -162,8 +162,12 @@ def test_random_messages(path: Any, zoo_tokenizer: Callable[[str], Any], request
                     own[span.start_char : span.end_char]
                     == value[span.field_start_char :][: span.end_char - span.start_char]
                 )
+        for kind in Kind:
+            mask = encoding.mask(None, {kind}, messages=[*range(-1, len(messages), 2)])
+            ranges = [(s.start_char, s.end_char) for s in encoding.segments if s.kind == kind and s.message_index % 2]
+            assert mask.tolist() == encoding._mask_of(ranges, "first").tolist()
         encoding.explain()
-        draft = encoder.draft(messages, **keywords)
+        draft = encoder._drafter.draft(messages, **keywords)
         assert_equal_to_slow(encoder, draft, None)
 
     check()

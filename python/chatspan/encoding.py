@@ -181,7 +181,30 @@ class Encoding:
             TurnBoundaryError: a turn's header or end cannot be told; with ``message_index``.
             StraddleError: with ``straddle="error"``.
         """
+        if isinstance(roles, str):
+            roles = (roles,)
+        if what not in ("turn", "generation") and straddle == "first":
+            return self._mask_of_kinds(_kinds_of(what), self._chosen(roles, messages))
         return self._mask_of(self._ranges(roles, what, messages, end_of_turn), straddle)
+
+    def _chosen(self, roles: Collection[str] | None, messages: Collection[int] | None) -> list[int]:
+        """The messages of these roles and indices, -1 for none's."""
+        indices = range(-1 if roles is None else 0, len(self.roles))
+        return [
+            index
+            for index in indices
+            if (messages is None or index in messages) and (roles is None or self.roles[index] in roles)
+        ]
+
+    def _mask_of_kinds(self, kinds: Collection[Kind], messages: Sequence[int]) -> NDArray[np.bool_]:
+        """By what each token is, which its first character says; without tokens that stand for no characters."""
+        of_kind = np.zeros(256, dtype=bool)
+        of_kind[[int(kind) for kind in kinds]] = True
+        # The last place is that of -1.
+        of_message = np.zeros(len(self.roles) + 1, dtype=bool)
+        of_message[messages] = True
+        visible = self.offsets[:, 0] < self.offsets[:, 1]
+        return np.asarray(of_kind[self.kind] & of_message[self.message_index] & visible)
 
     def labels(
         self,
@@ -231,30 +254,18 @@ class Encoding:
         messages: Collection[int] | None,
         end_of_turn: EndOfTurn,
     ) -> list[CharRange]:
-        if isinstance(roles, str):
-            roles = (roles,)
-
-        def wanted(index: int) -> bool:
-            if messages is not None and index not in messages:
-                return False
-            return roles is None or (index >= 0 and self.roles[index] in roles)
-
+        chosen = self._chosen(roles, messages)
         if what == "turn":
             if roles is None or any(role != "assistant" for role in roles):
                 raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
-            turns = [index for index in sorted(self._regions) if wanted(index)]
-            return sorted(turn_range(self, index, end_of_turn) for index in turns)
+            return sorted(turn_range(self, index, end_of_turn) for index in chosen if index in self._regions)
         if what == "generation":
             if not self._has_generation_tags:
                 raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
             return _merged(self._render.generation)
-        kinds = {Kind.CONTENT} if what == "content" else what
-        if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
-            raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
         edges, message_index, kind = self._segments.to_arrays()
-        chosen = np.isin(kind, np.array(sorted(kinds), dtype=np.uint8))
-        chosen &= np.isin(message_index, [index for index in range(-1, len(self.roles)) if wanted(index)])
-        return list(zip(edges[:-1][chosen].tolist(), edges[1:][chosen].tolist(), strict=True))
+        wanted = np.isin(kind, np.array(sorted(_kinds_of(what)), dtype=np.uint8)) & np.isin(message_index, chosen)
+        return list(zip(edges[:-1][wanted].tolist(), edges[1:][wanted].tolist(), strict=True))
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
         array = np.array(_merged(ranges), dtype=np.int64).reshape(-1, 2)
@@ -270,6 +281,13 @@ class Encoding:
         from chatspan.explain import explain
 
         return explain(self)
+
+
+def _kinds_of(what: Any) -> Collection[Kind]:
+    kinds = {Kind.CONTENT} if what == "content" else what
+    if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
+        raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
+    return kinds
 
 
 def _merged(ranges: Iterable[CharRange]) -> list[CharRange]:

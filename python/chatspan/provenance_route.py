@@ -12,9 +12,10 @@ from chatspan.backends import DEFAULT_CACHE_BYTES, Backends
 from chatspan.chats import EncodedChat, TokenRange
 from chatspan.config import BackendOption, Straddle
 from chatspan.draft import Draft
-from chatspan.encoder import ChatEncoder
+from chatspan.drafter import Drafter
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
 from chatspan.origins import root_key
+from chatspan.renderer import TracedMessages
 from chatspan.template_errors import require_chat_template, template_error
 from chatspan.tokens import Tokens
 from chatspan.traces import Conversation
@@ -28,13 +29,13 @@ def is_fast(tokenizer: Any) -> bool:
 
 
 class ProvenanceRoute:
-    """Encodes conversations with the :class:`ChatEncoder` of their template."""
+    """Encodes conversations, each with its own template."""
 
     def __init__(self, tokenizer: Any, straddle: Straddle, backend: BackendOption) -> None:
         self._tokenizer = tokenizer
         self.backends = Backends(tokenizer, backend, DEFAULT_CACHE_BYTES)
         self._straddle = straddle
-        self._encoders: dict[str | None, ChatEncoder] = {}
+        self._drafters: dict[str | None, Drafter] = {}
 
     def encode_chats(self, conversations: Sequence[Conversation]) -> list[EncodedChat]:
         """Encodes conversations in one call of the tokenizer.
@@ -42,14 +43,15 @@ class ProvenanceRoute:
         Raises:
             TemplateError, HintPlacementError, TokenizerError, TextError, StraddleError: with the place.
         """
-        drafts = [self._draft(conversation) for conversation in conversations]
+        traced: TracedMessages = {}
+        drafts = [self._draft(conversation, traced) for conversation in conversations]
         tokens = self.backends.encode_batch([draft.render.text for draft in drafts])
         return [
             self._chat(conversation, draft, found)
             for conversation, draft, found in zip(conversations, drafts, tokens, strict=True)
         ]
 
-    def _draft(self, conversation: Conversation) -> Draft:
+    def _draft(self, conversation: Conversation, traced: TracedMessages) -> Draft:
         require_chat_template(self._tokenizer, conversation)
         keywords = dict(conversation.template_kwargs)
         source = keywords.pop("chat_template", None)
@@ -58,9 +60,9 @@ class ProvenanceRoute:
             return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs))
 
         try:
-            if source not in self._encoders:
-                self._encoders[source] = ChatEncoder(self._tokenizer, chat_template=source, backend="hf")
-            return self._encoders[source].draft(list(conversation.messages), **keywords)
+            if source not in self._drafters:
+                self._drafters[source] = Drafter(self._tokenizer, source)
+            return self._drafters[source].draft(list(conversation.messages), traced_messages=traced, **keywords)
         except TemplateError as error:
             cause = error.__cause__
             raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error

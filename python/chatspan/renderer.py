@@ -16,6 +16,8 @@ from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_sch
 from chatspan.traced_data import TracedDict, trace
 
 Messages = Sequence[Mapping[str, Any]]
+# By the identity of a message, which is kept with it so that no other one gets it, and its index.
+TracedMessages = dict[tuple[int, int], tuple[Any, TracedDict]]
 
 
 class UnknownKeywordWarning(UserWarning):
@@ -73,12 +75,15 @@ class ChatRenderer:
         add_generation_prompt: bool = False,
         continue_final_message: bool | str = False,
         now: datetime | None = None,
+        traced_messages: TracedMessages | None = None,
         **template_kwargs: Any,
     ) -> Render:
         """Renders one conversation. The first render with each template is compared with the tokenizer's own.
 
         Args:
             now: what ``strftime_now`` takes for now; the time of the call if not given.
+            traced_messages: what was made of messages before, for conversations that share some, such as a student's
+                and its teacher's; filled here. Only as long as no message is changed.
 
         Raises:
             MessageError: the messages are of a wrong form.
@@ -95,7 +100,8 @@ class ChatRenderer:
             "continue_final_message": continue_final_message,
             **template_kwargs,
         }
-        variables = self._variables(messages, tools, documents, template_kwargs)
+        variables = self._variables(tools, documents, template_kwargs)
+        variables["messages"] = _trace_messages(messages, {} if traced_messages is None else traced_messages)
         variables["add_generation_prompt"] = add_generation_prompt
         now = now or datetime.now()
         try:
@@ -113,7 +119,6 @@ class ChatRenderer:
 
     def _variables(
         self,
-        messages: Messages,
         tools: Sequence[Any] | None,
         documents: Sequence[Mapping[str, str]] | None,
         template_kwargs: Mapping[str, Any],
@@ -123,13 +128,10 @@ class ChatRenderer:
         def traced(value: Any, name: str) -> Any:
             return trace(value, Root(-1, (name,)), plain_types)
 
-        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
-            raise MessageError("messages must be a list of at least one message")
         variables: dict[str, Any] = dict(self._tokenizer.special_tokens_map)
         for name, value in template_kwargs.items():
             # Special tokens given by hand are the template's own text all the same.
             variables[name] = value if name.endswith("_token") else traced(value, name)
-        variables["messages"] = [_trace_message(message, index, habits()) for index, message in enumerate(messages)]
         variables["tools"] = traced(tool_schemas(tools), "tools")
         variables["documents"] = traced(documents, "documents")
         return variables
@@ -210,6 +212,18 @@ class ChatRenderer:
 
 _ALWAYS_GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
 _ALWAYS_GIVEN |= {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
+
+
+def _trace_messages(messages: Messages, known: TracedMessages) -> list[TracedDict]:
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
+        raise MessageError("messages must be a list of at least one message")
+    traced = []
+    for index, message in enumerate(messages):
+        key = (id(message), index)
+        if key not in known:
+            known[key] = (message, _trace_message(message, index, habits()))
+        traced.append(known[key][1])
+    return traced
 
 
 def _trace_message(message: Any, index: int, habits: Habits) -> TracedDict:
