@@ -89,6 +89,20 @@ class Inputs:
         assert len(turns) == messages
         return {"trace_id": f"{messages} messages", "turns": turns}
 
+    def joined_rows(self, messages: int) -> list[list[dict[str, Any]]]:
+        """Conversations of so many messages, each of which is two real ones, joined; no text is in two of them."""
+        rows = []
+        for start in range(0, len(self.exchanges) - messages + 1, messages):
+            of_row = self.exchanges[start : start + messages]
+            row = []
+            for first, second in zip(of_row[::2], of_row[1::2], strict=True):
+                row += [
+                    {"role": role, "content": f"{first[at]['content']}\n\n{second[at]['content']}"}
+                    for at, role in enumerate(("user", "assistant"))
+                ]
+            rows.append(row)
+        return rows
+
     def _window(self, messages: int, site: int) -> range:
         start = site - messages // 4
         return range(start, start + messages // 2)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle
@@ -17,6 +16,7 @@ from chatspan.backends import Backends
 from chatspan.hf_backend import HFBackend
 from chatspan.traces import Conversation
 from inputs import Inputs
+from loading import report_loading
 from sides import PrefixDeltaView, generation_template
 from tables import Report, median, ratio
 from timing import alternate, growth, ratios
@@ -35,26 +35,12 @@ def report_native(report: Report, inputs: Inputs, zoo: Path, rounds: int) -> Non
         report.say("7. Tokenizing natively: left out, the zoo's tokenizers are not there\n")
         return
     tokenizers = {name: AutoTokenizer.from_pretrained(zoo / "tokenizers" / name) for name in names}
-    rows = joined_rows(inputs, _MESSAGES)
+    rows = inputs.joined_rows(_MESSAGES)
     _report_tokens(report, tokenizers, rows, rounds)
     _report_tensors(report, tokenizers, rows, rounds)
+    _report_patched(report, zoo, tokenizers, rows, rounds)
     _report_growth(report, inputs, rounds)
-    _report_loading(report, zoo, names, "\n".join(message["content"] for message in rows[0]))
-
-
-def joined_rows(inputs: Inputs, messages: int) -> list[list[dict[str, Any]]]:
-    """Conversations of so many messages, each of which is two real ones, joined; no text is in two of them."""
-    exchanges = inputs.exchanges
-    rows = []
-    for start in range(0, len(exchanges) - messages + 1, messages):
-        row = []
-        for first, second in zip(exchanges[start : start + messages : 2], exchanges[start + 1 :: 2], strict=False):
-            row += [
-                {"role": role, "content": f"{first[at]['content']}\n\n{second[at]['content']}"}
-                for at, role in enumerate(("user", "assistant"))
-            ]
-        rows.append(row[:messages])
-    return rows
+    report_loading(report, zoo, names, "\n".join(message["content"] for message in rows[0]))
 
 
 def _next(call: Callable[[Any], object], rows: Sequence[Any]) -> Callable[[], object]:
@@ -154,13 +140,42 @@ def _one_pass(tokenizer: Any, template: str | None, messages: Any) -> dict[str, 
     return {key: torch.tensor([values]) for key, values in encoded.items()}
 
 
+def _report_patched(report: Report, zoo: Path, tokenizers: Any, rows: Any, rounds: int) -> None:
+    try:
+        import fastokens
+    except ImportError:
+        report.say("7c. Against transformers patched with fastokens: left out, fastokens is not installed\n")
+        return
+    table = report.table(
+        f"7c. Messages to tensors, {_MESSAGES} messages: encode + mask, against transformers patched with fastokens",
+        ["tokenizer", "chatspan ms", "patched, ids alone ms", "patched / chatspan"],
+    )
+    for name, tokenizer in tokenizers.items():
+        with contextlib.redirect_stdout(io.StringIO()):
+            fastokens.patch_transformers()
+            patched = AutoTokenizer.from_pretrained(zoo / "tokenizers" / name)
+            fastokens.unpatch_transformers()
+        encoder = ChatEncoder(tokenizer, backend="native", cache_bytes=0)
+        calls: list[Callable[[], object]] = [
+            _next(partial(_tensors, encoder), rows),
+            _next(partial(_one_pass, patched, None), rows),
+        ]
+        for call in calls:
+            call()
+        times = alternate(calls, rounds)
+        table.add_row(name, median(times[:, 0]), median(times[:, 1]), ratio(ratios(times, 1)))
+    report.show(
+        table, "Patched: apply_chat_template without masks, and no offsets. What is more is the price of knowing whose."
+    )
+
+
 def _report_growth(report: Report, inputs: Inputs, rounds: int) -> None:
     table = report.table(
-        "7c. encode + mask against prefix delta, and how it grows",
+        "7d. encode + mask against prefix delta, and how it grows",
         ["messages", "chatspan ms", "prefix delta ms", "prefix delta / chatspan"],
     )
     encoder = ChatEncoder(inputs.tokenizer, backend="native", cache_bytes=0)
-    rows = joined_rows(inputs, max(_GROWTH)) or joined_rows(inputs, _MESSAGES)
+    rows = inputs.joined_rows(max(_GROWTH)) or inputs.joined_rows(_MESSAGES)
     medians = []
     for messages in _GROWTH:
         row = rows[0][: messages - messages % 2] if messages <= len(rows[0]) else (rows[0] * messages)[:messages]
@@ -174,41 +189,3 @@ def _report_growth(report: Report, inputs: Inputs, rounds: int) -> None:
         table.add_row(str(len(row)), median(times[:, 0]), *reference)
     exponent = growth(_GROWTH, medians)
     report.show(table, f"Growth from {_GROWTH[0]} to {_GROWTH[-1]} messages: {exponent:.2f}. Target at 80: 500x.")
-
-
-_LOADING = """
-import json, resource, sys, time
-from pathlib import Path
-from transformers import AutoTokenizer
-import chatspan.encoder
-def grown():
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
-    except OSError:
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-before, start = grown(), time.perf_counter()
-tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-hf_ms, hf_mb = (time.perf_counter() - start) * 1e3, grown() - before
-before, start = grown(), time.perf_counter()
-backends = chatspan.encoder.Backends(tokenizer, "native", 0)
-backends.wait()
-ms, mb = (time.perf_counter() - start) * 1e3, grown() - before
-start = time.perf_counter()
-backends.encode_batch([sys.argv[2]])
-print(json.dumps([hf_ms, hf_mb, ms, mb, (time.perf_counter() - start) * 1e3]))
-"""
-
-
-def _report_loading(report: Report, zoo: Path, names: Sequence[str], text: str) -> None:
-    table = report.table(
-        "7d. Loading, each in a process of its own",
-        ["tokenizer", "HF ms", "HF MB", "native ms more", "native MB more", "first text ms"],
-    )
-    for name in names:
-        command = [sys.executable, "-c", _LOADING, str(zoo / "tokenizers" / name), text]
-        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().split("\n")[-1]
-        table.add_row(name, *(f"{value:.0f}" for value in json.loads(found)[:4]), f"{json.loads(found)[4]:.1f}")
-    report.show(
-        table, "Native: the JSON of the live tokenizer and the test at load included; it loads beside the first rows."
-    )

@@ -14,7 +14,15 @@ from typing import Any
 import pytest
 from adversarial import adversarial_texts
 from cases import assistant, user
-from chatspan import BackendError, BackendMismatchWarning, ChatEncoder, CollatorConfig, ComposerDataCollator, TextError
+from chatspan import (
+    BackendError,
+    BackendMismatchWarning,
+    ChatEncoder,
+    CollatorConfig,
+    ComposerDataCollator,
+    TextError,
+    TokenizerError,
+)
 from chatspan.backends import Backends
 from chatspan.errors import BackendMismatchError
 from chatspan.hf_backend import HFBackend
@@ -409,6 +417,19 @@ def test_what_cannot_be_told_for_certain_is_left_to_transformers(small: Any) -> 
         "native": 1,
         "hf": 1,
     }
+
+
+def test_a_backend_without_offsets_is_refused(small_copy: Any, monkeypatch: Any) -> None:
+    def patched(self: Any, texts: Any) -> Any:
+        raise NotImplementedError("no character offsets")
+
+    monkeypatch.setattr(HFBackend, "_pairs", patched)
+    small_copy.add_tokens(["yet another one"])
+    encoder = ChatEncoder(small_copy)
+    for _ in range(2):
+        with pytest.raises(TokenizerError, match=r"gives no offsets \(no character offsets\): load it without"):
+            encoder.encode(MESSAGES)
+        assert encoder.backend == "hf"
 
 
 def test_a_tokenizer_of_its_own_way_is_asked_in_its_own_way(small: Any) -> None:

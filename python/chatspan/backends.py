@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 from chatspan._core import Segments
 from chatspan.config import BackendOption
-from chatspan.errors import BackendError, BackendMismatchError, OptionError
+from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError
 from chatspan.hf_backend import HFBackend
 from chatspan.native_backend import NativeBackend, State, known_native, load_native, quick_state, state_of
 from chatspan.tokens import Tokens
@@ -187,7 +187,7 @@ class Backends:
             if state is None:
                 raise BackendError(f"{type(self._tokenizer).__name__} encodes in a way of its own")
             native = load_native(self._tokenizer, state, self._cache_bytes)
-        except BackendError as error:
+        except (BackendError, TokenizerError) as error:
             if self._option == "native":
                 raise
             self._mismatch = error.message if isinstance(error, BackendMismatchError) else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatspan._core import Segments
+from chatspan.errors import TokenizerError
 from chatspan.tokens import Tokens, tokens_of
 
 # What of a tokenizer's class decides which ids a text has.
@@ -26,26 +27,39 @@ class HFBackend:
         )
 
     def encode_batch(self, texts: Sequence[str], segments: Sequence[Segments] | None = None) -> list[Tokens]:
-        """The tokens of texts, in one call, as ``apply_chat_template`` tokenizes a render."""
+        """The tokens of texts, in one call, as ``apply_chat_template`` tokenizes a render.
+
+        Raises:
+            TokenizerError: the tokenizer's backend gives no offsets.
+        """
         if not texts:
             return []
-        backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if self.is_plain and backend is not None and self._is_as_called(backend):
-            found = backend.encode_batch(list(texts), add_special_tokens=False)
-            pairs = [(each.ids, each.offsets) for each in found]
-        else:
-            batch = self._tokenizer(
-                list(texts),
-                add_special_tokens=False,
-                return_offsets_mapping=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
-            pairs = list(zip(batch["input_ids"], batch["offset_mapping"], strict=True))
+        try:
+            pairs = self._pairs(list(texts))
+        except NotImplementedError as error:
+            raise TokenizerError(
+                f"{type(self._tokenizer).__name__} gives no offsets ({error}): load it without what replaced its "
+                "backend, such as fastokens.patch_transformers(); chatspan tokenizes natively by itself"
+            ) from error
         return [
             tokens_of(ids, offsets, len(text), self.name) for (ids, offsets), text in zip(pairs, texts, strict=True)
         ]
+
+    def _pairs(self, texts: list[str]) -> list[tuple[Any, Any]]:
+        """Ids and offsets as lists."""
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if self.is_plain and backend is not None and self._is_as_called(backend):
+            found = backend.encode_batch(texts, add_special_tokens=False)
+            return [(each.ids, each.offsets) for each in found]
+        batch = self._tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return list(zip(batch["input_ids"], batch["offset_mapping"], strict=True))
 
     def _is_as_called(self, backend: Any) -> bool:
         """Whether the backend is in the state in which a call of the tokenizer would put it."""
