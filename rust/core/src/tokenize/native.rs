@@ -119,11 +119,6 @@ impl NativeTokenizer {
         self.tokenizer.id_to_token(id)
     }
 
-    /// How many ids there are.
-    pub fn vocab_size(&self) -> usize {
-        self.tokenizer.vocab_size()
-    }
-
     /// Of the texts between added tokens.
     pub fn cache_stats(&self) -> CacheStats {
         self.tokenizer.segment_cache_stats().map_or_else(CacheStats::default, |stats| CacheStats {
