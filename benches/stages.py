@@ -13,7 +13,6 @@ import chatspan.collator
 import chatspan.provenance_route
 import chatspan.renderer
 import numpy as np
-from chatspan import ComposerDataCollator
 from inputs import Inputs, Trace
 from sides import collator
 from tables import Report
@@ -95,7 +94,7 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
         (chatspan.backends.Backends, "encode_batch", "tokenize (Rust)"),
         (chatspan.provenance_route.ProvenanceRoute, "_chat", "runs to token ranges"),
         (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
-        (chatspan.collator, "plain_row", "layout"),
-        (chatspan.collator, "aligned_row", "layout"),
-        (ComposerDataCollator, "_batch", "tensors"),
+        (chatspan.collator, "pair_of", "pair both sides' tokens"),
+        (chatspan.collator, "row_of", "layout"),
+        (chatspan.collator, "batch_of", "tensors"),
     ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import chatspan
-from chatspan.config import ROLES, HintPlacement, Layout
+from chatspan.config import ROLES, HintPlacement
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
@@ -82,7 +82,7 @@ def parse_args() -> argparse.Namespace:
         "--hint-placement", default="before_turn", metavar="WHERE", help=" or ".join(get_args(HintPlacement))
     )
     parser.add_argument("--hint-role", default="system", metavar="ROLE", help=f"one of {', '.join(ROLES)}")
-    parser.add_argument("--layout", default="aligned", metavar="LAYOUT", help=" or ".join(get_args(Layout)))
+    parser.add_argument("--layout", default="aligned", metavar="LAYOUT", help="aligned or placeholder")
     parser.add_argument("--rows", type=at_least(0), default=3, metavar="N", help="how many error sites are shown")
     parser.add_argument("--batch-size", type=at_least(1), default=8, metavar="N", help="traces a batch")
     return parser.parse_args()
@@ -102,6 +102,8 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def run(args: argparse.Namespace, console: Console) -> None:
     """Reads, collates and shows."""
+    if args.layout == "indexed":
+        raise DemoError("the demo shows both sides in common columns: LAYOUT=aligned or LAYOUT=placeholder")
     traces = read_traces(args.traces)
     config = chatspan.CollatorConfig(
         hint_generator=write_hint,

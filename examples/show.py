@@ -71,11 +71,17 @@ class Site:
     columns: Sequence[Column]
 
 
+_SHOWN = (
+    *("input_ids", "attention_mask", "sdpo_loss_mask"),
+    *("ctx_teacher_input_ids", "ctx_teacher_attention_mask"),
+)
+
+
 def find_sites(batch: Batch, trace_ids: Sequence[str]) -> list[Site]:
     """All error sites of a batch, read from its tensors alone."""
     if "sdpo_loss_mask" not in batch:
         return []
-    arrays = {key: tensor.numpy() for key, tensor in batch.items() if not key.startswith("dpo_")}
+    arrays = {key: batch[key].numpy() for key in _SHOWN}
     return [
         site
         for row, trace_id in enumerate(trace_ids)

@@ -136,7 +136,7 @@ def test_a_lone_surrogate_names_the_turn(small: Any, content: Any) -> None:
     ("options", "message"),
     [
         ({"hint_placement": "before"}, "hint_placement='before': say one of 'before_turn', 'append_to_previous'"),
-        ({"layout": "left"}, "layout='left': say one of 'aligned', 'placeholder'"),
+        ({"layout": "left"}, "layout='left': say one of 'aligned', 'indexed', 'placeholder'"),
         ({"hint_role": "sytem"}, "hint_role='sytem': say one of 'system'"),
         ({"straddle": "in"}, "straddle='in': say one of 'blanks'"),
         ({"hint_generator": "hint"}, "hint_generator='hint' is not callable"),

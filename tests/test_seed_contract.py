@@ -16,6 +16,12 @@ FIRES = trace(*BASE, failed(RECOVERY), user("Thanks."), assistant("Done."))
 BLANK = trace(*BASE, failed("  "), user("Hello?"), assistant("Sorry, here I am."))
 NO_ERROR = trace(*BASE, assistant(RECOVERY))
 
+ROWS = (
+    *("input_ids", "attention_mask", "position_ids", "response_mask", "sdpo_loss_mask", "sdpo_loss_weight"),
+    *("ctx_teacher_input_ids", "ctx_teacher_attention_mask", "ctx_teacher_position_ids"),
+)
+COUNTS = ("row_index", "dropped_tokens", "dropped_messages", "dropped_sites", "dropped_rows")
+
 
 @pytest.fixture(params=["small", "qwen2_5"])
 def tokenizer(request: pytest.FixtureRequest) -> Any:
@@ -46,12 +52,12 @@ def test_the_loss_is_on_content_and_not_on_scaffold(collate: ComposerDataCollato
 
 def test_both_sides_have_equal_shapes(collate: ComposerDataCollator) -> None:
     batch = collate([FIRES, NO_ERROR])
-    assert len({tuple(tensor.shape) for tensor in batch.values()}) == 1
+    assert {tuple(batch[key].shape) for key in ROWS} == {(2, batch["input_ids"].shape[1])}
 
 
 def test_a_blank_recovery_does_not_fire(collate: ComposerDataCollator) -> None:
     batch = collate([BLANK])
-    assert set(batch) == {"input_ids", "attention_mask", "position_ids", "response_mask"}
+    assert set(batch) == {*ROWS[:4], *COUNTS}
     check(batch)
 
 
@@ -65,8 +71,7 @@ def test_of_a_blank_and_a_real_recovery_only_the_real_one_fires(collate: Compose
 
 def test_shapes_in_a_mixed_batch(collate: ComposerDataCollator, tokenizer: Any) -> None:
     batch = collate([FIRES, BLANK, NO_ERROR])
-    assert len({tuple(tensor.shape) for tensor in batch.values()}) == 1
-    assert batch["input_ids"].shape[0] == 3
+    assert {tuple(batch[key].shape) for key in ROWS} == {(3, batch["input_ids"].shape[1])}
     assert (batch["sdpo_loss_mask"].sum(dim=1) > 0).tolist() == [True, False, False]
     for row in (1, 2):
         assert torch.equal(batch["input_ids"][row], batch["ctx_teacher_input_ids"][row])

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from chatspan._core import Offsets, locate, token_mask, token_spans
-from chatspan.config import CollatorConfig
+from chatspan.config import CollatorConfig, DistillationConfig
 from chatspan.errors import (
     AlignmentError,
     AmbiguousContentError,
@@ -20,6 +20,7 @@ from chatspan.errors import (
     ContentError,
     ContentNotFoundError,
     ControlTokenError,
+    EmptyBatchError,
     HintError,
     HintPlacementError,
     LayoutError,
@@ -41,24 +42,29 @@ from chatspan.errors import (
 from chatspan.kinds import Kind
 
 if TYPE_CHECKING:
+    from chatspan.alignment import Alignment, align
     from chatspan.backends import BackendMismatchWarning
-    from chatspan.collator import ComposerDataCollator
+    from chatspan.collator import ComposerDataCollator, SelfDistillationCollator
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
     from chatspan.renderer import UnknownKeywordWarning
 
 _LATER = {
+    "Alignment": "alignment",
     "BackendMismatchWarning": "backends",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "collator",
     "Encoding": "encoding",
+    "SelfDistillationCollator": "collator",
     "Span": "encoding",
     "UnknownKeywordWarning": "renderer",
+    "align": "alignment",
 }
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Alignment",
     "AlignmentError",
     "AmbiguousContentError",
     "BackendError",
@@ -71,6 +77,8 @@ __all__ = [
     "ContentError",
     "ContentNotFoundError",
     "ControlTokenError",
+    "DistillationConfig",
+    "EmptyBatchError",
     "Encoding",
     "HintError",
     "HintPlacementError",
@@ -83,6 +91,7 @@ __all__ = [
     "PrefixUnstableError",
     "RenderMismatchError",
     "RolloutError",
+    "SelfDistillationCollator",
     "Span",
     "SpanError",
     "StraddleError",
@@ -93,6 +102,7 @@ __all__ = [
     "TruncationError",
     "TurnBoundaryError",
     "UnknownKeywordWarning",
+    "align",
     "locate",
     "token_mask",
     "token_spans",

@@ -200,6 +200,24 @@ def attribute(
         OffsetsError: a token is past the last segment. With ``token_index``.
     """
 
+# int64 [T] ids, their offsets, the segments, and int64 [N, 4] verbatim runs: start and end in the render, the field's
+# number, the character of the field
+Side = tuple[NDArray[np.int64], Offsets, Segments, NDArray[np.int64]]
+
+def pair_tokens(student: Side, teacher: Side, message_map: NDArray[np.int32]) -> NDArray[np.int64]:
+    """The tokens that are the same on both sides; see ``chatspan.align``.
+
+    Args:
+        student, teacher: fields have the same number on both sides where they are the same field of the same message.
+        message_map: int32 ``[M]``, for each of the student's messages the teacher's that it is; -1: none.
+
+    Returns:
+        int64 ``[K, 2]``, rising on both sides: the student's token and the teacher's. Ids are equal.
+
+    Raises:
+        OffsetsError: there are not as many offsets as ids.
+    """
+
 def align_columns(
     student: NDArray[np.int64],
     teacher: NDArray[np.int64],

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from chatspan.encoding import Encoding
 
 Route = Literal["provenance", "prefix_delta"]
 TokenRange = tuple[int, int]
@@ -24,6 +28,7 @@ class EncodedChat:
         end_of_turn: the tokens that end the last message, behind its content, without blanks at the end.
         content_order: message indices in the order in which the render holds their contents.
         route: how it was found: by rendering with provenance, or by prefix delta.
+        make_encoding: all that is known of each token, where it was rendered with provenance.
     """
 
     input_ids: NDArray[np.int64]
@@ -31,6 +36,12 @@ class EncodedChat:
     end_of_turn: TokenRange
     content_order: Sequence[int]
     route: Route
+    make_encoding: Callable[[], Encoding] | None = None
+
+    @functools.cached_property
+    def encoding(self) -> Encoding | None:
+        """All that is known of each token, found when it is first asked for; ``None`` by prefix delta."""
+        return None if self.make_encoding is None else self.make_encoding()
 
     def stands_right_before(self, first: int, second: int) -> bool:
         """Whether the content of message ``second`` is the next one behind that of message ``first``."""

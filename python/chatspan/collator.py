@@ -1,26 +1,225 @@
-"""Traces → the tensors of a self-distillation loss. The only module that imports torch."""
+"""Students' and teachers' conversations → the tensors of a self-distillation loss."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from chatspan import prefix_delta
-from chatspan.config import CollatorConfig
-from chatspan.errors import AlignmentError, BackendError, TokenizerError
-from chatspan.layouts import Encoded, Ints, Row, Side, aligned_row, placeholder_row, plain_row
+from chatspan.batch import Arrays, batch_of, side_arrays
+from chatspan.chats import EncodedChat
+from chatspan.config import CollatorConfig, DistillationConfig
+from chatspan.distillation_rows import row_examples
+from chatspan.errors import BackendError, EmptyBatchError, OptionError, TokenizerError, TruncationError
+from chatspan.examples import Example
+from chatspan.explain_row import explain_row
+from chatspan.layouts import Row, Side, row_of
+from chatspan.lengths import fitted
+from chatspan.pairs import Pair, pair_of, placeholder_pair, unrendered
+from chatspan.placeholder import with_placeholder
 from chatspan.provenance_route import ProvenanceRoute, is_fast
 from chatspan.replay import ReplayPair, read_pairs, response_ranges
-from chatspan.traces import Conversation, Trace, read_traces
+from chatspan.trace_examples import trace_examples, with_hints
+from chatspan.traces import Conversation, ErrorSite, read_traces
 
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]
+logger = logging.getLogger("chatspan")
 
 
-class ComposerDataCollator:
+class SelfDistillationCollator:
+    """Builds the batch of a self-distillation trainer (SDPO, arXiv 2601.20802; OPSD, arXiv 2601.18734).
+
+    Called with a list of rows ``{"messages", "teacher_messages", "loss_messages"?, "teacher_loss_messages"?,
+    "trace_id"?, "tools"?, "chat_template_kwargs"?}``. The teacher's conversation may insert messages anywhere, replace
+    a message's content or append to one; the messages that the loss is on (indices in ``messages``; else each
+    assistant's message that both sides have) are the same on both. Without ``teacher_messages`` a row has no loss.
+
+    Args:
+        tokenizer: any HF fast tokenizer with a chat template.
+        config: how.
+
+    Returns (of a call):
+        int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``,
+        ``attention_mask``, ``position_ids``, ``response_mask`` (1 on the tokens of assistants' contents). If the loss
+        is anywhere, also ``ctx_teacher_input_ids``, ``ctx_teacher_attention_mask``, ``ctx_teacher_position_ids`` (of
+        the same shape with ``layout="aligned"``), ``sdpo_loss_mask`` (1 on the student's in-loss tokens), float32
+        ``[B, T]`` ``sdpo_loss_weight``, and for the in-loss tokens of each row int64 ``[B, R]``
+        ``student_response_idx`` and ``teacher_response_idx`` (their columns, with equal ids), ``student_logit_idx`` and
+        ``teacher_logit_idx`` (the columns whose logits predict them), bool ``[B, R]`` ``response_idx_mask`` (which of
+        these are real).
+        Masks stand at the positions of ``input_ids``, unshifted. int64 ``[B]``: ``row_index``, which row of the input
+        it is; ``dropped_tokens``, in-loss tokens that came out different on the teacher's side;
+        ``dropped_messages``, left out for ``max_length``; ``dropped_sites``, loss messages that the template leaves out
+        or that did not fit. int64 ``[1]``: ``dropped_rows``.
+        With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),
+        ``max_length_q``, ``max_length_k`` (int) and ``seq_idx`` (int32) of either side, as transformers'
+        ``DataCollatorWithFlattening``.
+
+    Raises:
+        ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
+        EmptyBatchError: no row is left.
+        BackendError: (when made) ``backend="native"`` cannot be.
+
+    Attributes:
+        routes: how many conversations went which way (``"provenance"``, ``"prefix_delta"``).
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> from chatspan import DistillationConfig, SelfDistillationCollator
+        >>> tokenizer = AutoTokenizer.from_pretrained("examples/tokenizer")
+        >>> collate = SelfDistillationCollator(tokenizer, DistillationConfig(layout="indexed"))
+        >>> question, answer = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}
+        >>> batch = collate([{"messages": [question, answer],
+        ...                   "teacher_messages": [{"role": "user", "content": "2 + 2? (It is 4.)"}, answer]}])
+        >>> at = batch["teacher_response_idx"][0]
+        >>> tokenizer.decode(batch["ctx_teacher_input_ids"][0, at])
+        'It is 4.'
+    """
+
+    def __init__(self, tokenizer: Any, config: DistillationConfig | None = None) -> None:
+        self.tokenizer = tokenizer
+        self.config: DistillationConfig = config if config is not None else DistillationConfig()
+        self.routes: Counter[str] = Counter()
+        self._pad_id = _pad_id(tokenizer)
+        self._route = None
+        if is_fast(tokenizer):
+            self._route = ProvenanceRoute(tokenizer, self.config.straddle, self.config.backend)
+        elif self.config.loss_on != "content":
+            raise OptionError(f'loss_on={self.config.loss_on!r} needs an HF fast tokenizer; without one: "content"')
+        if self.config.backend == "native":
+            self.warm_up()
+
+    def warm_up(self) -> None:
+        """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
+
+        Raises:
+            BackendError: with ``backend="native"``, if it cannot be native; with the reason.
+        """
+        if self._route is not None:
+            self._route.backends.wait()
+        elif self.config.backend == "native":
+            raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
+
+    def __call__(self, rows: Sequence[Any]) -> Batch:
+        if self.config.packing and isinstance(rows, Sequence):
+            # A group of rows is what a data set that was packed holds.
+            rows = [row for group in rows for row in (group if isinstance(group, (list, tuple)) else [group])]
+        found, dropped_rows = self._rows(rows)
+        if not found:
+            raise EmptyBatchError(
+                f"none of {len(rows)} rows is left: they are too long, or the loss is nowhere on them and "
+                "keep_empty=False; collator.has_signal(row) says which of a data set have a loss"
+            )
+        batch = batch_of(found, self.config, self._pad_id)
+        batch["dropped_rows"] = np.array([dropped_rows], dtype=np.int64)
+        return _tensors(batch)
+
+    def has_signal(self, row: Any) -> bool:
+        """Whether the loss is on any token of a row; to filter a data set beforehand.
+
+        Raises:
+            ChatspanError: as a call.
+        """
+        return any(len(found.weights) for found in self._rows([row])[0])
+
+    def lengths(self, rows: Sequence[Any]) -> list[int]:
+        """How many tokens each row takes, on its longer side; 0 for one that is left out.
+
+        Raises:
+            ChatspanError: as a call.
+        """
+        return [sum(found.pair.width for found in self._rows([row])[0]) for row in rows]
+
+    def explain(self, row: Any) -> str:
+        """What becomes of a row, for a person to read: hints, in-loss text, and what was left out."""
+        return "\n\n".join(explain_row(found, self.tokenizer) for found in self._rows([row])[0]) or "left out\n"
+
+    def _examples(self, rows: Sequence[Any]) -> list[Example]:
+        return row_examples(rows)
+
+    def _rows(self, rows: Sequence[Any]) -> tuple[list[Row], int]:
+        """The rows of a batch, and how many examples were left out."""
+        pairs = self._fitted(self._pairs(self._examples(rows)))
+        found = [row_of(pair, self.config.layout) for pair in pairs if pair is not None]
+        for row in found:
+            if row.dropped_tokens:
+                _warn(row.pair.example, f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained")
+        left_out = sum(pair is None for pair in pairs)
+        if self.config.keep_empty:
+            return found, left_out
+        kept = [row for row in found if len(row.weights)]
+        return kept, left_out + len(found) - len(kept)
+
+    def _encode(self, conversations: Sequence[Conversation]) -> list[EncodedChat]:
+        """Every conversation goes through the tokenizer in one call, which may use all cores; each once."""
+        each = {id(conversation): conversation for conversation in conversations}
+        once = list(each.values())
+        if self._route is not None:
+            chats = self._route.encode_chats(once)
+        else:
+            chats = [prefix_delta.encode_chat(self.tokenizer, conversation) for conversation in once]
+        self.routes.update(chat.route for chat in chats)
+        chat_of = dict(zip(each, chats, strict=True))
+        return [chat_of[id(conversation)] for conversation in conversations]
+
+    def _pairs(self, examples: Sequence[Example]) -> list[Pair]:
+        """Sites whose recovery the template leaves out of the render are no sites, so their hints are taken out too."""
+        mirrored = self.config.layout == "placeholder"
+        students = [
+            example.teacher if mirrored and example.teacher is not None else example.student for example in examples
+        ]
+        teachers = [example.teacher for example in examples if example.teacher is not None]
+        chats = iter(self._encode([*students, *teachers]))
+        student_chats = [next(chats) for _ in students]
+        pairs = []
+        for example, student in zip(examples, student_chats, strict=True):
+            if example.teacher is None:
+                pairs.append(pair_of(example, student, None, self.config))
+                continue
+            teacher = next(chats)
+            out = [] if mirrored else unrendered(example, student, teacher)
+            if mirrored:
+                pairs.append(self._mirrored(placeholder_pair(example, teacher)))
+            elif out:
+                _warn(example, "the chat template leaves the recovery out, so there is nothing to distil", out)
+                pairs += self._pairs([_without(example, out)])
+            else:
+                pairs.append(pair_of(example, student, teacher, self.config))
+        return pairs
+
+    def _mirrored(self, pair: Pair) -> Pair:
+        raise OptionError('layout="placeholder" is for traces: use a ComposerDataCollator')
+
+    def _fitted(self, pairs: Sequence[Pair]) -> list[Pair | None]:
+        return [self._fit(pair) for pair in pairs]
+
+    def _fit(self, pair: Pair) -> Pair | None:
+        """The pair cut to ``max_length``; nothing if it is left out."""
+        if self.config.max_length is None:
+            return pair
+        try:
+            found = fitted(pair, self.config.max_length, getattr(self.tokenizer, "bos_token_id", None))
+        except TruncationError as error:
+            loss_messages = pair.example.loss_messages
+            if self.config.overflow == "error":
+                raise
+            if self.config.overflow == "drop_site" and loss_messages:
+                _warn(pair.example, f"does not fit and is left out: {error.message}", loss_messages[:1])
+                return self._fit(self._pairs([_without(pair.example, loss_messages[:1])])[0])
+            _warn(pair.example, f"the row is left out: {error.message}")
+            return None
+        if found.dropped_messages:
+            _warn(found.example, f"{len(found.dropped_messages)} messages are left out for max_length")
+        return found
+
+
+class ComposerDataCollator(SelfDistillationCollator):
     """Builds the batch of a self-distillation trainer (SDPO, arXiv 2601.20802; OPSD, arXiv 2601.18734) from traces.
 
     Called with a list of traces ``{"trace_id", "turns": [{"role", "content", "tool_call"?, "tool_error"?,
@@ -34,20 +233,13 @@ class ComposerDataCollator:
         config: what to do with traces.
 
     Returns (of a call):
-        int64 tensors ``[B, T]``, padded on the right with the pad id (the eos id where there is none):
-        ``input_ids``, ``attention_mask``, ``position_ids``, ``response_mask`` (1 on the tokens of assistants'
-        contents), and, if any row has an error site, ``ctx_teacher_input_ids``, ``ctx_teacher_attention_mask``,
-        ``ctx_teacher_position_ids`` and ``sdpo_loss_mask`` (1 on the recovery's content tokens, where both sides
-        have equal ids). Masks stand at the positions of ``input_ids``, unshifted. With ``enable_replay_dpo`` also
-        ``dpo_chosen_…`` and ``dpo_rejected_…`` (``input_ids``, ``attention_mask``, ``response_mask``, ``[P, T']``)
-        and ``dpo_pair_trace`` ``[P]``, if any trace has pairs.
+        the tensors of :class:`SelfDistillationCollator`, the teacher's if any row has an error site. With
+        ``enable_replay_dpo`` also ``dpo_chosen_…`` and ``dpo_rejected_…`` (``input_ids``, ``attention_mask``,
+        ``response_mask``, int64 ``[P, T']``) and ``dpo_pair_trace`` ``[P]``, if any trace has pairs.
 
     Raises:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
         BackendError: (when made) ``backend="native"`` cannot be.
-
-    Attributes:
-        routes: how many conversations went which way (``"provenance"``, ``"prefix_delta"``).
 
     Example:
         >>> from chatspan import CollatorConfig, ComposerDataCollator
@@ -69,128 +261,62 @@ class ComposerDataCollator:
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]
     """
 
+    config: CollatorConfig
+
     def __init__(self, tokenizer: Any, config: CollatorConfig) -> None:
-        self.tokenizer = tokenizer
-        self.config = config
-        self.routes: Counter[str] = Counter()
-        self._pad_id = _pad_id(tokenizer)
-        self._route = None
-        if is_fast(tokenizer):
-            self._route = ProvenanceRoute(tokenizer, config.straddle, config.backend)
-        if config.backend == "native":
-            self.warm_up()
-
-    def warm_up(self) -> None:
-        """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
-
-        Raises:
-            BackendError: with ``backend="native"``, if it cannot be native; with the reason.
-        """
-        if self._route is not None:
-            self._route.backends.wait()
-        elif self.config.backend == "native":
-            raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
+        super().__init__(tokenizer, config)
 
     def __call__(self, traces: Sequence[Mapping[str, Any]]) -> Batch:
-        checked = read_traces(traces, self.config)
+        batch = super().__call__(traces)
         pairs = read_pairs(traces) if self.config.enable_replay_dpo else []
-        batch = self._batch(self._rows(checked))
         if pairs:
             batch.update(self._replay(pairs))
         return batch
 
-    def _encode(self, conversations: Sequence[Conversation]) -> list[Encoded]:
-        if self._route is not None:
-            chats = self._route.encode_chats(conversations)
-        else:
-            chats = [prefix_delta.encode_chat(self.tokenizer, conversation) for conversation in conversations]
-        self.routes.update(chat.route for chat in chats)
-        return [Encoded(conversation, chat) for conversation, chat in zip(conversations, chats, strict=True)]
+    def _examples(self, traces: Sequence[Any]) -> list[Example]:
+        return trace_examples(read_traces(traces, self.config), self.config)
 
-    def _rows(self, traces: Sequence[Trace]) -> list[Row]:
-        """Every conversation of the batch goes through the tokenizer in one call, which may use all cores."""
-        aligned = self.config.layout == "aligned"
-        teachers = {i: self._teacher(trace) for i, trace in enumerate(traces) if trace.error_sites}
-        students = {i: trace.plain for i, trace in enumerate(traces) if aligned or i not in teachers}
-        encoded = iter(self._encode([*students.values(), *teachers.values()]))
-        student_of = {i: next(encoded) for i in students}
-        teacher_of = {i: next(encoded) for i in teachers}
-        rows = []
-        for i, trace in enumerate(traces):
-            if i not in teachers:
-                rows.append(plain_row(student_of[i].chat))
-            elif aligned:
-                rows.append(aligned_row(trace.error_sites, student_of[i], teacher_of[i]))
-            else:
-                rows.append(self._placeholder_row(trace, teacher_of[i]))
-        return rows
+    def _mirrored(self, pair: Pair) -> Pair:
+        example = pair.example
 
-    def _teacher(self, trace: Trace) -> Conversation:
-        return trace.with_hints([site.hint for site in trace.error_sites], self.config)
+        def encode_with(texts: Sequence[str]) -> EncodedChat:
+            fillers = [ErrorSite(turn, text) for turn, text in zip(example.loss_messages, texts, strict=True)]
+            return self._encode([with_hints(example.student, fillers, self.config)[0]])[0]
 
-    def _placeholder_row(self, trace: Trace, teacher: Encoded) -> Row:
-        def encode_with(texts: Sequence[str]) -> Encoded:
-            return self._encode([trace.with_hints(texts, self.config)])[0]
-
-        return placeholder_row(trace.error_sites, teacher, encode_with)
-
-    def _batch(self, rows: Sequence[Row]) -> Batch:
-        width = max(row.width for row in rows)
-        batch = self._side_tensors("", [row.student for row in rows], width)
-        response_mask = np.zeros((len(rows), width), dtype=np.int64)
-        for i, row in enumerate(rows):
-            ranges = [span for spans in row.student.chat.content_tokens for span in spans]
-            response_mask[i, row.student.columns_of(ranges)] = 1
-        batch["response_mask"] = response_mask
-        if any(row.teacher is not None for row in rows):
-            batch |= self._side_tensors("ctx_teacher_", [row.teacher or row.student for row in rows], width)
-            loss_mask = np.full((len(rows), width), self.config.sdpo_ignore_index, dtype=np.int64)
-            for i, row in enumerate(rows):
-                loss_mask[i, row.student.columns_of(row.student.blocks)] = 1
-            batch["sdpo_loss_mask"] = loss_mask
-            _require_equal_ids(batch)
-        return {key: torch.from_numpy(array) for key, array in batch.items()}
-
-    def _side_tensors(self, prefix: str, sides: Sequence[Side], width: int) -> dict[str, Ints]:
-        input_ids = np.full((len(sides), width), self._pad_id, dtype=np.int64)
-        attention_mask = np.zeros_like(input_ids)
-        for i, side in enumerate(sides):
-            input_ids[i, side.columns] = side.chat.input_ids
-            attention_mask[i, side.columns] = 1
-        return {
-            f"{prefix}input_ids": input_ids,
-            f"{prefix}attention_mask": attention_mask,
-            # The positions of the visible tokens have no gaps; a hole repeats the one before it.
-            f"{prefix}position_ids": np.maximum(attention_mask.cumsum(axis=1) - 1, 0),
-        }
+        return with_placeholder(pair, encode_with)
 
     def _replay(self, pairs: Sequence[ReplayPair]) -> Batch:
-        answers = iter(self._encode([answer for pair in pairs for answer in (pair.chosen, pair.rejected)]))
-        chosen, rejected = zip(*((next(answers), next(answers)) for _ in pairs), strict=True)
-        batch = self._answer_tensors("dpo_chosen_", chosen) | self._answer_tensors("dpo_rejected_", rejected)
-        batch["dpo_pair_trace"] = torch.tensor([pair.row for pair in pairs], dtype=torch.int64)
-        return batch
+        conversations = [answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
+        answers = list(zip(self._encode(conversations), conversations, strict=True))
+        batch = self._answer_arrays("dpo_chosen_", answers[::2]) | self._answer_arrays("dpo_rejected_", answers[1::2])
+        batch["dpo_pair_trace"] = np.array([pair.row for pair in pairs], dtype=np.int64)
+        return _tensors(batch)
 
-    def _answer_tensors(self, prefix: str, answers: Sequence[Encoded]) -> Batch:
-        rows = [plain_row(answer.chat) for answer in answers]
-        tensors = self._side_tensors(prefix, [row.student for row in rows], max(row.width for row in rows))
-        del tensors[f"{prefix}position_ids"]  # padded on the right only, so they are the columns
-        tensors[f"{prefix}response_mask"] = np.zeros_like(tensors[f"{prefix}input_ids"])
-        for i, (row, answer) in enumerate(zip(rows, answers, strict=True)):
-            ranges = response_ranges(answer.chat, answer.conversation)
-            tensors[f"{prefix}response_mask"][i, row.student.columns_of(ranges)] = 1
-        return {key: torch.from_numpy(array) for key, array in tensors.items()}
+    def _answer_arrays(self, prefix: str, answers: Sequence[tuple[EncodedChat, Conversation]]) -> Arrays:
+        sides = [Side(chat.input_ids, np.arange(len(chat.input_ids)), len(chat.input_ids)) for chat, _ in answers]
+        arrays, starts = side_arrays(prefix, sides, self.config, self._pad_id)
+        del arrays[f"{prefix}position_ids"]  # padded on one side only, so they are the columns
+        response_mask = np.zeros_like(arrays[f"{prefix}input_ids"])
+        for i, (chat, conversation) in enumerate(answers):
+            for start, end in response_ranges(chat, conversation):
+                response_mask[i, starts[i] + start : starts[i] + end] = 1
+        arrays[f"{prefix}response_mask"] = response_mask
+        return arrays
 
 
-def _require_equal_ids(batch: dict[str, Ints]) -> None:
-    """The promise of the batch, checked on what is returned: equal, visible ids wherever the loss is."""
-    in_loss = batch["sdpo_loss_mask"] == 1
-    equal = batch["input_ids"] == batch["ctx_teacher_input_ids"]
-    visible = (batch["attention_mask"] & batch["ctx_teacher_attention_mask"]) == 1
-    wrong = np.argwhere(in_loss & ~(equal & visible))
-    if len(wrong):
-        row, column = wrong[0].tolist()
-        raise AlignmentError(f"row {row}: student and teacher have other ids in the in-loss column {column}")
+def _without(example: Example, loss_messages: Sequence[int]) -> Example:
+    assert example.with_loss_on is not None
+    fewer = example.with_loss_on([index for index in example.loss_messages if index not in loss_messages])
+    return replace(fewer, dropped_sites=example.dropped_sites + len(loss_messages))
+
+
+def _warn(example: Example, what: str, turns: Sequence[int] = ()) -> None:
+    of_turns = f", turn {', '.join(map(str, turns))}" if turns else ""
+    logger.warning("trace %r%s: %s", example.student.trace_id, of_turns, what)
+
+
+def _tensors(batch: Mapping[str, Any]) -> Batch:
+    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
 
 
 def _pad_id(tokenizer: Any) -> int:

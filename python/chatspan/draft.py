@@ -60,7 +60,7 @@ class Draft:
     def encoding(self, tokens: Tokens) -> Encoding:
         """The tokens, and whose they are."""
         message_index, kind, straddling = tokens.attribution or attribute(tokens.table, self.segments)
-        return Encoding(
+        encoding = Encoding(
             text=self.render.text,
             input_ids=tokens.input_ids,
             offsets=tokens.table.to_array(),
@@ -74,3 +74,6 @@ class Draft:
             _control_tokens=self.conventions.control_tokens,
             _has_generation_tags=self._has_generation_tags,
         )
+        # It was checked when it was made.
+        encoding.__dict__["table"] = tokens.table
+        return encoding

@@ -164,5 +164,9 @@ class AlignmentError(ChatspanError):
     """A student and a teacher whose in-loss tokens cannot stand in the same columns."""
 
 
+class EmptyBatchError(ChatspanError):
+    """No row of a batch is left."""
+
+
 class LayoutError(ChatspanError):
     """A layout that cannot be made of this row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -96,6 +97,7 @@ class ProvenanceRoute:
             end_of_turn=_end_of_turn(conversation, table, text, contents),
             content_order=[index for index, _ in contents],
             route="provenance",
+            make_encoding=partial(draft.encoding, found),
         )
 
     def _tokens(self, table: Offsets, text: str, chars: Sequence[CharRange]) -> list[TokenRange]:

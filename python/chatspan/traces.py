@@ -81,34 +81,6 @@ class Trace:
     plain: Conversation
     error_sites: Sequence[ErrorSite]
 
-    def with_hints(self, texts: Sequence[str], config: CollatorConfig) -> Conversation:
-        """The conversation with one text a site in the hint's place: the hints themselves, or placeholders.
-
-        Raises:
-            HintError: ``append_to_previous`` where there is no message before the turn, or it is an assistant's.
-        """
-        messages: list[Message] = []
-        turn_indices: list[int | None] = []
-        text_of_turn = {site.turn_index: text for site, text in zip(self.error_sites, texts, strict=True)}
-        for turn_index, message in enumerate(self.plain.messages):
-            hint = text_of_turn.get(turn_index)
-            if hint is not None and config.hint_placement == "before_turn":
-                messages.append({"role": config.hint_role, "content": hint})
-                turn_indices.append(None)
-            elif hint is not None:
-                if not messages or messages[-1]["role"] == "assistant":
-                    what = "an assistant's" if messages else "none"
-                    raise HintError(
-                        f'hint_placement="append_to_previous" needs a message before the turn, and it is {what}; '
-                        'use hint_placement="before_turn"',
-                        trace_id=self.plain.trace_id,
-                        turn_index=turn_index,
-                    )
-                messages[-1] = _append_text(messages[-1], hint)
-            messages.append(message)
-            turn_indices.append(turn_index)
-        return Conversation(self.plain.trace_id, messages, turn_indices, self.plain.template_kwargs, self.plain)
-
 
 def content_texts(content: Any) -> list[str]:
     """The texts of a content: one for a string, one a text part for a list, none for ``None``."""
@@ -259,19 +231,6 @@ def _lone_surrogate(text: str) -> int | None:
     except UnicodeEncodeError as error:
         return error.start
     return None
-
-
-def _append_text(message: Message, hint: str) -> Message:
-    """The message with the hint at its end, after a blank line."""
-    content = message.get("content")
-    if is_blank(content):
-        return {**message, "content": hint}
-    if isinstance(content, str):
-        return {**message, "content": f"{content}\n\n{hint}"}
-    # In the last part's own text: a part of its own would be trimmed or joined as the template likes.
-    assert content is not None
-    *parts, last = content
-    return {**message, "content": [*parts, {**last, "text": f"{last['text']}\n\n{hint}"}]}
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@
 //! - [`project`]: character spans → token spans and masks
 //! - [`render`]: a render and where it came from → [`segments`]: for every character its message and kind
 //! - [`attribute`]: segments → whose each token is
+//! - [`pair`]: the same token of the same message on a student's and a teacher's side
 //! - [`align`]: one row of columns for a student and a teacher
 
 pub mod align;
@@ -18,6 +19,7 @@ pub mod attribute;
 pub mod error;
 pub mod locate;
 pub mod offsets;
+pub mod pair;
 pub mod project;
 pub mod render;
 pub mod segments;

@@ -1,5 +1,6 @@
 //! The binding: translates, decides nothing. Numpy in, numpy out, the GIL released while the core works.
 
+mod alignment;
 mod arrays;
 mod errors;
 #[cfg(feature = "native")]
@@ -8,13 +9,11 @@ mod render;
 mod table;
 
 use arrays::{pairs_from, spans_to_array};
-use chatspan_core::align::align_columns as core_align_columns;
 use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::project::{Straddle, check_spans};
-use chatspan_core::span::TokenSpan;
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
-use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use table::{Offsets, TableRef};
@@ -106,27 +105,6 @@ fn locate<'py>(
     spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
 }
 
-/// (columns of the student's tokens, columns of the teacher's tokens, width)
-type Columns<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i64>>, usize);
-
-#[pyfunction]
-fn align_columns<'py>(
-    py: Python<'py>,
-    student: PyReadonlyArray1<'py, i64>,
-    teacher: PyReadonlyArray1<'py, i64>,
-    student_blocks: Vec<(usize, usize)>,
-    teacher_blocks: Vec<(usize, usize)>,
-) -> PyResult<Columns<'py>> {
-    let token_span = |(start, end): (usize, usize)| TokenSpan::with_len(start, end.saturating_sub(start));
-    let blocks: Vec<_> = std::iter::zip(student_blocks, teacher_blocks)
-        .map(|(on_student, on_teacher)| (token_span(on_student), token_span(on_teacher)))
-        .collect();
-    let (student, teacher) = (student.as_slice()?, teacher.as_slice()?);
-    let columns = py.detach(|| core_align_columns(student, teacher, &blocks)).map_err(|e| to_py_err(py, e))?;
-    let array = |at: Vec<usize>| PyArray1::from_iter(py, at.into_iter().map(arrays::to_i64));
-    Ok((array(columns.student), array(columns.teacher), columns.width))
-}
-
 /// The compiled core of chatspan.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -140,6 +118,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<render::Segments>()?;
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
-    module.add_function(wrap_pyfunction!(align_columns, module)?)?;
+    module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
+    module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())
 }

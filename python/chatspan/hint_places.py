@@ -1,0 +1,82 @@
+"""The proof that each hint stands in front of its recovery, and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chatspan.chats import EncodedChat
+from chatspan.encoding import Encoding
+from chatspan.errors import HintPlacementError
+from chatspan.examples import Example, Hint
+from chatspan.origins import field_runs
+
+
+def require_hints_in_place(example: Example, teacher: EncodedChat) -> None:
+    """Refuses a teacher in which a hint is not before its turn, as where a template moves or drops system messages.
+
+    Raises:
+        HintPlacementError: with the turn.
+    """
+    for turn_index, hint in example.hints.items():
+        problem = _problem(hint, example.message_map[turn_index], teacher)
+        if problem is not None:
+            raise HintPlacementError(
+                f"the chat template does not put the hint right before its turn: {problem}; {_remedy(example, hint)}",
+                trace_id=example.student.trace_id,
+                turn_index=turn_index,
+            )
+
+
+def _problem(hint: Hint, recovery: int, teacher: EncodedChat) -> str | None:
+    moved = "it moves or drops the message that holds it"
+    if hint.right_before and not teacher.stands_right_before(hint.message_index, recovery):
+        return moved
+    if teacher.encoding is None:
+        order = list(teacher.content_order)
+        known = hint.message_index in order and recovery in order
+        return None if known and order.index(hint.message_index) < order.index(recovery) else moved
+    return _by_provenance(hint, recovery, teacher.encoding)
+
+
+def _by_provenance(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
+    """By where each of the hint's characters is in the render."""
+    first_of_recovery = min(
+        (
+            start
+            for start, _, origin, _ in encoding.runs
+            if origin._message_index == recovery and origin._path[:1] == ("content",)
+        ),
+        default=len(encoding.text),
+    )
+    rendered: set[int] = set()
+    for start, end, origin, at in field_runs(encoding.runs):
+        if origin._message_index != hint.message_index or origin._path != hint.path:
+            continue
+        if at < 0:
+            # Derived as a whole, such as in other letters: only its place can be checked.
+            rendered.update(range(hint.start_char, hint.end_char))
+            at, first, last = 0, 0, end - start
+        else:
+            first, last = max(at, hint.start_char), min(at + end - start, hint.end_char)
+            rendered.update(range(first, last))
+        if first < last and start + first - at >= first_of_recovery:
+            return "a part of it stands behind the turn"
+    text = _text_of(hint, encoding)
+    missing = [at for at in range(hint.start_char, hint.end_char) if at not in rendered and not text[at].isspace()]
+    return "it leaves a part of it out" if missing else None
+
+
+def _text_of(hint: Hint, encoding: Encoding) -> str:
+    value: Any = encoding._render.messages[hint.message_index]
+    for key in hint.path:
+        value = value[key]
+    return str.__str__(value)
+
+
+def _remedy(example: Example, hint: Hint) -> str:
+    assert example.teacher is not None
+    if not hint.right_before:
+        return 'use hint_placement="before_turn" or "append_to_previous"'
+    if example.teacher.turn_indices[hint.message_index] is None:
+        return 'use hint_placement="append_to_previous"'
+    return "give the message before the turn a role that the template keeps in its place"
