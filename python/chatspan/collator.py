@@ -1,4 +1,4 @@
-"""Traces → the tensors of a self-distillation loss. The only module that imports torch."""
+"""Traces → the tensors of a self-distillation loss."""
 
 from __future__ import annotations
 

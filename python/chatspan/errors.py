@@ -166,3 +166,7 @@ class AlignmentError(ChatspanError):
 
 class LayoutError(ChatspanError):
     """A layout that cannot be made of this row."""
+
+
+class LossError(ChatspanError):
+    """Logits and a batch that do not fit together."""
