@@ -170,3 +170,7 @@ class EmptyBatchError(ChatspanError):
 
 class LayoutError(ChatspanError):
     """A layout that cannot be made of this row."""
+
+
+class LossError(ChatspanError):
+    """Logits and a batch that do not fit together."""

@@ -1,0 +1,270 @@
+"""The divergence of a student's next-token distributions from a teacher's, and its gradient, some tokens at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chatspan.errors import LossError
+
+# The least mass of a tail bucket, as in TRL, so that its logarithm stays finite.
+_LOG_LEAST_TAIL = math.log(-math.expm1(-1e-7))
+
+# Of one logits tensor's bytes, what all temporary tensors together may take; the rest of 10 % is a margin.
+_SHARE = 0.08
+# How many tensors [tokens, V] are alive at once at most; with top-k more, as its indices are int64.
+_BUFFERS = 6
+_BUFFERS_OF_TOP_K = 9
+# Elements of one such tensor. Below the least, calls cost more than their work; above the most, nothing is gained, and
+# a CPU's caches no longer hold a chunk, which makes it twice as slow.
+_LEAST_ELEMENTS = 2**17
+_MOST_ELEMENTS = {"cpu": 2**17, "other": 2**24}
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Which divergence; see :func:`chatspan.loss.sdpo_loss` for what the fields mean."""
+
+    beta: float = 0.5
+    temperature: float = 1.0
+    top_k: int | None = None
+    add_tail: bool = True
+    token_clip: float | None = None
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the N in-loss tokens are predicted, int64 ``[N]`` each, no place of the student's twice.
+
+    Attributes:
+        rows: the row, on both sides.
+        student_columns, teacher_columns: the columns of each side's logits.
+        tokens: the ids of the tokens, or ``None`` if their log-probabilities are not wanted.
+    """
+
+    rows: Tensor
+    student_columns: Tensor
+    teacher_columns: Tensor
+    tokens: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def token_divergence(student: Tensor, teacher: Tensor, places: Places, divergence: Divergence) -> tuple[Tensor, Tensor]:
+    """The divergence of each in-loss token, and the student's log-probability of the token itself.
+
+    Both passes go over the tokens in chunks and compute the distributions anew, so that nothing but the logits is
+    kept between them and the only large tensor that is made is the student's gradient.
+
+    Args:
+        student: ``[B, T_student, V]``, any float dtype and strides.
+        teacher: ``[B, T_teacher, V]``; gets no gradient.
+        places: of the N in-loss tokens.
+        divergence: which.
+
+    Returns:
+        ``[N]`` with a gradient (once) to ``student``, and ``[N]`` without one, empty if ``places.tokens`` is
+        ``None``; both float32, or float64 if ``student`` is.
+
+    Example:
+        >>> logits = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
+        >>> places = Places(torch.tensor([0]), student_columns=torch.tensor([0]), teacher_columns=torch.tensor([1]))
+        >>> token_divergence(logits, logits, places, Divergence(beta=0.0))[0]
+        tensor([0.3278])
+    """
+    losses, log_probs = _ChunkedDivergence.apply(student, teacher.detach(), places, divergence)
+    return losses, log_probs
+
+
+def tokens_at_once(student: Tensor, teacher: Tensor, divergence: Divergence) -> int:
+    """How many tokens a chunk has, for the memory that it may take."""
+    vocabulary = student.shape[-1]
+    buffers = _BUFFERS if divergence.top_k is None else _BUFFERS_OF_TOP_K
+    itemsize = 8 if _dtype_inside(student) is torch.float64 else 4
+    least_bytes = min(logits.numel() * logits.element_size() for logits in (student, teacher))
+    elements = int(_SHARE * least_bytes) // (buffers * itemsize)
+    most = _MOST_ELEMENTS.get(student.device.type, _MOST_ELEMENTS["other"])
+    return max(1, max(_LEAST_ELEMENTS, min(elements, most)) // max(vocabulary, 1))
+
+
+class _ChunkedDivergence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, places: Places, divergence: Divergence
+    ) -> tuple[Tensor, Tensor]:
+        losses = student.new_empty(len(places), dtype=_dtype_inside(student))
+        log_probs = losses.new_empty(0 if places.tokens is None else len(places))
+        for chunk in _chunks(student, teacher, places, divergence):
+            support = _support(student, teacher, places, chunk, divergence)
+            if support.token_log_probs is not None:
+                log_probs[chunk] = support.token_log_probs
+            losses[chunk] = _clipped_contributions(support, divergence).sum(-1)
+            del support  # else it is alive while the next chunk's is made
+        # What inference_mode made cannot be saved the usual way, and cannot be changed in place either.
+        ctx.teacher = teacher if teacher.is_inference() else None
+        ctx.save_for_backward(student, *([] if teacher.is_inference() else [teacher]))
+        ctx.places, ctx.divergence = places, divergence
+        ctx.mark_non_differentiable(log_probs)
+        return losses, log_probs
+
+    @staticmethod
+    def backward(ctx: Any, grad_of_losses: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        # Torch's once_differentiable lets it pass if only the logits, not this gradient, depend on something.
+        if torch.is_grad_enabled():
+            raise LossError("the loss is differentiable once: call backward without create_graph=True")
+        student, *saved = ctx.saved_tensors
+        teacher, places, divergence = ctx.teacher if ctx.teacher is not None else saved[0], ctx.places, ctx.divergence
+        grad = torch.zeros_like(student, memory_format=torch.contiguous_format)
+        flat = grad.view(-1, grad.shape[-1])
+        at = places.rows * student.shape[1] + places.student_columns
+        scale = (grad_of_losses / divergence.temperature).unsqueeze(-1)
+        for chunk in _chunks(student, teacher, places, divergence):
+            support = _support(student, teacher, places, chunk, divergence)
+            # Scaled before it is rounded: a loss scale is there to keep float16 from underflow.
+            rows = _grad_of_logits(support, divergence, student.shape[-1]).mul_(scale[chunk])
+            flat.index_copy_(0, at[chunk], rows.to(grad.dtype))
+            del support, rows
+        return grad, None, None, None
+
+
+@dataclass
+class _Support:
+    """Both distributions of a chunk on the support, as log-probabilities that sum to 1 and are never -inf.
+
+    Attributes:
+        student, teacher: ``[C, K]``; K is V, or k, or k + 1 with the tail's bucket last.
+        index: int64 ``[C, k]``, which entries of the vocabulary the support's are; ``None`` for all in order.
+        rest: ``[C, V]``, the student's log-probabilities outside of the k, -inf at the k; with a tail only.
+        token_log_probs: ``[C]``, of the tokens themselves on the whole vocabulary, where they are wanted.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    index: Tensor | None = None
+    rest: Tensor | None = None
+    token_log_probs: Tensor | None = None
+
+
+def _dtype_inside(student: Tensor) -> torch.dtype:
+    return torch.float64 if student.dtype is torch.float64 else torch.float32
+
+
+def _chunks(student: Tensor, teacher: Tensor, places: Places, divergence: Divergence) -> Iterator[slice]:
+    step = tokens_at_once(student, teacher, divergence)
+    return (slice(start, min(start + step, len(places))) for start in range(0, len(places), step))
+
+
+def _rows(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``logits[rows, columns]``, ``[C, V]``, always a copy."""
+    if logits.is_contiguous():  # several times faster than the other way on a CPU
+        return logits.view(-1, logits.shape[-1]).index_select(0, rows * logits.shape[1] + columns)
+    return logits[rows, columns]
+
+
+def _support(student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence) -> _Support:
+    dtype, k = _dtype_inside(student), divergence.top_k
+    rows = places.rows[chunk]
+    log_student = _log_probs(_rows(student, rows, places.student_columns[chunk]), dtype, divergence.temperature)
+    index = None if k is None else log_student.topk(k, sorted=False).indices
+    tokens = None
+    if places.tokens is not None:
+        tokens = log_student.gather(-1, places.tokens[chunk].unsqueeze(-1)).squeeze(-1)
+    log_teacher = _log_probs(_rows(teacher, rows, places.teacher_columns[chunk]), dtype, divergence.temperature)
+    if index is None:
+        return _Support(log_student, log_teacher, token_log_probs=tokens)
+    if not divergence.add_tail:
+        top_student, top_teacher = (logs.gather(-1, index).log_softmax(-1) for logs in (log_student, log_teacher))
+        return _Support(top_student, top_teacher, index, token_log_probs=tokens)
+    with_tail_teacher = _with_tail(log_teacher, index)
+    del log_teacher
+    return _Support(_with_tail(log_student, index), with_tail_teacher, index, log_student, tokens)
+
+
+def _log_probs(logits: Tensor, dtype: torch.dtype, temperature: float) -> Tensor:
+    """Overwrites ``logits`` if it is of that dtype. A logit of -inf is a probability of 0, whose 0 * log(0) is 0."""
+    logits = logits.to(dtype)
+    if temperature != 1:
+        logits.div_(temperature)
+    return logits.log_softmax(-1).clamp_(min=torch.finfo(dtype).min)
+
+
+def _with_tail(log_probs: Tensor, index: Tensor) -> Tensor:
+    """The entries of ``index`` and the mass of the others. Leaves -inf at the entries of ``index``.
+
+    The others are summed themselves: 1 minus the sum of the k would lose a small tail to rounding.
+    """
+    top = log_probs.gather(-1, index)
+    tail = log_probs.scatter_(-1, index, -math.inf).logsumexp(-1, keepdim=True)
+    return torch.cat([top, tail.clamp_(min=_LOG_LEAST_TAIL)], dim=-1)
+
+
+def _log_mixture(support: _Support, beta: float) -> Tensor:
+    """log((1 - beta) S + beta T)."""
+    student = support.student + math.log1p(-beta)
+    return torch.logaddexp(student, support.teacher + math.log(beta), out=student)
+
+
+def _contributions(support: _Support, beta: float) -> Tensor:
+    """What each entry of the support adds to the divergence, ``[C, K]``; single ones may be negative."""
+    log_s, log_t = support.student, support.teacher
+    if beta == 0:
+        return (log_t - log_s).mul_(log_t.exp())
+    if beta == 1:
+        return (log_s - log_t).mul_(log_s.exp())
+    log_m = _log_mixture(support, beta)
+    contributions = (log_t - log_m).mul_(log_t.exp()).mul_(beta)
+    return contributions.add_(torch.sub(log_s, log_m, out=log_m).mul_(log_s.exp()), alpha=1 - beta)
+
+
+def _clipped_contributions(support: _Support, divergence: Divergence) -> Tensor:
+    contributions = _contributions(support, divergence.beta)
+    if divergence.token_clip is not None:
+        contributions.clamp_(max=divergence.token_clip)
+    return contributions
+
+
+def _slopes(support: _Support, divergence: Divergence) -> Tensor:
+    """Of the contributions, by the student's log-probabilities, ``[C, K]``.
+
+    Between 0 and 1 the two terms that come from the mixture's own slope cancel in each entry.
+    """
+    beta, log_s, log_t = divergence.beta, support.student, support.teacher
+    if beta == 0:
+        slopes = log_t.exp().neg_()
+    elif beta == 1:
+        slopes = (log_s - log_t).add_(1).mul_(log_s.exp())
+    else:
+        log_m = _log_mixture(support, beta)
+        slopes = torch.sub(log_s, log_m, out=log_m).mul_(log_s.exp()).mul_(1 - beta)
+    if divergence.token_clip is not None:
+        slopes.masked_fill_(_contributions(support, beta) > divergence.token_clip, 0)
+    return slopes
+
+
+def _grad_of_logits(support: _Support, divergence: Divergence, vocabulary: int) -> Tensor:
+    """Of the divergence by the student's logits over the temperature, ``[C, V]``. Overwrites the support."""
+    slopes = _slopes(support, divergence)
+    if support.rest is not None:
+        return _grad_with_tail(slopes, support, support.rest)
+    # Through log_softmax: d log_s[v] / d z[j] = (v == j) - s[j].
+    total = slopes.sum(-1, keepdim=True)
+    grad = slopes.sub_(support.student.exp_().mul_(total))
+    if support.index is None:
+        return grad
+    return grad.new_zeros(len(grad), vocabulary).scatter_(-1, support.index, grad)
+
+
+def _grad_with_tail(slopes: Tensor, support: _Support, rest: Tensor) -> Tensor:
+    """The tail's logarithm has the slope s[j] / tail - s[j] by the logits in it, and -s[j] by those of the k."""
+    assert support.index is not None
+    log_tail = support.student[:, -1:]
+    slope_of_tail = slopes[:, -1:].masked_fill_(log_tail <= _LOG_LEAST_TAIL, 0)
+    total = slopes.sum(-1, keepdim=True)
+    top = slopes[:, :-1] - support.student[:, :-1].exp() * total
+    return rest.exp_().mul_(slope_of_tail / log_tail.exp() - total).scatter_(-1, support.index, top)
