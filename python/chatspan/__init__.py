@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from chatspan.collator import ComposerDataCollator, SelfDistillationCollator
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
+    from chatspan.model_layout import check_layout
+    from chatspan.packing import pack_dataset
     from chatspan.renderer import UnknownKeywordWarning
 
 _LATER = {
@@ -60,6 +62,8 @@ _LATER = {
     "Span": "encoding",
     "UnknownKeywordWarning": "renderer",
     "align": "alignment",
+    "check_layout": "model_layout",
+    "pack_dataset": "packing",
 }
 
 __version__ = "0.1.0"
@@ -105,7 +109,9 @@ __all__ = [
     "TurnBoundaryError",
     "UnknownKeywordWarning",
     "align",
+    "check_layout",
     "locate",
+    "pack_dataset",
     "token_mask",
     "token_spans",
 ]

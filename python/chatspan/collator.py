@@ -29,6 +29,8 @@ from chatspan.trace_examples import trace_examples, with_hints
 from chatspan.traces import Conversation, ErrorSite, read_traces
 
 Batch = dict[str, Any]
+# As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
+_ROWS_AT_ONCE = 64
 logger = logging.getLogger("chatspan")
 
 
@@ -134,7 +136,11 @@ class SelfDistillationCollator:
         Raises:
             ChatspanError: as a call.
         """
-        return [sum(found.pair.width for found in self._rows([row])[0]) for row in rows]
+        lengths = [0] * len(rows)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            for found in self._rows(rows[start : start + _ROWS_AT_ONCE])[0]:
+                lengths[start + found.pair.example.row_index] += found.pair.width
+        return lengths
 
     def explain(self, row: Any) -> str:
         """What becomes of a row, for a person to read: hints, in-loss text, and what was left out."""
