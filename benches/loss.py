@@ -45,7 +45,7 @@ def _report(report: Report, device: torch.device, dtype: torch.dtype, rounds: in
     calls["a forward pass of the model"] = torch.no_grad()(lambda: model(tokens, use_cache=False))
     size = student.numel() * student.element_size()
     setting = f"{size / _MEGABYTE:.0f} MB of {str(dtype).removeprefix('torch.')} logits a side on {device.type}"
-    table = report.table(f"9. The loss of {setting}", ["", "ms", "plain torch / this", "memory, of a side's logits"])
+    table = report.table(f"11. The loss of {setting}", ["", "ms", "plain torch / this", "memory, of a side's logits"])
     times = alternate([partial(_waited, call, device) for call in calls.values()], rounds)
     for column, (name, call) in enumerate(calls.items()):
         speedup = times[:, 0] / times[:, column]

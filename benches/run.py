@@ -18,10 +18,12 @@ from against_prefix_delta import Outcome, report_prefix_delta
 from against_transformers import report_transformers
 from batches import report_batches
 from chatspan import ChatspanError
+from distillation import report_distillation
 from encoder import report_encoder
 from import_time import report_import_time
 from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
 from loader import report_loader
+from loss import report_loss
 from native import report_native
 from stages import report_stages
 from tables import Report
@@ -50,6 +52,8 @@ def main() -> None:
         report_encoder(report, inputs, arguments.zoo, rounds)
         report_native(report, inputs, arguments.zoo, rounds)
         report_loader(report, inputs, rounds)
+        report_distillation(report, inputs, rounds)
+        report_loss(report, rounds)
     except ChatspanError as error:
         # As of a template that is not prefix-stable, which has no reference to compare with.
         raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error
