@@ -1,7 +1,8 @@
-"""Self-distillation batches in each layout: beside TRL's collation, beside the forward pass that they feed, and padding."""
+"""Self-distillation batches in each layout: beside TRL's collation and the forward pass that they feed; padding."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -37,9 +38,10 @@ def report_distillation(report: Report, inputs: Inputs, rounds: int) -> None:
     model = _model(len(inputs.tokenizer))
     batch = collators["aligned"](rows)
     keys = ("input_ids", "attention_mask", "position_ids")
-    calls["forward pass, student"] = torch.no_grad()(
-        lambda: model(**{key: batch[key] for key in keys}, use_cache=False)
-    )
+    inputs_of_model = {key: batch[key] for key in keys}
+    calls["forward pass, student"] = torch.no_grad()(lambda: model(**inputs_of_model, use_cache=False))
+    if torch.cuda.is_available():
+        calls["copy to the device"] = partial(_copied, {key: tensor.pin_memory() for key, tensor in batch.items()})
     for call in calls.values():
         call()
     times = alternate(list(calls.values()), rounds)
@@ -80,6 +82,7 @@ def _collator(inputs: Inputs, options: dict[str, Any]) -> SelfDistillationCollat
 
 
 def _trl(tokenizer: Any, rows: Sequence[Any]) -> Callable[[], object] | None:
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     try:
         from trl.experimental.utils import DataCollatorForChatML
     except ImportError:
@@ -102,6 +105,12 @@ def _model(vocabulary: int) -> Any:
     return Qwen2ForCausalLM(config).eval()
 
 
+def _copied(batch: dict[str, torch.Tensor]) -> None:
+    for tensor in batch.values():
+        tensor.to("cuda", non_blocking=True)
+    torch.cuda.synchronize()
+
+
 def _report_padding(report: Report, inputs: Inputs) -> None:
     rows = distillation_rows(inputs, _PADDED_ROWS)
     table = report.table(f"10. Padding: {_PADDED_ROWS} rows, both sides", ["batches", "columns", "tokens", "padding"])
@@ -115,9 +124,8 @@ def _report_padding(report: Report, inputs: Inputs) -> None:
         columns = sum(batch[f"{side}input_ids"].numel() for batch in batches for side in ("", "ctx_teacher_"))
         tokens = sum(_tokens(batch, side) for batch in batches for side in ("", "ctx_teacher_"))
         table.add_row(f"{len(batches)}, {name}", f"{columns:,}", f"{tokens:,}", f"{1 - tokens / columns:.1%}")
-    report.show(
-        table, f"Batches of {_ROWS} rows in the order of the data set; packed into up to {_PACKED_LENGTH:,} tokens."
-    )
+    note = f"Batches of {_ROWS} rows in the order of the data set; packed into up to {_PACKED_LENGTH:,} tokens."
+    report.show(table, note)
 
 
 def _tokens(batch: dict[str, Any], side: str) -> int:
