@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -339,3 +340,16 @@ def test_threads_do_not_mix_their_messages(small: Any) -> None:
     with ThreadPoolExecutor(4) as pool:
         for count, found in pool.map(lambda count: (count, kinds_of(count)), list(range(1, 9)) * 8):
             assert found == expected[count]
+
+
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_an_encoding_can_be_pickled(small: Any, name: str) -> None:
+    messages, keywords = CONVERSATIONS[name]
+    encoding = ChatEncoder(small).encode(messages, **keywords)
+    encoding.explain()
+    again = pickle.loads(pickle.dumps(encoding))
+    assert again.explain() == encoding.explain()
+    assert again.spans == encoding.spans
+    assert again.unrendered == encoding.unrendered
+    assert again.mask().tolist() == encoding.mask().tolist()
+    assert [str(value) for value in again._render.messages] == [str(value) for value in encoding._render.messages]

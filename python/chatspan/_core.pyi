@@ -159,7 +159,11 @@ class Segments:
     """
 
     def __new__(
-        cls, edges: NDArray[np.int64], message_index: NDArray[np.int32], kind: NDArray[np.uint8]
+        cls,
+        edges: NDArray[np.int64],
+        message_index: NDArray[np.int32],
+        kind: NDArray[np.uint8],
+        regions: dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]] = ...,
     ) -> Segments: ...
     def __len__(self) -> int: ...
     def to_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:

@@ -48,6 +48,9 @@ class BackendName(str):
         self.reason = reason
         return self
 
+    def __reduce__(self) -> Any:
+        return (BackendName, (str.__str__(self), self.reason))
+
     def __repr__(self) -> str:
         return f"{str.__str__(self)} ({self.reason})"
 

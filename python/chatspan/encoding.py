@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -78,6 +78,10 @@ class Encoding:
 
     def __len__(self) -> int:
         return len(self.input_ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What is found when it is asked for is found anew.
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def _open_end(self) -> bool:

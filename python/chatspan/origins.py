@@ -51,6 +51,9 @@ class Dump:
         self._find_runs = find_runs
         self._runs: tuple[Run, ...] | None = None
 
+    def __reduce__(self) -> Any:
+        return (_found_dump, (self.container, self.runs))
+
     @property
     def _message_index(self) -> int:
         return self.container._message_index
@@ -65,6 +68,10 @@ class Dump:
         if self._runs is None:
             self._runs = self._find_runs()
         return self._runs
+
+
+def _found_dump(container: Origin, runs: tuple[Run, ...]) -> Dump:
+    return Dump(container, lambda: runs)
 
 
 def root_key(origin: Any) -> str | int | None:

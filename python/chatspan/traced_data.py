@@ -22,6 +22,12 @@ class TracedDict(dict[Any, Any]):
     def _path(self) -> Path:
         return self._parent._path if self._key is None else (*self._parent._path, self._key)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (TracedDict, (), (self._parent, self._message_index, self._key), None, iter(dict.items(self)))
+
+    def __setstate__(self, place: tuple[Origin, int, str | int | None]) -> None:
+        self._parent, self._message_index, self._key = place
+
     def _traced(self, key: Any) -> Any:
         """A key as a template gets to write it: derived from this dict."""
         return Traced(key, ((0, len(key), self, -1),)) if type(key) is str and key else key
@@ -44,9 +50,13 @@ class TracedList(list[Any]):
 
     __slots__ = ("_key", "_message_index", "_parent")
     _path = TracedDict._path
+    __setstate__ = TracedDict.__setstate__
     _message_index: int
     _parent: Origin
     _key: str | int | None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (TracedList, (), (self._parent, self._message_index, self._key), iter(self))
 
     def __str__(self) -> str:
         return dump_repr(self)

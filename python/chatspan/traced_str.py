@@ -56,6 +56,9 @@ class Traced(str):
     def __str__(self) -> str:
         return self
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return (type(self), (str.__str__(self), self._runs, self._marks))
+
     def _cut(self, start: int, end: int) -> str:
         """The characters ``[start, end)``; a plain string where nothing is known of them."""
         text = str.__getitem__(self, slice(start, end))
@@ -168,6 +171,13 @@ class Field(Traced):
     _key: str | int
     _marks: tuple[Mark, ...] = ()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Its parent contains it, so it is made before it knows its parent.
+        return (_field, (str.__str__(self),), (self._parent, self._message_index, self._key))
+
+    def __setstate__(self, place: tuple[Origin, int, str | int]) -> None:
+        self._parent, self._message_index, self._key = place
+
     @property
     def _runs(self) -> tuple[Run, ...]:  # type: ignore[override]
         return ((0, len(self), self, 0),)
@@ -181,6 +191,10 @@ class Field(Traced):
         if len(text) == len(self):
             return self
         return Traced(text, ((0, len(text), self, start),)) if text else ""
+
+
+def _field(text: str) -> Field:
+    return str.__new__(Field, text)
 
 
 class TracedMarkup(Traced):

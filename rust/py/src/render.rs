@@ -42,22 +42,40 @@ pub struct Segments {
 }
 
 type Arrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>);
+/// The arguments of `Segments`.
+type Pickled<'py> =
+    (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>, Bound<'py, PyDict>);
 /// (start, end, end of the header, end of turn, whether it is whole)
 type RegionTuple = (usize, usize, Option<usize>, Option<(usize, usize)>, bool);
 
 #[pymethods]
 impl Segments {
     #[new]
+    #[pyo3(signature = (edges, message_index, kind, regions=HashMap::new()))]
     fn new(
         py: Python<'_>,
         edges: PyReadonlyArray1<'_, i64>,
         message_index: PyReadonlyArray1<'_, i32>,
         kind: PyReadonlyArray1<'_, u8>,
+        regions: HashMap<i32, RegionTuple>,
     ) -> PyResult<Self> {
         // A negative edge is one that does not rise.
         let edges = edges.as_slice()?.iter().map(|&edge| usize::try_from(edge).unwrap_or(0)).collect();
         let segments = CoreSegments::new(edges, message_index.as_slice()?.to_vec(), kind.as_slice()?.to_vec());
-        Ok(Self { segments: segments.map_err(|e| to_py_err(py, e))?, regions: Vec::new() })
+        let regions = regions
+            .into_iter()
+            .map(|(owner, (start, end, header_end, end_of_turn, whole))| {
+                (owner, Region { start, end, header_end, end_of_turn, whole })
+            })
+            .collect();
+        Ok(Self { segments: segments.map_err(|e| to_py_err(py, e))?, regions })
+    }
+
+    /// For pickle.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Pickled<'py>)> {
+        let (py, own) = (slf.py(), slf.get());
+        let (edges, message_index, kind) = own.to_arrays(py);
+        Ok((slf.get_type(), (edges, message_index, kind, own.regions(py)?)))
     }
 
     fn __len__(&self) -> usize {
