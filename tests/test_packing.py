@@ -108,6 +108,16 @@ def test_logits_and_loss_are_those_of_separate_rows(small: Any, family: str, att
         torch.testing.assert_close(of_packed, of_plain, atol=1e-5, rtol=1e-3)
 
 
+def test_pairs_of_answers_come_with_packed_groups(small: Any) -> None:
+    pair = {"prompt": [user("Go?")], "chosen": "Yes.", "rejected": "No."}
+    traces = [TRACES[0], {**TRACES[2], "dpo_pairs": [pair]}]
+    batch = collator(small, packing=True, enable_replay_dpo=True)([traces])
+    assert batch["dpo_pair_trace"].tolist() == [1]
+    assert batch["row_index"].tolist() == [0, 1]
+    seen = batch["dpo_chosen_response_mask"][0] == 1
+    assert small.decode(batch["dpo_chosen_input_ids"][0][seen]) == "Yes.<|im_end|>"
+
+
 def test_packing_needs_rows_without_holes() -> None:
     with pytest.raises(OptionError, match="packing=True needs layout=\"indexed\", not 'aligned'"):
         DistillationConfig(packing=True)

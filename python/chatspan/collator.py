@@ -109,9 +109,15 @@ class SelfDistillationCollator:
             raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        if self.config.packing and isinstance(rows, Sequence):
-            # A group of rows is what a data set that was packed holds.
-            rows = [row for group in rows for row in (group if isinstance(group, (list, tuple)) else [group])]
+        return _tensors(self._arrays(self._ungrouped(rows)))
+
+    def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The rows of groups, which a data set that was packed holds."""
+        if not self.config.packing or not isinstance(rows, Sequence):
+            return rows
+        return [row for group in rows for row in (group if isinstance(group, (list, tuple)) else [group])]
+
+    def _arrays(self, rows: Sequence[Any]) -> Arrays:
         found, dropped_rows = self._rows(rows)
         if not found:
             raise EmptyBatchError(
@@ -120,7 +126,7 @@ class SelfDistillationCollator:
             )
         batch = batch_of(found, self.config, self._pad_id)
         batch["dropped_rows"] = np.array([dropped_rows], dtype=np.int64)
-        return _tensors(batch)
+        return batch
 
     def has_signal(self, row: Any) -> bool:
         """Whether the loss is on any token of a row; to filter a data set beforehand.
@@ -241,7 +247,8 @@ class ComposerDataCollator(SelfDistillationCollator):
     Returns (of a call):
         the tensors of :class:`SelfDistillationCollator`, the teacher's if any row has an error site. With
         ``enable_replay_dpo`` also ``dpo_chosen_…`` and ``dpo_rejected_…`` (``input_ids``, ``attention_mask``,
-        ``response_mask``, int64 ``[P, T']``) and ``dpo_pair_trace`` ``[P]``, if any trace has pairs.
+        ``response_mask``, int64 ``[P, T']``) and ``dpo_pair_trace`` ``[P]``, the row of the input that a pair came
+        with, if any trace has pairs.
 
     Raises:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
@@ -272,9 +279,9 @@ class ComposerDataCollator(SelfDistillationCollator):
     def __init__(self, tokenizer: Any, config: CollatorConfig) -> None:
         super().__init__(tokenizer, config)
 
-    def __call__(self, traces: Sequence[Mapping[str, Any]]) -> Batch:
-        batch = super().__call__(traces)
-        pairs = read_pairs(traces) if self.config.enable_replay_dpo else []
+    def _arrays(self, rows: Sequence[Any]) -> Arrays:
+        batch = super()._arrays(rows)
+        pairs = read_pairs(rows) if self.config.enable_replay_dpo else []
         if pairs:
             batch.update(self._replay(pairs))
         return batch
@@ -291,12 +298,12 @@ class ComposerDataCollator(SelfDistillationCollator):
 
         return with_placeholder(pair, encode_with)
 
-    def _replay(self, pairs: Sequence[ReplayPair]) -> Batch:
+    def _replay(self, pairs: Sequence[ReplayPair]) -> Arrays:
         conversations = [answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
         answers = list(zip(self._encode(conversations), conversations, strict=True))
         batch = self._answer_arrays("dpo_chosen_", answers[::2]) | self._answer_arrays("dpo_rejected_", answers[1::2])
         batch["dpo_pair_trace"] = np.array([pair.row for pair in pairs], dtype=np.int64)
-        return _tensors(batch)
+        return batch
 
     def _answer_arrays(self, prefix: str, answers: Sequence[tuple[EncodedChat, Conversation]]) -> Arrays:
         sides = [Side(chat.input_ids, np.arange(len(chat.input_ids)), len(chat.input_ids)) for chat, _ in answers]
