@@ -51,7 +51,7 @@ def align(
 
     Raises:
         AlignmentError: more of a message's tokens fall out; with the student's ``message_index``.
-        OptionError: the map names a message that there is not.
+        OptionError: the map names a message that there is not, or ``wanted`` is of another length.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -73,6 +73,8 @@ def align(
         for index in indices:
             if not 0 <= index < len(side.roles):
                 raise OptionError(f"message_map names message {index} of the {name}, which has {len(side.roles)}")
+    if wanted is not None and wanted.shape != student.input_ids.shape:
+        raise OptionError(f"wanted has the shape {wanted.shape}, the student {len(student)} tokens")
     as_array = np.full(len(student.roles), -1, dtype=np.int32)
     as_array[list(message_map)] = list(message_map.values())
     numbers: dict[tuple[int, Path], int] = {}

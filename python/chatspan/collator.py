@@ -222,8 +222,9 @@ class SelfDistillationCollator:
             if self.config.overflow == "error":
                 raise
             if self.config.overflow == "drop_site" and loss_messages:
-                _warn(pair.example, f"does not fit and is left out: {error.message}", loss_messages[:1])
-                return self._fit(self._pairs([_without(pair.example, loss_messages[:1])])[0])
+                out = [index for index in loss_messages if index == error.turn_index]
+                _warn(pair.example, f"does not fit and is left out: {error.message}", out)
+                return self._fit(self._pairs([_without(pair.example, out)])[0])
             _warn(pair.example, f"the row is left out: {error.message}")
             return None
         if found.dropped_messages:

@@ -42,7 +42,7 @@ class DistillationConfig:
         max_length: how many tokens the longer side may have. Whole messages are left out from the left for it; never
             the system message, the tools, a message with a hint or one that the loss is on.
         overflow: what becomes of a row that is still too long: ``"error"``; ``"drop_row"``; ``"drop_site"``, its loss
-            messages may be left out too, from the left.
+            messages may be left out too: those that are too long by themselves, then from the left.
         pad_to_multiple_of: rows are filled up to a multiple of it.
         padding_side: ``"right"``, ``"left"``.
         keep_empty: whether rows that the loss is nowhere on stay, for other losses.
@@ -131,7 +131,11 @@ class CollatorConfig(DistillationConfig):
 
 
 def _check_loss_on(loss_on: Any) -> None:
-    if isinstance(loss_on, Mapping) or loss_on in ("content", "turn"):
+    if isinstance(loss_on, Mapping):
+        if not loss_on or not all(isinstance(w, (int, float)) and 0 <= w < float("inf") for w in loss_on.values()):
+            raise OptionError(f"loss_on={loss_on!r}: weights must be numbers, at least 0")
+        return
+    if loss_on in ("content", "turn"):
         return
     is_kinds = isinstance(loss_on, Collection) and not isinstance(loss_on, (str, bytes)) and len(loss_on) > 0
     if not is_kinds or not all(isinstance(kind, Kind) for kind in loss_on):

@@ -35,16 +35,17 @@ def _example(row: Any, row_index: int) -> Example:
     messages = read_messages(row.get("messages"), trace_id, "'messages'")
     student = Conversation(trace_id, messages, range(len(messages)), kwargs)
     if row.get("teacher_messages") is None:
+        if row.get("loss_messages"):
+            raise TraceError("it has 'loss_messages', but no 'teacher_messages'", trace_id=trace_id)
         return Example(row_index, student)
     teacher_messages = read_messages(row["teacher_messages"], trace_id, "'teacher_messages'")
-    message_map = map_messages(messages, teacher_messages)
-    loss_messages = _loss_messages(row, student, teacher_messages, message_map)
+    loss_messages, message_map = _loss_messages(row, student, teacher_messages)
+    if not loss_messages:
+        return Example(row_index, student)
     turn_of = {at: index for index, at in message_map.items()}
     turn_indices = [turn_of.get(index) for index in range(len(teacher_messages))]
-    teacher = Conversation(trace_id, teacher_messages, turn_indices, kwargs, student)
-    example = Example(row_index, student, teacher, message_map, loss_messages) if loss_messages else None
-    if example is None:
-        return Example(row_index, student)
+    teacher = Conversation(trace_id, teacher_messages, turn_indices, kwargs)
+    example = Example(row_index, student, teacher, message_map, loss_messages)
 
     def with_loss_on(fewer: Sequence[int]) -> Example:
         dropped = len(loss_messages) - len(fewer)
@@ -56,12 +57,16 @@ def _example(row: Any, row_index: int) -> Example:
 
 
 def _loss_messages(
-    row: Mapping[str, Any], student: Conversation, teacher: Sequence[Any], message_map: dict[int, int]
-) -> list[int]:
+    row: Mapping[str, Any], student: Conversation, teacher: Sequence[Any]
+) -> tuple[list[int], dict[int, int]]:
+    """The messages that the loss is on, and which of the teacher's each of the student's is."""
     messages, trace_id = student.messages, student.trace_id
-    given = row.get("loss_messages")
+    given, given_teacher = row.get("loss_messages"), row.get("teacher_loss_messages")
     if given is None:
-        return [
+        if given_teacher is not None:
+            raise TraceError("it has 'teacher_loss_messages', but no 'loss_messages'", trace_id=trace_id)
+        message_map = map_messages(messages, teacher)
+        shared = [
             index
             for index, message in enumerate(messages)
             if message["role"] == "assistant"
@@ -69,6 +74,8 @@ def _loss_messages(
             and index in message_map
             and teacher[message_map[index]] == message
         ]
+        _require_certain(messages, teacher, shared, trace_id)
+        return shared, message_map
     loss_messages = _indices(given, "'loss_messages'", len(messages), trace_id)
     for index in loss_messages:
         if messages[index]["role"] != "assistant":
@@ -76,25 +83,30 @@ def _loss_messages(
             raise TraceError(
                 f"a loss message must be an assistant's, not {role!r}", trace_id=trace_id, turn_index=index
             )
-    if row.get("teacher_loss_messages") is not None:
-        at = _indices(row["teacher_loss_messages"], "'teacher_loss_messages'", len(teacher), trace_id)
+    if given_teacher is not None:
+        at = _indices(given_teacher, "'teacher_loss_messages'", len(teacher), trace_id)
         if len(at) != len(loss_messages):
             raise TraceError(
                 f"{len(loss_messages)} 'loss_messages', but {len(at)} 'teacher_loss_messages': give one for each",
                 trace_id=trace_id,
             )
-        message_map.update(zip(loss_messages, at, strict=True))
+        message_map = map_messages(messages, teacher, list(zip(loss_messages, at, strict=True)))
     else:
-        unclear = ambiguous(messages, teacher, {i: message_map[i] for i in loss_messages if i in message_map})
-        if unclear:
-            raise AlignmentError(
-                "the teacher has several messages that this one could be: say which with 'teacher_loss_messages'",
-                trace_id=trace_id,
-                turn_index=unclear[0],
-            )
+        message_map = map_messages(messages, teacher)
+        _require_certain(messages, teacher, loss_messages, trace_id)
     for index in loss_messages:
         _require_same(messages, teacher, index, message_map.get(index), trace_id)
-    return loss_messages
+    return loss_messages, message_map
+
+
+def _require_certain(messages: Any, teacher: Any, loss_messages: Sequence[int], trace_id: str) -> None:
+    for index in ambiguous(messages, teacher, loss_messages):
+        raise AlignmentError(
+            "the teacher has several messages that this one could be, or it could be several of the student's: say "
+            "which with 'loss_messages' and 'teacher_loss_messages'",
+            trace_id=trace_id,
+            turn_index=index,
+        )
 
 
 def _indices(given: Any, what: str, count: int, trace_id: str) -> list[int]:

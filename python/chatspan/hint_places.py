@@ -48,8 +48,20 @@ def _by_provenance(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
         ),
         default=len(encoding.text),
     )
+    fields = field_runs(encoding.runs)
+    behind = 0
+    if hint.right_before:
+        # Whatever another message says between the hint and its turn would see the hint too.
+        others = (
+            end
+            for start, end, origin, _ in fields
+            if start < first_of_recovery
+            and origin._path[:1] == ("content",)
+            and origin._message_index not in (-1, hint.message_index, recovery)
+        )
+        behind = max(others, default=0)
     rendered: set[int] = set()
-    for start, end, origin, at in field_runs(encoding.runs):
+    for start, end, origin, at in fields:
         if origin._message_index != hint.message_index or origin._path != hint.path:
             continue
         if at < 0:
@@ -61,6 +73,8 @@ def _by_provenance(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
             rendered.update(range(first, last))
         if first < last and start + first - at >= first_of_recovery:
             return "a part of it stands behind the turn"
+        if first < last and start + first - at < behind:
+            return "a part of it stands before other messages"
     text = _text_of(hint, encoding)
     missing = [at for at in range(hint.start_char, hint.end_char) if at not in rendered and not text[at].isspace()]
     return "it leaves a part of it out" if missing else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,12 +33,14 @@ def fitted(pair: Pair, max_length: int, bos_token_id: int | None) -> Pair:
     one stay; a tool's result leaves with its call.
 
     Raises:
-        TruncationError: what has to stay is longer; with the turn of the first loss message.
+        TruncationError: what has to stay is longer; with the turn of a loss message that is longer by itself, or else
+            of the first one.
         TokenizerError: whose each token is, is not known.
     """
     if pair.width <= max_length:
         return pair
-    counts = [_counts(chat) for chat in (pair.student, pair.teacher or pair.student)]
+    owners = [_owners(chat, bos_token_id, pair) for chat in (pair.student, pair.teacher or pair.student)]
+    counts = [Counter(of.tolist()) for of in owners]
     lengths = [len(pair.student_tokens), len(pair.teacher_tokens)]
     left_out: list[_Unit] = []
     for unit in _units(pair):
@@ -45,44 +48,42 @@ def fitted(pair: Pair, max_length: int, bos_token_id: int | None) -> Pair:
             break
         if not unit.protected:
             left_out.append(unit)
-            lengths[0] -= sum(counts[0].get(index, 0) for index in unit.student)
+            lengths[0] -= sum(counts[0][index] for index in unit.student)
             if pair.teacher is not None:
-                lengths[1] -= sum(counts[1].get(index, 0) for index in unit.teacher)
+                lengths[1] -= sum(counts[1][index] for index in unit.teacher)
     if max(lengths) > max_length:
-        turn_index = pair.example.loss_messages[0] if pair.example.loss_messages else None
+        loss_messages = pair.example.loss_messages
+        alone = [index for index in loss_messages if counts[0][index] > max_length]
         raise TruncationError(
             f"{max(lengths)} tokens are more than max_length={max_length}, with every message left out that may be: "
             'the system message, hints, recoveries and the last message are never cut; overflow="drop_row" or '
             '"drop_site" leaves it out',
             trace_id=pair.example.student.trace_id,
-            turn_index=turn_index,
+            turn_index=next(iter([*alone, *loss_messages]), None),
         )
     of_student = [index for unit in left_out for index in unit.student]
     of_teacher = [index for unit in left_out for index in unit.teacher]
-    student_tokens = _kept(pair.student, of_student, bos_token_id)
-    teacher_tokens = pair.teacher_tokens if pair.teacher is None else _kept(pair.teacher, of_teacher, bos_token_id)
+    student_tokens = np.flatnonzero(~np.isin(owners[0], of_student))
+    teacher_tokens = pair.teacher_tokens if pair.teacher is None else np.flatnonzero(~np.isin(owners[1], of_teacher))
     return replace(
         pair, student_tokens=student_tokens, teacher_tokens=teacher_tokens, dropped_messages=sorted(of_student)
     )
 
 
-def _message_index(chat: EncodedChat) -> NDArray[np.int32]:
+def _owners(chat: EncodedChat, bos_token_id: int | None, pair: Pair) -> NDArray[np.int32]:
+    """The message of each token; none's is what begins the text."""
     if chat.encoding is None:
-        raise TokenizerError("max_length needs an HF fast tokenizer, which tells whose each token is")
-    return chat.encoding.message_index
-
-
-def _counts(chat: EncodedChat) -> Mapping[int, int]:
-    indices, counts = np.unique(_message_index(chat), return_counts=True)
-    return dict(zip(indices.tolist(), counts.tolist(), strict=True))
-
-
-def _kept(chat: EncodedChat, left_out: Sequence[int], bos_token_id: int | None) -> NDArray[np.int64]:
-    kept = ~np.isin(_message_index(chat), list(left_out))
-    # A template may write it as a part of its first message.
-    if len(kept) and chat.input_ids[0] == bos_token_id:
-        kept[0] = True
-    return np.flatnonzero(kept)
+        raise TokenizerError(
+            f"{pair.width} tokens are more than max_length, and leaving messages out needs an HF fast tokenizer, which "
+            "tells whose each token is",
+            trace_id=pair.example.student.trace_id,
+        )
+    owners = chat.encoding.message_index
+    if len(owners) and chat.input_ids[0] == bos_token_id:
+        # A template may write it as a part of its first message.
+        owners = owners.copy()
+        owners[0] = -1
+    return owners
 
 
 def _units(pair: Pair) -> list[_Unit]:
