@@ -34,7 +34,7 @@ class Pair:
             messages are left out.
         student_loss, teacher_loss: int64 ``[R]``, the in-loss tokens of the chats; equal ids.
         weights: float32 ``[R]``.
-        dropped_tokens: in-loss tokens without a counterpart.
+        dropped: int64, the student's tokens that would be in the loss and have no counterpart.
         dropped_messages: messages that were left out for length.
     """
 
@@ -46,7 +46,7 @@ class Pair:
     student_loss: Ints = field(default_factory=_NONE.copy)
     teacher_loss: Ints = field(default_factory=_NONE.copy)
     weights: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    dropped_tokens: int = 0
+    dropped: Ints = field(default_factory=_NONE.copy)
     dropped_messages: Sequence[int] = ()
 
     @property
@@ -74,10 +74,10 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
             found = align(
                 student.encoding, teacher.encoding, loss_map, wanted=weights > 0, max_dropped=config.max_dropped
             )
-            student_loss, teacher_loss, dropped = found.student_tokens, found.teacher_tokens, len(found.dropped)
+            student_loss, teacher_loss, dropped = found.student_tokens, found.teacher_tokens, found.dropped
         else:
             student_loss, teacher_loss = _by_ranges(example, student, teacher)
-            weights, dropped = np.ones(len(student.input_ids), dtype=np.float32), 0
+            weights, dropped = np.ones(len(student.input_ids), dtype=np.float32), _NONE
     except ChatspanError as error:
         raise error.at(**example.student.place(error.message_index)) from None
     return Pair(
@@ -89,7 +89,7 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
         student_loss=student_loss,
         teacher_loss=teacher_loss,
         weights=weights[student_loss],
-        dropped_tokens=dropped,
+        dropped=dropped,
     )
 
 
