@@ -345,6 +345,22 @@ def test_a_weight_is_that_of_its_token(small: Any) -> None:
     assert batch["sdpo_loss_weight"].dtype == torch.float32
 
 
+def test_a_call_is_in_the_loss_where_the_template_drops_the_words_beside_it(small: Any) -> None:
+    template = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.tool_calls %}"
+        "{{ '[call]' + m.tool_calls[0].function.name + '[/call]' }}{% else %}{{ m.content }}{% endif %}"
+        "{{ '<|im_end|>\\n' }}{% endfor %}"
+    )
+    rows = row(CALLING, [GO, *CALLING], loss_messages=[1, 3], chat_template_kwargs={"chat_template": template})
+    batch = collate(small, rows, loss_on="turn")
+    check(batch)
+    assert in_loss(small, batch) == ["[call]rebook[/call]<|im_end|>", "Done.<|im_end|>"]
+    assert batch["dropped_sites"].tolist() == [0]
+    batch = collate(small, rows)
+    assert in_loss(small, batch) == ["Done."]
+    assert batch["dropped_sites"].tolist() == [1]
+
+
 @pytest.mark.parametrize(
     "loss_on",
     ["contents", "", [], set(), None, 3, {"content"}, [1], {}, {Kind.CONTENT: -1}, {Kind.CONTENT: float("nan")}],

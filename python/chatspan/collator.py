@@ -184,7 +184,7 @@ class SelfDistillationCollator:
                 pairs.append(pair_of(example, student, None, self.config))
                 continue
             teacher = next(chats)
-            out = [] if mirrored else unrendered(example, student, teacher)
+            out = [] if mirrored else unrendered(example, student, teacher, self.config.loss_on)
             if mirrored:
                 pairs.append(self._mirrored(placeholder_pair(example, teacher)))
             elif out:

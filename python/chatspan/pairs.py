@@ -15,6 +15,7 @@ from chatspan.config import DistillationConfig, LossOn
 from chatspan.errors import AlignmentError, ChatspanError, ContentNotFoundError
 from chatspan.examples import Example
 from chatspan.hint_places import require_hints_in_place
+from chatspan.kinds import Kind
 from chatspan.traces import is_blank
 
 Ints = NDArray[np.int64]
@@ -129,19 +130,32 @@ def loss_weights(chat: EncodedChat, messages: Sequence[int], loss_on: LossOn) ->
     return np.where(np.isin(encoding.message_index, list(messages)), weights, np.float32(0))
 
 
-def unrendered(example: Example, student: EncodedChat, teacher: EncodedChat) -> list[int]:
-    """The loss messages whose content a template leaves out, on either side."""
+def unrendered(example: Example, student: EncodedChat, teacher: EncodedChat, loss_on: LossOn) -> list[int]:
+    """The loss messages whose content a template leaves out, on either side.
+
+    Not those of which it writes calls that the loss may be on.
+    """
+    assert example.teacher is not None
+    teacher_messages = example.teacher.messages
 
     def is_out(chat: EncodedChat, message: Any, index: int) -> bool:
-        return not is_blank(message.get("content")) and not chat.content_tokens[index]
+        if is_blank(message.get("content")) or chat.content_tokens[index]:
+            return False
+        # A hint's place is found by the content behind it.
+        by_content = loss_on == "content" or bool(example.hints)
+        return by_content or not _has_calls(chat, index)
 
-    assert example.teacher is not None
     return [
         index
         for index in example.loss_messages
         if is_out(student, example.student.messages[index], index)
-        or is_out(teacher, example.teacher.messages[example.message_map[index]], example.message_map[index])
+        or is_out(teacher, teacher_messages[example.message_map[index]], example.message_map[index])
     ]
+
+
+def _has_calls(chat: EncodedChat, index: int) -> bool:
+    encoding = chat.encoding
+    return encoding is not None and bool(encoding.mask(None, {Kind.TOOL_CALL}, messages=[index]).any())
 
 
 def _by_ranges(example: Example, student: EncodedChat, teacher: EncodedChat) -> tuple[Ints, Ints]:
