@@ -97,6 +97,9 @@ def test_a_stub_gives_the_same_keys(scaffold: bool) -> None:
     assert set(batch) == {
         *("input_ids", "attention_mask", "position_ids", "response_mask", "sdpo_loss_mask"),
         *("ctx_teacher_input_ids", "ctx_teacher_attention_mask", "ctx_teacher_position_ids", "dpo_pair_trace"),
+        *("sdpo_loss_weight", "student_response_idx", "teacher_response_idx", "response_idx_mask"),
+        *("student_logit_idx", "teacher_logit_idx", "row_index"),
+        *(f"dropped_{what}" for what in ("tokens", "messages", "sites", "rows")),
         *(f"dpo_{a}_{key}" for a in ("chosen", "rejected") for key in ("input_ids", "attention_mask", "response_mask")),
     }
     words = [tokenizer.words[i] for i in batch["input_ids"][0][batch["sdpo_loss_mask"][0] == 1]]

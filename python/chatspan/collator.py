@@ -161,7 +161,8 @@ class SelfDistillationCollator:
         found = [row_of(pair, self.config.layout) for pair in pairs if pair is not None]
         for row in found:
             if row.dropped_tokens:
-                _warn(row.pair.example, f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained")
+                what = f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained"
+                _warn(row.pair.example, what, row.messages_of_dropped)
         left_out = sum(pair is None for pair in pairs)
         if self.config.keep_empty:
             return found, left_out
@@ -195,7 +196,7 @@ class SelfDistillationCollator:
                 pairs.append(pair_of(example, student, None, self.config))
                 continue
             teacher = next(chats)
-            out = [] if mirrored else unrendered(example, student, teacher)
+            out = [] if mirrored else unrendered(example, student, teacher, self.config.loss_on)
             if mirrored:
                 pairs.append(self._mirrored(placeholder_pair(example, teacher)))
             elif out:
@@ -228,7 +229,7 @@ class SelfDistillationCollator:
             _warn(pair.example, f"the row is left out: {error.message}")
             return None
         if found.dropped_messages:
-            _warn(found.example, f"{len(found.dropped_messages)} messages are left out for max_length")
+            _warn(found.example, "left out for max_length", found.dropped_messages)
         return found
 
 

@@ -47,7 +47,8 @@ class Row:
         response: int64, the student's columns of assistants' contents.
         student_response, teacher_response: int64 ``[R]``, the columns of the in-loss tokens.
         weights: float32 ``[R]``.
-        dropped_tokens: in-loss tokens without a counterpart, or that no token stands in front of.
+        dropped: int64, tokens of the student's chat that would be in the loss, but have no counterpart or no token in
+            front of them.
     """
 
     pair: Pair
@@ -57,7 +58,18 @@ class Row:
     student_response: Ints
     teacher_response: Ints
     weights: Floats
-    dropped_tokens: int
+    dropped: Ints
+
+    @property
+    def dropped_tokens(self) -> int:
+        """How many those are."""
+        return len(self.dropped)
+
+    @property
+    def messages_of_dropped(self) -> list[int]:
+        """The student's messages that those are of, where it is known."""
+        encoding = self.pair.student.encoding
+        return [] if encoding is None else np.unique(encoding.message_index[self.dropped]).tolist()
 
 
 def row_of(pair: Pair, layout: Layout) -> Row:
@@ -67,7 +79,7 @@ def row_of(pair: Pair, layout: Layout) -> Row:
     response = _at(pair.student_tokens, np.concatenate(ranges or [_NONE]))
     if pair.teacher is None:
         side = _plain(student_ids)
-        return Row(pair, side, None, response, _NONE, _NONE, pair.weights, pair.dropped_tokens)
+        return Row(pair, side, None, response, _NONE, _NONE, pair.weights, pair.dropped)
     teacher_ids = pair.teacher.input_ids[pair.teacher_tokens]
     student_loss = _at(pair.student_tokens, pair.student_loss)
     teacher_loss = _at(pair.teacher_tokens, pair.teacher_loss)
@@ -88,7 +100,7 @@ def row_of(pair: Pair, layout: Layout) -> Row:
         student_response=student.columns[student_loss],
         teacher_response=teacher.columns[teacher_loss],
         weights=pair.weights[kept],
-        dropped_tokens=pair.dropped_tokens + int((~kept).sum()),
+        dropped=np.sort(np.concatenate([pair.dropped, pair.student_loss[~kept]])),
     )
 
 

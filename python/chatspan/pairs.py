@@ -15,6 +15,7 @@ from chatspan.config import DistillationConfig, LossOn
 from chatspan.errors import AlignmentError, ChatspanError, ContentNotFoundError
 from chatspan.examples import Example
 from chatspan.hint_places import require_hints_in_place
+from chatspan.kinds import Kind
 from chatspan.traces import is_blank
 
 Ints = NDArray[np.int64]
@@ -34,7 +35,7 @@ class Pair:
             messages are left out.
         student_loss, teacher_loss: int64 ``[R]``, the in-loss tokens of the chats; equal ids.
         weights: float32 ``[R]``.
-        dropped_tokens: in-loss tokens without a counterpart.
+        dropped: int64, the student's tokens that would be in the loss and have no counterpart.
         dropped_messages: messages that were left out for length.
     """
 
@@ -46,7 +47,7 @@ class Pair:
     student_loss: Ints = field(default_factory=_NONE.copy)
     teacher_loss: Ints = field(default_factory=_NONE.copy)
     weights: Floats = field(default_factory=lambda: np.zeros(0, dtype=np.float32))
-    dropped_tokens: int = 0
+    dropped: Ints = field(default_factory=_NONE.copy)
     dropped_messages: Sequence[int] = ()
 
     @property
@@ -74,10 +75,10 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
             found = align(
                 student.encoding, teacher.encoding, loss_map, wanted=weights > 0, max_dropped=config.max_dropped
             )
-            student_loss, teacher_loss, dropped = found.student_tokens, found.teacher_tokens, len(found.dropped)
+            student_loss, teacher_loss, dropped = found.student_tokens, found.teacher_tokens, found.dropped
         else:
             student_loss, teacher_loss = _by_ranges(example, student, teacher)
-            weights, dropped = np.ones(len(student.input_ids), dtype=np.float32), 0
+            weights, dropped = np.ones(len(student.input_ids), dtype=np.float32), _NONE
     except ChatspanError as error:
         raise error.at(**example.student.place(error.message_index)) from None
     return Pair(
@@ -89,7 +90,7 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
         student_loss=student_loss,
         teacher_loss=teacher_loss,
         weights=weights[student_loss],
-        dropped_tokens=dropped,
+        dropped=dropped,
     )
 
 
@@ -129,19 +130,32 @@ def loss_weights(chat: EncodedChat, messages: Sequence[int], loss_on: LossOn) ->
     return np.where(np.isin(encoding.message_index, list(messages)), weights, np.float32(0))
 
 
-def unrendered(example: Example, student: EncodedChat, teacher: EncodedChat) -> list[int]:
-    """The loss messages whose content a template leaves out, on either side."""
+def unrendered(example: Example, student: EncodedChat, teacher: EncodedChat, loss_on: LossOn) -> list[int]:
+    """The loss messages whose content a template leaves out, on either side.
+
+    Not those of which it writes calls that the loss may be on.
+    """
+    assert example.teacher is not None
+    teacher_messages = example.teacher.messages
 
     def is_out(chat: EncodedChat, message: Any, index: int) -> bool:
-        return not is_blank(message.get("content")) and not chat.content_tokens[index]
+        if is_blank(message.get("content")) or chat.content_tokens[index]:
+            return False
+        # A hint's place is found by the content behind it.
+        by_content = loss_on == "content" or bool(example.hints)
+        return by_content or not _has_calls(chat, index)
 
-    assert example.teacher is not None
     return [
         index
         for index in example.loss_messages
         if is_out(student, example.student.messages[index], index)
-        or is_out(teacher, example.teacher.messages[example.message_map[index]], example.message_map[index])
+        or is_out(teacher, teacher_messages[example.message_map[index]], example.message_map[index])
     ]
+
+
+def _has_calls(chat: EncodedChat, index: int) -> bool:
+    encoding = chat.encoding
+    return encoding is not None and bool(encoding.mask(None, {Kind.TOOL_CALL}, messages=[index]).any())
 
 
 def _by_ranges(example: Example, student: EncodedChat, teacher: EncodedChat) -> tuple[Ints, Ints]:
