@@ -21,7 +21,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench lint format wheel clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench lint format wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ help:  ## what there is
 demo: $(VENV)/.built  ## collate TRACES with TOKENIZER and show whose each token is
 	@$(BIN)/python examples/demo.py --traces "$(TRACES)" --tokenizer "$(TOKENIZER)" \
 		--hint-placement "$(HINT_PLACEMENT)" --hint-role "$(HINT_ROLE)" --layout "$(LAYOUT)"
+
+train-demo: $(VENV)/.built  ## distil a small student from a teacher that sees hints; a picture of it in train_demo.png
+	@$(BIN)/python examples/train_demo.py $(ARGS)
 
 test: test-rust test-python  ## all tests
 

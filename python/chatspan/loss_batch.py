@@ -84,8 +84,19 @@ class _Reader:
         self.rows, self.entries = mask.nonzero(as_tuple=True)
         self.checks: list[tuple[Tensor, Callable[[int], str]]] = []
 
+    def _seen(self) -> None:
+        """A batch of the collator without masks, which the model then had not either, was read with holes in it."""
+        for prefix in ("", "ctx_teacher_"):
+            masks = {f"{prefix}attention_mask", f"{prefix}cu_seq_lens_q"}
+            if f"{prefix}position_ids" in self.batch and masks.isdisjoint(self.batch):
+                raise LossError(
+                    f"the batch has '{prefix}position_ids', but no '{prefix}attention_mask': without it holes and "
+                    "padding are seen; give it to the model, and leave it in the batch"
+                )
+
     def read(self, dtype: torch.dtype) -> InLoss:
         """All of it; errors come last, from :meth:`_check`."""
+        self._seen()
         student = self._columns("student_logit_idx", self.student.shape[1], "student_logits have {} columns")
         teacher = self._columns("teacher_logit_idx", self.teacher.shape[1], "teacher_logits have {} columns")
         self._no_place_twice(student)
