@@ -12,6 +12,7 @@ from cases import TEMPLATES, assistant, failed, system, trace, user
 from cases import config as trace_config
 from chatspan import (
     AlignmentError,
+    ChatspanError,
     ComposerDataCollator,
     DistillationConfig,
     Kind,
@@ -23,8 +24,9 @@ from chatspan import (
 )
 from chatspan.message_map import ambiguous, map_messages
 from conversations import call, calls, schema, tool
-from hypothesis import given
+from hypothesis import event, given
 from references import PlainView
+from test_random_conversations import CONTENTS
 
 GO, NINE, ON, TEN = user("Go."), assistant("At nine."), user("And on?"), assistant("No, at ten.")
 STUDENT = [system("Be kind."), GO, NINE, ON, TEN]
@@ -167,6 +169,64 @@ def test_messages_of_the_same_role_are_paired_from_the_end_on() -> None:
     teacher = [system("other"), user("hint"), user("a, more"), user("b, more"), TEN]
     assert map_messages(student, teacher) == {0: 0, 1: 2, 3: 3, 4: 4}
     assert map_messages(student, teacher, [(1, 1)]) == {0: 0, 1: 1, 3: 3, 4: 4}
+
+
+EDITS = st.lists(
+    st.tuples(
+        CONTENTS,
+        st.sampled_from(["same", "replaced", "appended", "left out"]),
+        CONTENTS,
+        st.none() | st.tuples(st.sampled_from(["user", "system", "assistant"]), CONTENTS),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(
+    edits=EDITS,
+    name=st.sampled_from(sorted(TEMPLATES)),
+    loss_on=st.sampled_from(["content", "turn", frozenset({Kind.CONTENT, Kind.SCAFFOLD, Kind.END_OF_TURN})]),
+    layout=st.sampled_from(LAYOUTS),
+    max_length=st.none() | st.integers(5, 80),
+)
+def test_random_teachers(small: Any, edits: Any, name: str, loss_on: Any, layout: str, max_length: Any) -> None:
+    """Whatever the teacher changes: what a batch promises, each side's own text, or a typed error."""
+    student: list[Any] = []
+    teacher: list[Any] = []
+    loss = {}
+    for question, edit, answer, inserted, in_the_loss in edits:
+        student.append(user(question))
+        if edit != "left out":
+            teacher.append(user({"same": question, "replaced": answer, "appended": question + answer}[edit]))
+        if inserted is not None:
+            teacher.append({"role": inserted[0], "content": inserted[1]})
+        if in_the_loss:
+            loss[len(student)] = len(teacher)
+        student.append(assistant(answer))
+        teacher.append(assistant(answer))
+    kwargs = {"chat_template": TEMPLATES[name]}
+    rows = row(student, teacher, loss_messages=list(loss), teacher_loss_messages=list(loss.values()))
+    try:
+        batch = collate(
+            small, {**rows, "chat_template_kwargs": kwargs}, layout=layout, loss_on=loss_on, max_length=max_length
+        )
+    except ChatspanError as error:
+        event(type(error).__name__)
+        if error.trace_id != "t":
+            raise
+        return
+    event("answered")
+    check(batch, holes=layout == "aligned")
+    texts = [student_text(small, batch, 0)]
+    texts += [teacher_text(small, batch, 0)] if "sdpo_loss_mask" in batch else []
+    if not int(batch["dropped_messages"]):
+        for text, messages in zip(texts, (student, teacher), strict=False):
+            assert text == small.apply_chat_template(messages, tokenize=False, **kwargs)
+    if loss_on == "content" and loss and not int(batch["dropped_tokens"] + batch["dropped_sites"]):
+        contents = [student[index]["content"] for index in loss]
+        assert "".join("".join(in_loss(small, batch)).split()) == "".join("".join(contents).split())
 
 
 BAD_ROWS = {

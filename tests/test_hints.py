@@ -274,3 +274,16 @@ def test_a_trace_all_of_whose_recoveries_are_left_out_has_no_loss(small: Any, ca
     text = collator.explain(trace(*turns, chat_template_kwargs={"chat_template": LEAVES_OUT}))
     assert "2 loss messages left out" in text
     assert "no loss" in text
+
+
+def test_the_placeholder_of_hints_in_the_system_prompt(small: Any) -> None:
+    """Also where filler of blanks alone is tried, which has no place of its own."""
+    batch = collate(small, *TURNS, hint_placement="first_system", layout="placeholder")
+    check(batch)
+    assert recoveries(small, batch, 0) == ["A test.", "Another one."]
+    assert "Hint" not in student_text(small, batch, 0)
+    turns = [user(""), failed("user"), user("user" * 5), failed("user")]
+    batch = collate(
+        small, *turns, hint_placement="first_system", layout="placeholder", template=TEMPLATES["blank in front"]
+    )
+    check(batch)

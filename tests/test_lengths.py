@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import combinations
 from typing import Any
 
 import hypothesis.strategies as st
@@ -218,13 +219,8 @@ def test_what_is_left_is_whole_messages(small: Any, turns: list[Any], most: int,
     count = int(batch["dropped_messages"])
     event(f"{min(count, 3)} left out")
     written = [f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in conversation]
-    text = student_text(small, batch, 0)
-    at, used = 0, 0
-    for part in written:
-        if text.startswith(part, at):
-            at, used = at + len(part), used + 1
-    assert at == len(text)
-    assert used == len(written) - count
+    whole_messages = {"".join(kept) for kept in combinations(written, len(written) - count)}
+    assert student_text(small, batch, 0) in whole_messages
     assert int(batch["attention_mask"].sum()) <= most
     if "sdpo_loss_mask" in batch:
         assert int(batch["ctx_teacher_attention_mask"].sum()) <= most

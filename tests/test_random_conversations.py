@@ -48,8 +48,8 @@ def conversation(turns: list[tuple[str, str, bool]], first: str | None) -> list[
     name=st.sampled_from(sorted(TEMPLATES)),
     turns=st.lists(TURNS, min_size=1, max_size=4),
     first=st.none() | CONTENTS,
-    placement=st.sampled_from(["before_turn", "append_to_previous"]),
-    layout=st.sampled_from(["aligned", "placeholder"]),
+    placement=st.sampled_from(["before_turn", "append_to_previous", "first_system"]),
+    layout=st.sampled_from(["aligned", "indexed", "placeholder"]),
 )
 def test_masks_are_what_sentinel_words_say(
     small: Any, name: str, turns: list[tuple[str, str, bool]], first: str | None, placement: Any, layout: Any
@@ -63,7 +63,7 @@ def test_masks_are_what_sentinel_words_say(
         event(type(error).__name__)
         return
     event("answered")
-    check(batch)
+    check(batch, holes=layout != "indexed")
     if layout == "placeholder" and "sdpo_loss_mask" in batch:
         return  # the student's conversation is another one
     plain = [{"role": m["role"], "content": m["content"]} for m in messages]
@@ -77,7 +77,13 @@ def test_masks_are_what_sentinel_words_say(
         if key in batch:
             indices = [i for i, m in enumerate(messages) if m["role"] == "assistant" and wanted in m]
             mask = content_mask(text, encoded["offset_mapping"], [span for i in indices for span in spans.get(i, [])])
-            assert batch[key][0][seen].tolist() == [int(m) for m in mask]
+            found = batch[key][0][seen].tolist()
+            if key == "sdpo_loss_mask" and int(batch["dropped_tokens"]):
+                event("dropped tokens")
+                assert all(wanted or not is_in for is_in, wanted in zip(found, mask, strict=True))
+                assert sum(mask) - sum(found) == int(batch["dropped_tokens"])
+            else:
+                assert found == [int(m) for m in mask]
 
 
 @given(

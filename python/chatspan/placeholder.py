@@ -30,7 +30,10 @@ def with_placeholder(pair: Pair, encode_with: Callable[[Sequence[str]], EncodedC
     assert teacher is not None
     wanted, blocks = _hint_lengths(example, teacher), _recoveries(example, teacher)
     for filler in _FILLERS:
-        counts = list(wanted)
+        # Hints that all stand in one place make up its length between them: the first one does.
+        counts = [
+            n if example.hints[at].right_before else 1 for n, at in zip(wanted, example.loss_messages, strict=True)
+        ]
         for _ in range(_MOST_TRIES):
             student = encode_with([(filler * count).lstrip(" ") for count in counts])
             lengths = _hint_lengths(example, student)
@@ -64,8 +67,8 @@ def _step(missing_tokens: int, copies: int) -> int:
 
 
 def _hint_copies(example: Example, chat: EncodedChat) -> list[int]:
-    """How often the template writes the message that holds each hint."""
-    return [chat.content_order.count(example.hints[index].message_index) for index in example.loss_messages]
+    """How often the template writes the message that holds each hint; filler of nothing but blanks is not listed."""
+    return [max(1, chat.content_order.count(example.hints[index].message_index)) for index in example.loss_messages]
 
 
 def _tokens_of_loss_messages(example: Example, chat: EncodedChat) -> list[Sequence[TokenRange]]:
