@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import settings
 from transformers import AutoTokenizer
 
@@ -22,6 +23,9 @@ EXAMPLES = REPO / "examples"
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
 ZOO_TOKENIZERS = ("qwen2_5", "qwen3", "llama3_2", "gemma3", "deepseek_v3", "mistral_nemo")
 NO_ZOO = f"the zoo of real tokenizers, templates and traces is not at {ZOO}"
+
+# The models here are so small that threads only wait for each other, most of all beside other work.
+torch.set_num_threads(1)
 
 _LINES = pytest.StashKey[list[str]]()
 
