@@ -21,7 +21,8 @@ def require_hints_in_place(example: Example, teacher: EncodedChat) -> None:
         problem = _problem(hint, example.message_map[turn_index], teacher)
         if problem is not None:
             raise HintPlacementError(
-                f"the chat template does not put the hint right before its turn: {problem}; {_remedy(example, hint)}",
+                f"the chat template does not put the hint {'right ' if hint.right_before else ''}before its turn: "
+                f"{problem}; {_remedy(example, hint)}",
                 trace_id=example.student.trace_id,
                 turn_index=turn_index,
             )
