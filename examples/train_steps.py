@@ -35,8 +35,8 @@ class Settings:
     """
 
     hidden_size: int = 256
-    first_steps: int = 130
-    steps: int = 100
+    first_steps: int = 160
+    steps: int = 120
     batch_size: int = 32
     learning_rate: float = 1e-3
     layout: chatspan.config.Layout = "aligned"
