@@ -164,9 +164,7 @@ def _report_patched(report: Report, zoo: Path, tokenizers: Any, rows: Any, round
             call()
         times = alternate(calls, rounds)
         table.add_row(name, median(times[:, 0]), median(times[:, 1]), ratio(ratios(times, 1)))
-    report.show(
-        table, "Patched: apply_chat_template without masks, and no offsets. What is more is the price of knowing whose."
-    )
+    report.show(table, "Patched: apply_chat_template without masks, and no offsets.")
 
 
 def _report_growth(report: Report, inputs: Inputs, rounds: int) -> None:
