@@ -31,6 +31,8 @@ from chatspan.errors import (
     PrefixUnstableError,
     RenderMismatchError,
     RolloutError,
+    RowError,
+    SourceError,
     SpanError,
     StraddleError,
     TemplateError,
@@ -39,6 +41,7 @@ from chatspan.errors import (
     TraceError,
     TruncationError,
     TurnBoundaryError,
+    WorkerError,
 )
 from chatspan.kinds import Kind
 
@@ -97,7 +100,9 @@ __all__ = [
     "PrefixUnstableError",
     "RenderMismatchError",
     "RolloutError",
+    "RowError",
     "SelfDistillationCollator",
+    "SourceError",
     "Span",
     "SpanError",
     "StraddleError",
@@ -108,6 +113,7 @@ __all__ = [
     "TruncationError",
     "TurnBoundaryError",
     "UnknownKeywordWarning",
+    "WorkerError",
     "align",
     "check_layout",
     "locate",

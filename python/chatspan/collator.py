@@ -155,6 +155,14 @@ class SelfDistillationCollator:
     def _examples(self, rows: Sequence[Any]) -> list[Example]:
         return row_examples(rows)
 
+    def examined(self, rows: Sequence[Any]) -> list[Row]:
+        """The rows of a batch before they are tensors, with all that is known of their tokens.
+
+        Raises:
+            ChatspanError: as a call.
+        """
+        return self._rows(rows)[0]
+
     def _rows(self, rows: Sequence[Any]) -> tuple[list[Row], int]:
         """The rows of a batch, and how many examples were left out."""
         pairs = self._fitted(self._pairs(self._examples(rows)))

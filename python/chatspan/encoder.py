@@ -62,6 +62,7 @@ class ChatEncoder:
                 "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
             )
         self.tokenizer = tokenizer
+        self.chat_template = chat_template
         self._drafter = Drafter(tokenizer, chat_template)
         self._backends = Backends(tokenizer, backend, cache_bytes)
         if backend == "native":

@@ -84,6 +84,11 @@ class Encoding:
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
+    def has_generation_tags(self) -> bool:
+        """Whether the chat template has ``{% generation %}`` blocks, so that ``mask(what="generation")`` is known."""
+        return self._has_generation_tags
+
+    @property
     def _open_end(self) -> bool:
         return self._render.open_end
 

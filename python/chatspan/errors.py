@@ -19,6 +19,8 @@ class ChatspanError(ValueError):
         turn_index: the index in the trace's ``turns``.
         message_index: the index in the messages that were rendered; differs from ``turn_index`` behind a hint.
         content_index, token_index, span_index, block_index: the index in the argument of that name.
+        row_index: the row of a data set, from 0.
+        row_place: where a person finds that row: ``"data.jsonl:17"``.
         start_char: where in that text.
         candidates: the character ranges that came into question.
 
@@ -39,6 +41,8 @@ class ChatspanError(ValueError):
         token_index: int | None = None,
         span_index: int | None = None,
         block_index: int | None = None,
+        row_index: int | None = None,
+        row_place: str | None = None,
         start_char: int | None = None,
         candidates: list[Range] | None = None,
     ) -> None:
@@ -50,6 +54,8 @@ class ChatspanError(ValueError):
         self.token_index = token_index
         self.span_index = span_index
         self.block_index = block_index
+        self.row_index = row_index
+        self.row_place = row_place
         self.start_char = start_char
         self.candidates = candidates
 
@@ -66,7 +72,9 @@ class ChatspanError(ValueError):
         return str(self.args[0])
 
     def __str__(self) -> str:
-        place = [] if self.trace_id is None else [f"trace {self.trace_id!r}"]
+        place = [] if self.row_place is None else [self.row_place]
+        if self.trace_id is not None:
+            place.append(f"trace {self.trace_id!r}")
         if self.turn_index is not None:
             place.append(f"turn {self.turn_index}")
         return f"{', '.join(place)}: {self.message}" if place else self.message
@@ -174,3 +182,15 @@ class LayoutError(ChatspanError):
 
 class LossError(ChatspanError):
     """Logits and a batch that do not fit together."""
+
+
+class SourceError(ChatspanError):
+    """A data set that is not there, cannot be read, or has no rows."""
+
+
+class RowError(ChatspanError):
+    """A row of a data set that is no conversation."""
+
+
+class WorkerError(ChatspanError):
+    """A worker process that ended by itself."""

@@ -1,0 +1,72 @@
+"""What ends a command: one line that says what to do, never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from chatspan.cli.text import printable
+from chatspan.errors import ChatspanError
+
+# Set to anything, a traceback is printed too: for reports of errors that nobody foresaw.
+TRACEBACK_VARIABLE = "CHATSPAN_TRACEBACK"
+
+STOPPED = 130
+
+
+class CliError(Exception):
+    """What ends a command, in a line."""
+
+
+def exit_code_of(app: Callable[..., Any]) -> int:
+    """Runs a command and says in one line on stderr what ended it."""
+    if hasattr(sys.stdout, "reconfigure"):
+        # Output that is piped into a file of an older encoding shall show a "?" rather than end.
+        sys.stdout.reconfigure(errors="replace")
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain once more when it closes stdout.
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt as stop:
+        _say(str(stop) or "stopped")
+        return STOPPED
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        _say(line_of(error))
+        return 1
+    return 0
+
+
+def line_of(error: BaseException) -> str:
+    """An error in one line, with what to do."""
+    if isinstance(error, (CliError, ChatspanError)):
+        return one_line(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f" for {error.filename}" if error.filename else ""
+        return f"no space left{where}: {error.strerror}; make room, or name another place"
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot open {error.filename}: {error.strerror}"
+    return (
+        f"an error that chatspan did not foresee: {type(error).__name__}: {one_line(error)}; "
+        f"{TRACEBACK_VARIABLE}=1 shows where, for a report"
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error without line breaks."""
+    return " ".join(str(error).split())
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"chatspan: {printable(line)}", file=sys.stderr)

@@ -1,0 +1,202 @@
+"""A view on a terminal: each message's text, coloured by kind, what is in the loss marked; then counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import numpy as np
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from chatspan.cli.text import plural, printable
+from chatspan.kinds import Kind
+from chatspan.view import SideView, View, path_text
+
+STYLES = {
+    Kind.SCAFFOLD: "bright_black",
+    Kind.CONTENT: "default",
+    Kind.REASONING: "magenta",
+    Kind.TOOL_CALL: "cyan",
+    Kind.END_OF_TURN: "yellow",
+    Kind.GENERATION_PROMPT: "bright_black italic",
+    Kind.TOOLS: "blue",
+    Kind.DOCUMENTS: "blue",
+    Kind.OTHER_FIELD: "bright_blue",
+}
+LOSS_STYLE = "bold on dark_green"
+# Where there are no colours.
+LOSS_MARKS = ("⟦", "⟧")
+# A message's text beyond so many characters is cut in the middle.
+LONGEST_TEXT = 2000
+# Two sides stand beside each other from this width on.
+SIDE_BY_SIDE = 110
+
+
+def print_view(console: Console, view: View, loss: str) -> None:
+    """Prints a view, and which tokens the mask of this name has."""
+    console.print(_headline(view, loss), soft_wrap=True)
+    if len(view.sides) == 2 and console.width >= SIDE_BY_SIDE:
+        _print_side_by_side(console, view, loss)
+    else:
+        for side in view.sides:
+            if len(view.sides) > 1:
+                console.print(Rule(Text(side.name, style="bold"), style="bright_black"))
+            for index in _messages(side):
+                console.print(_message(console, side, index, loss))
+                console.print()
+    for side in view.sides:
+        console.print(_counts(view, side, loss))
+        for line in _remarks(side):
+            console.print(line, soft_wrap=True)
+    console.print(_legend(console, view, loss))
+
+
+def _headline(view: View, loss: str) -> Text:
+    parts = []
+    for side in view.sides:
+        count, trained = len(side.encoding), int(side.masks[loss].sum())
+        name = "" if len(view.sides) == 1 else f"{side.name}: "
+        parts.append(f"{name}{plural(count, 'token')}, {trained:,} in the loss ({loss})")
+    return Text(f"{printable(view.title)}: {'; '.join(parts)}", style="bold")
+
+
+def _print_side_by_side(console: Console, view: View, loss: str) -> None:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True, show_lines=True)
+    for side in view.sides:
+        table.add_column(side.name, ratio=1)
+    student, teacher = view.sides
+    for mine, theirs in _aligned(view):
+        table.add_row(
+            "" if mine is None else _message(console, student, mine, loss),
+            "" if theirs is None else _message(console, teacher, theirs, loss),
+        )
+    console.print(table)
+
+
+def _aligned(view: View) -> Iterator[tuple[int | None, int | None]]:
+    """The messages of both sides, those that are the same beside each other."""
+    student, teacher = (_messages(side) for side in view.sides)
+    shown = 0
+    for mine in student:
+        theirs = view.message_map.get(mine, mine if mine < 0 else None)
+        if theirs not in teacher[shown:]:
+            yield mine, None
+            continue
+        at = teacher.index(theirs, shown)
+        yield from ((None, other) for other in teacher[shown:at])
+        yield mine, theirs
+        shown = at + 1
+    yield from ((None, other) for other in teacher[shown:])
+
+
+def _messages(side: SideView) -> list[int]:
+    """The messages that have tokens, in the order of the render; -1 for what belongs to none, where it is all."""
+    found = list(dict.fromkeys(side.encoding.message_index.tolist()))
+    return [index for index in found if index >= 0] or found
+
+
+def _message(console: Console, side: SideView, index: int, loss: str) -> RenderableType:
+    encoding = side.encoding
+    mine = np.flatnonzero(encoding.message_index == index)
+    # What belongs to no message is shown in front of the message that it leads to.
+    first = int(mine[0])
+    while first and encoding.message_index[first - 1] < 0 <= index:
+        first -= 1
+    tokens = [i for i in range(first, int(mine[-1]) + 1) if encoding.message_index[i] in (index, -1)]
+    if index == max(_messages(side)):
+        tokens += range(int(mine[-1]) + 1, len(encoding))
+    trained = int(side.masks[loss][tokens].sum())
+    title = "outside of all messages" if index < 0 else f"message {index}  {encoding.roles[index]}"
+    hint = "  (the hint, which only the teacher sees)" if index in side.hint_messages else ""
+    counts = f"  {plural(len(tokens), 'token')}" + (f", {trained:,} in the loss" if trained else "")
+    heading = Text.assemble((title, "bold underline"), (hint, "yellow"), (counts, "bright_black"))
+    return Group(heading, _coloured(console, side, tokens, loss))
+
+
+def _coloured(console: Console, side: SideView, tokens: list[int], loss: str) -> Text:
+    """The text of tokens. Tokens that share a character show it once."""
+    encoding, mask = side.encoding, side.masks[loss]
+    plain = console.color_system is None
+    text = Text()
+    shown = 0
+    total = sum(int(encoding.offsets[i, 1] - encoding.offsets[i, 0]) for i in tokens)
+    written = 0
+    for (kind, trained), run in groupby(tokens, key=lambda i: (int(encoding.kind[i]), bool(mask[i]))):
+        piece = ""
+        for token in run:
+            start, end = (int(edge) for edge in encoding.offsets[token])
+            piece += encoding.text[max(start, shown) : end]
+            shown = max(shown, end)
+        written += len(piece)
+        style = STYLES[Kind(kind)]
+        if trained:
+            style = f"{style} {LOSS_STYLE}"
+        piece = _elided(printable(piece))
+        text.append(f"{LOSS_MARKS[0]}{piece}{LOSS_MARKS[1]}" if plain and trained else piece, style=style)
+    assert written <= total
+    text.rstrip()
+    return text
+
+
+def _elided(text: str) -> str:
+    left_out = len(text) - LONGEST_TEXT
+    if left_out <= 0:
+        return text
+    half = LONGEST_TEXT // 2
+    return f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"
+
+
+def _counts(view: View, side: SideView, loss: str) -> Table:
+    """Tokens of each message by kind."""
+    encoding = side.encoding
+    kinds = [kind for kind in Kind if (encoding.kind == kind).any()]
+    name = f" of the {side.name}" if len(view.sides) > 1 else ""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title=f"Tokens{name}", title_justify="left")
+    table.add_column("message", justify="right")
+    table.add_column("role", no_wrap=True)
+    for heading in ("tokens", "in the loss"):
+        table.add_column(heading, justify="right")
+    for kind in kinds:
+        table.add_column(kind.name.lower(), justify="right", style=STYLES[kind])
+    rows = [-1, *range(len(encoding.roles))]
+    for index in rows:
+        mine = encoding.message_index == index
+        if index < 0 and not mine.any():
+            continue
+        counts = [int((mine & (encoding.kind == kind)).sum()) for kind in kinds]
+        title = ("–", "none") if index < 0 else (str(index), encoding.roles[index])
+        table.add_row(*title, *(_count(n) for n in (int(mine.sum()), int((mine & side.masks[loss]).sum()), *counts)))
+    totals = [len(encoding), int(side.masks[loss].sum()), *(int((encoding.kind == kind).sum()) for kind in kinds)]
+    table.add_section()
+    table.add_row("", "all", *(_count(n) for n in totals))
+    return table
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "·"
+
+
+def _remarks(side: SideView) -> Iterator[Text]:
+    encoding = side.encoding
+    if encoding.unrendered:
+        left_out = ", ".join(f"message {i}: {path_text(path)}" for i, path in encoding.unrendered)
+        yield Text(f"The template leaves out: {left_out}", style="yellow")
+    for name, reason in side.refused.items():
+        yield Text(f"{name} cannot be told: {reason}", style="yellow")
+    if len(encoding.straddling):
+        shown = ", ".join(repr(side.texts[i]) for i in encoding.straddling[:5].tolist())
+        what = plural(len(encoding.straddling), "token")
+        yield Text(f"{what} across an edge (the first character decides): {shown}", style="bright_black")
+
+
+def _legend(console: Console, view: View, loss: str) -> Text:
+    text = Text("Legend: ", style="bright_black")
+    for kind in Kind:
+        if any((side.encoding.kind == kind).any() for side in view.sides):
+            text.append(f" {kind.name.lower()} ", style=STYLES[kind])
+    mark = f"{LOSS_MARKS[0]}in the loss{LOSS_MARKS[1]}" if console.color_system is None else " in the loss "
+    return text.append(mark, style=LOSS_STYLE)

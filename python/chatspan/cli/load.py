@@ -1,0 +1,63 @@
+"""Loading what a command stands on: the tokenizer, the template, the encoder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from chatspan.cli.console import waiting
+from chatspan.cli.failures import CliError, one_line
+from chatspan.encoder import ChatEncoder
+
+
+def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:
+    """The encoder of a tokenizer's name or folder, with a template's file or text in place of its own.
+
+    Raises:
+        CliError: there is no such tokenizer, or no such template.
+        TokenizerError: it has no chat template, or gives no offsets.
+    """
+    chat_template = None if template is None else read_template(template)
+    loaded = load_tokenizer(tokenizer)
+    if chat_template is None and not getattr(loaded, "chat_template", None):
+        raise CliError(f"the tokenizer {tokenizer} has no chat template: give one with --template FILE")
+    return ChatEncoder(loaded, chat_template=chat_template)
+
+
+def read_template(name: str) -> str:
+    """A chat template by its file, or as it is."""
+    if "{%" in name or "{{" in name:
+        return name
+    try:
+        # As transformers reads it: a template's own line ends are part of it.
+        return Path(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CliError(f"the template {name} is not UTF-8 text") from None
+    except OSError as error:
+        raise CliError(f"cannot read the template {name}: {error.strerror}; name a .jinja file") from None
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a folder or of the hub.
+
+    Raises:
+        CliError: there is none.
+    """
+    path = Path(name)
+    # Such a name can only be meant as a folder, and asking the hub for it takes a minute where there is no network.
+    is_path = path.is_absolute() or name.startswith((".", "~")) or (path.parent != Path(".") and path.parent.exists())
+    if is_path and not path.exists():
+        raise CliError(f"there is no tokenizer in {name}: no such folder; name a folder or a model on the hub")
+    with waiting("importing transformers"):
+        import transformers
+    transformers.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    where = "" if path.exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
+    with waiting(f"loading the tokenizer {name}{where}"):
+        try:
+            return transformers.AutoTokenizer.from_pretrained(name)
+        # There is no common base of what transformers, tokenizers and the hub raise here.
+        except Exception as error:
+            reason = one_line(error).rstrip(".")
+            raise CliError(f"cannot load the tokenizer {name}: {reason}; name a folder or a model on the hub") from None

@@ -1,0 +1,1 @@
+"""Data sets of conversations as they lie around: files, folders, hub names; row by row."""
