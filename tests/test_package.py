@@ -52,7 +52,7 @@ def test_types_come_with_the_package() -> None:
 
 def test_the_metadata_names_what_is_needed() -> None:
     needed = {requirement.split(">=")[0] for requirement in requires("chatspan") or [] if "extra" not in requirement}
-    assert needed == {"numpy", "tokenizers", "transformers", "torch", "jinja2"}
+    assert needed == {"numpy", "tokenizers", "transformers", "torch", "jinja2", "pyarrow", "rich", "typer"}
     assert chatspan.__version__ in {
         path.parts[0].split("-")[1].removesuffix(".dist")
         for path in files("chatspan") or []

@@ -187,6 +187,9 @@ class ChatRenderer:
         what = f"the chat template raised{which}{line}: {type(shown).__name__}: {shown}"
         if own is None:
             what += "; the tokenizer's own apply_chat_template does not raise"
+        elif index is not None and habits().drops_none and messages[index].get("content", "") is None:
+            # Templates that ask for it find none, as in transformers; those of before it was dropped printed "None".
+            what += '; its content is None, which transformers takes away: give "" for none'
         found = (RenderMismatchError if own is None else TemplateError)(what, message_index=index)
         found.__cause__ = shown
         return found

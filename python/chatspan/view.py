@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -145,3 +146,23 @@ def path_text(path: Path) -> str:
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text
+
+
+def path_pattern(path: Path) -> str:
+    """A field's path without the places in lists, so that fields of many messages count as one.
+
+    Example:
+        >>> path_pattern(("tool_calls", 0, "id"))
+        'tool_calls[*].id'
+    """
+    return re.sub(r"\[\d+\]", "[*]", path_text(path))
+
+
+def left_out(encoding: Encoding) -> dict[str, list[int]]:
+    """The fields that the template leaves out, by pattern, and the messages that have them."""
+    found: dict[str, list[int]] = {}
+    for index, path in encoding.unrendered:
+        messages = found.setdefault(path_pattern(path), [])
+        if index not in messages:
+            messages.append(index)
+    return found

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from chatspan.cli.text import plural, printable
 from chatspan.kinds import Kind
-from chatspan.view import SideView, View, path_text
+from chatspan.view import SideView, View, left_out
 
 STYLES = {
     Kind.SCAFFOLD: "bright_black",
@@ -39,6 +39,7 @@ SIDE_BY_SIDE = 110
 def print_view(console: Console, view: View, loss: str) -> None:
     """Prints a view, and which tokens the mask of this name has."""
     console.print(_headline(view, loss), soft_wrap=True)
+    console.print()
     if len(view.sides) == 2 and console.width >= SIDE_BY_SIDE:
         _print_side_by_side(console, view, loss)
     else:
@@ -52,6 +53,7 @@ def print_view(console: Console, view: View, loss: str) -> None:
         console.print(_counts(view, side, loss))
         for line in _remarks(side):
             console.print(line, soft_wrap=True)
+        console.print()
     console.print(_legend(console, view, loss))
 
 
@@ -60,8 +62,9 @@ def _headline(view: View, loss: str) -> Text:
     for side in view.sides:
         count, trained = len(side.encoding), int(side.masks[loss].sum())
         name = "" if len(view.sides) == 1 else f"{side.name}: "
-        parts.append(f"{name}{plural(count, 'token')}, {trained:,} in the loss ({loss})")
-    return Text(f"{printable(view.title)}: {'; '.join(parts)}", style="bold")
+        parts.append(f"{name}{plural(count, 'token')}, {trained:,} in the loss")
+    which = "what both sides are compared on" if loss == "loss" else f"--loss {loss}"
+    return Text(f"{printable(view.title)}: {'; '.join(parts)} ({which})", style="bold")
 
 
 def _print_side_by_side(console: Console, view: View, loss: str) -> None:
@@ -123,21 +126,17 @@ def _coloured(console: Console, side: SideView, tokens: list[int], loss: str) ->
     plain = console.color_system is None
     text = Text()
     shown = 0
-    total = sum(int(encoding.offsets[i, 1] - encoding.offsets[i, 0]) for i in tokens)
-    written = 0
     for (kind, trained), run in groupby(tokens, key=lambda i: (int(encoding.kind[i]), bool(mask[i]))):
         piece = ""
         for token in run:
             start, end = (int(edge) for edge in encoding.offsets[token])
             piece += encoding.text[max(start, shown) : end]
             shown = max(shown, end)
-        written += len(piece)
         style = STYLES[Kind(kind)]
         if trained:
             style = f"{style} {LOSS_STYLE}"
         piece = _elided(printable(piece))
         text.append(f"{LOSS_MARKS[0]}{piece}{LOSS_MARKS[1]}" if plain and trained else piece, style=style)
-    assert written <= total
     text.rstrip()
     return text
 
@@ -161,7 +160,7 @@ def _counts(view: View, side: SideView, loss: str) -> Table:
     for heading in ("tokens", "in the loss"):
         table.add_column(heading, justify="right")
     for kind in kinds:
-        table.add_column(kind.name.lower(), justify="right", style=STYLES[kind])
+        table.add_column(_kind_name(kind), justify="right", style=STYLES[kind])
     rows = [-1, *range(len(encoding.roles))]
     for index in rows:
         mine = encoding.message_index == index
@@ -176,15 +175,20 @@ def _counts(view: View, side: SideView, loss: str) -> Table:
     return table
 
 
+def _kind_name(kind: Kind) -> str:
+    return kind.name.lower().replace("_", " ")
+
+
 def _count(number: int) -> str:
     return f"{number:,}" if number else "·"
 
 
 def _remarks(side: SideView) -> Iterator[Text]:
     encoding = side.encoding
-    if encoding.unrendered:
-        left_out = ", ".join(f"message {i}: {path_text(path)}" for i, path in encoding.unrendered)
-        yield Text(f"The template leaves out: {left_out}", style="yellow")
+    for pattern, messages in left_out(encoding).items():
+        which = ", ".join(map(str, messages[:8])) + (", …" if len(messages) > 8 else "")
+        of = "message" if len(messages) == 1 else f"{len(messages):,} messages:"
+        yield Text(f"The template leaves out {pattern} of {of} {which}", style="yellow")
     for name, reason in side.refused.items():
         yield Text(f"{name} cannot be told: {reason}", style="yellow")
     if len(encoding.straddling):
@@ -197,6 +201,6 @@ def _legend(console: Console, view: View, loss: str) -> Text:
     text = Text("Legend: ", style="bright_black")
     for kind in Kind:
         if any((side.encoding.kind == kind).any() for side in view.sides):
-            text.append(f" {kind.name.lower()} ", style=STYLES[kind])
+            text.append(f" {_kind_name(kind)} ", style=STYLES[kind])
     mark = f"{LOSS_MARKS[0]}in the loss{LOSS_MARKS[1]}" if console.color_system is None else " in the loss "
     return text.append(mark, style=LOSS_STYLE)
