@@ -194,3 +194,7 @@ class RowError(ChatspanError):
 
 class WorkerError(ChatspanError):
     """A worker process that ended by itself."""
+
+
+class OutputError(ChatspanError):
+    """A place to write to that holds something else."""

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 import chatspan
-from chatspan.cli.failures import exit_code_of
+from chatspan.cli.encode import encode
+from chatspan.cli.failures import exit_code_of, stoppable
 from chatspan.cli.inspect import inspect
 
 app = typer.Typer(
@@ -21,7 +22,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(inspect)
+app.command()(stoppable(inspect))
+app.command()(stoppable(encode))
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +24,27 @@ class CliError(Exception):
     """What ends a command, in a line."""
 
 
+class Stopped(Exception):
+    """Somebody stopped the command; with what is to be said of it."""
+
+
+def stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that ends with :class:`Stopped` at Ctrl-C and at a polite kill; the CLI library would say less."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, stop)
+        try:
+            command(**options)
+        except KeyboardInterrupt:
+            raise Stopped("stopped") from None
+
+    return run
+
+
 def exit_code_of(app: Callable[..., Any]) -> int:
     """Runs a command and says in one line on stderr what ended it."""
     if hasattr(sys.stdout, "reconfigure"):
@@ -36,7 +59,7 @@ def exit_code_of(app: Callable[..., Any]) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt as stop:
+    except (Stopped, KeyboardInterrupt) as stop:
         _say(str(stop) or "stopped")
         return STOPPED
     except Exception as error:

@@ -15,23 +15,6 @@ from chatspan.cli.failures import CliError
 _TEACHER = "Student and teacher"
 
 
-class LossName(str, enum.Enum):
-    """What is marked as in the loss."""
-
-    turn = "turn"
-    content = "content"
-    generation = "generation"
-
-
-class EndName(str, enum.Enum):
-    """How a turn ends."""
-
-    token = "token"
-    all = "all"
-    none = "none"
-    next_header = "next_header"
-
-
 class HintPlacementName(str, enum.Enum):
     """Where hints go."""
 
@@ -45,8 +28,8 @@ def inspect(
     tokenizer: options.Tokenizer,
     row: Annotated[int, typer.Option("--row", "-n", min=0, metavar="N", help="Which row, from 0 on.")] = 0,
     template: options.Template = None,
-    loss: Annotated[LossName, typer.Option("--loss", help="What is marked as in the loss.")] = LossName.turn,
-    end_of_turn: Annotated[EndName, typer.Option("--end-of-turn", help="Where a turn ends.")] = EndName.token,
+    loss: options.Loss = options.LossName.turn,
+    end_of_turn: options.EndOfTurn = options.EndName.token,
     as_json: options.Json = False,
     hint: Annotated[
         str,

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Annotated
 
 import typer
+
+
+class LossName(str, enum.Enum):
+    """What the loss is on."""
+
+    turn = "turn"
+    content = "content"
+    generation = "generation"
+
+
+class EndName(str, enum.Enum):
+    """How a turn ends."""
+
+    token = "token"
+    all = "all"
+    none = "none"
+    next_header = "next_header"
+
 
 _SOURCE = "Data set"
 _MODEL = "Tokenizer"
@@ -62,3 +81,7 @@ Subset = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Loss = Annotated[LossName, typer.Option("--loss", help="What the loss is on: whole turns, their contents, or tags.")]
+EndOfTurn = Annotated[
+    EndName, typer.Option("--end-of-turn", help="What of a turn's end is in it: its token, blanks behind it too, …")
+]

@@ -1,0 +1,137 @@
+"""``chatspan encode``: a data set, tokenized, with labels, in files that ``datasets`` loads."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatspan.cli import options
+from chatspan.cli.console import RowProgress, stderr, waiting
+from chatspan.cli.failures import Stopped
+from chatspan.cli.text import plural, printable
+
+if TYPE_CHECKING:
+    from chatspan.shards.run import Summary
+
+_WRITING = "What is written"
+
+
+class FormatName(str, enum.Enum):
+    """What ``datasets`` loads it with."""
+
+    parquet = "parquet"
+    arrow = "arrow"
+
+
+class TruncationName(str, enum.Enum):
+    """What becomes of rows that are too long."""
+
+    error = "error"
+    left = "left"
+    right = "right"
+
+
+def encode(
+    file: options.File,
+    tokenizer: options.Tokenizer,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write.", show_default=False)],
+    file_format: Annotated[
+        FormatName,
+        typer.Option("--format", help="parquet: for load_dataset(DIR); arrow: for load_from_disk(DIR)."),
+    ] = FormatName.parquet,
+    template: options.Template = None,
+    loss: options.Loss = options.LossName.turn,
+    end_of_turn: options.EndOfTurn = options.EndName.token,
+    max_length: Annotated[
+        int | None,
+        typer.Option("--max-length", min=1, metavar="N", help="At most so many tokens a row.", show_default=False),
+    ] = None,
+    truncation: Annotated[
+        TruncationName, typer.Option("--truncation", help="Rows that are longer: reject them, or cut them there.")
+    ] = TruncationName.error,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
+    ] = None,
+    rows_per_shard: Annotated[
+        int, typer.Option("--rows-per-shard", min=1, metavar="N", help="Rows a file.", rich_help_panel=_WRITING)
+    ] = 1000,
+    force: Annotated[
+        bool, typer.Option("--force", help="Begin anew where a run has been.", rich_help_panel=_WRITING)
+    ] = False,
+    as_json: options.Json = False,
+    column: options.Column = None,
+    split: options.Split = "train",
+    subset: options.Subset = None,
+) -> None:
+    """Tokenize a data set, with labels, into files that datasets loads.
+
+    Columns: row_index, input_ids, labels (-100 where there is no loss), message_index, kind. A row that fails goes to
+    rejects.jsonl with its error, and the exit code is 1. A run that was stopped goes on where it was when the same
+    command is given again.
+    """
+    from chatspan.cli.load import load_encoder
+    from chatspan.dataset.sources import open_source
+    from chatspan.shards.plan import EncodePlan, manifest_of
+    from chatspan.shards.run import encode_files, prepare, written
+
+    with waiting(f"opening {file}"):
+        source = open_source(file, split=split, subset=subset)
+    plan = EncodePlan(
+        source=file,
+        tokenizer=tokenizer,
+        template=template,
+        column=column,
+        split=split,
+        subset=subset,
+        loss=loss.value,
+        end_of_turn=end_of_turn.value,
+        max_length=max_length,
+        truncation=truncation.value,
+        file_format=file_format.value,
+        rows_per_shard=rows_per_shard,
+    )
+    summary = prepare(out, manifest_of(plan, load_encoder(tokenizer, template)), force=force)
+    if summary is None:
+        wanted = processes or os.cpu_count() or 1
+        before = sum(record.rows for record in written(out).values())
+        if before:
+            stderr().print(f"chatspan: {plural(before, 'row')} are there already", soft_wrap=True)
+        try:
+            with RowProgress("encoding") as progress:
+                summary = encode_files(source, plan, out, processes=wanted, progress=progress.advance)
+        except KeyboardInterrupt:
+            rows = sum(record.rows for record in written(out).values())
+            raise Stopped(
+                f"stopped; {plural(rows, 'row')} in {out} are whole, and the same command goes on from there"
+            ) from None
+    _report(summary, file_format, as_json)
+    if summary.rejected:
+        raise typer.Exit(1)
+
+
+def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(asdict(summary)))
+        return
+    part = summary.trained / summary.tokens if summary.tokens else 0.0
+    was = "already " if summary.rows_before == summary.rows else ""
+    typer.echo(
+        f"{plural(summary.rows - summary.rejected, 'row')} {was}in {printable(summary.out)} "
+        f"({plural(summary.shards, 'file')}): {plural(summary.tokens, 'token')}, {summary.trained:,} "
+        f"({part:.0%}) in the loss" + (f"; {plural(summary.cut, 'row')} cut" if summary.cut else "")
+    )
+    loader = "load_from_disk" if file_format is FormatName.arrow else "load_dataset"
+    if summary.shards:
+        typer.echo(f"datasets.{loader}({printable(summary.out)!r}) loads it")
+    if summary.rejected:
+        place = printable(str(Path(summary.out) / "rejects.jsonl"))
+        stderr().print(
+            f"chatspan: {plural(summary.rejected, 'row')} rejected, each with its error in {place}", soft_wrap=True
+        )

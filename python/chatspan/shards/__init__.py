@@ -1,0 +1,1 @@
+"""A data set, encoded, in files: shards of fixed rows, written whole or not at all, rejected rows beside them."""

@@ -1,0 +1,127 @@
+"""What is to be encoded and how; written beside the shards, so that a stopped run goes on with the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import chatspan
+from chatspan.encoder import ChatEncoder, Truncation
+from chatspan.encoding import What
+from chatspan.errors import OutputError
+from chatspan.turns import EndOfTurn
+
+Format = Literal["parquet", "arrow"]
+Manifest = Mapping[str, Any]
+
+MANIFEST = "chatspan.json"
+# Hidden, so that `datasets` takes nothing of a run that is not finished for a data set.
+UNFINISHED = ".unfinished"
+
+_EDGE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodePlan:
+    """What is to be encoded and how. All of it decides what the shards hold.
+
+    Attributes:
+        source, split, subset, column: the data set, see :func:`chatspan.dataset.sources.open_source`.
+        tokenizer, template: see :func:`chatspan.cli.load.load_encoder`.
+        loss, end_of_turn: which tokens have labels, see :meth:`chatspan.Encoding.labels`.
+        max_length, truncation: see :meth:`chatspan.ChatEncoder.encode`.
+        file_format: ``"parquet"``, ``"arrow"``.
+        rows_per_shard: rows of the source a shard.
+    """
+
+    source: str
+    tokenizer: str
+    template: str | None = None
+    column: str | None = None
+    split: str = "train"
+    subset: str | None = None
+    loss: What = "turn"
+    end_of_turn: EndOfTurn = "token"
+    max_length: int | None = None
+    truncation: Truncation = "error"
+    file_format: Format = "parquet"
+    rows_per_shard: int = 1000
+
+
+def manifest_of(plan: EncodePlan, encoder: ChatEncoder) -> dict[str, Any]:
+    """The plan, and by what its inputs are known again."""
+    tokenizer = encoder.tokenizer
+    template = encoder.chat_template if encoder.chat_template is not None else tokenizer.chat_template
+    inputs = {
+        "source": _source_print(plan.source),
+        "tokenizer": _digest(tokenizer.backend_tokenizer.to_str().encode()),
+        "template": _digest(json.dumps(template, sort_keys=True).encode()),
+    }
+    return {"chatspan": chatspan.__version__, "options": asdict(plan), "inputs": inputs}
+
+
+def require_same(manifest: Manifest, out: Path) -> None:
+    """Refuses to go on in a folder whose run was another one.
+
+    Raises:
+        OutputError: it was; with what differs.
+    """
+    found = read_manifest(out)
+    for part in ("options", "inputs"):
+        for name, value in manifest[part].items():
+            before = found.get(part, {}).get(name)
+            if before != value:
+                what = f"another --{name.replace('_', '-')}" if part == "options" else f"another {name}"
+                shown = f" ({before!r}, now {value!r})" if part == "options" else ", by what is in it"
+                raise OutputError(f"{out} holds a run with {what}{shown}: name another --out, or --force to begin anew")
+    if found.get("chatspan") != manifest["chatspan"]:
+        raise OutputError(
+            f"{out} holds a run of chatspan {found.get('chatspan')}, this is {manifest['chatspan']}: "
+            "name another --out, or --force to begin anew"
+        )
+
+
+def read_manifest(out: Path) -> dict[str, Any]:
+    """What a run wrote of itself.
+
+    Raises:
+        OutputError: the folder holds something else.
+    """
+    try:
+        found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise OutputError(f"{out} exists and holds no run of chatspan: name another --out") from None
+    except (ValueError, OSError) as error:
+        raise OutputError(f"{out / MANIFEST} cannot be read ({error}): --force begins anew") from None
+    if not isinstance(found, dict):
+        raise OutputError(f"{out / MANIFEST} is not what chatspan writes: --force begins anew")
+    return found
+
+
+def fingerprint(manifest: Manifest) -> str:
+    """What tells runs apart, in the form that ``datasets`` has for it."""
+    return _digest(json.dumps([manifest["options"], manifest["inputs"]], sort_keys=True).encode())
+
+
+def _source_print(name: str) -> dict[str, Any]:
+    """By what a source is known again: sizes, and of a file its edges."""
+    path = Path(name)
+    if path.is_dir():
+        sizes = {str(each.relative_to(path)): each.stat().st_size for each in sorted(path.rglob("*")) if each.is_file()}
+        return {"files": _digest(json.dumps(sizes).encode())}
+    if not path.is_file():
+        return {"name": name}
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        edges = file.read(_EDGE_BYTES)
+        file.seek(max(0, size - _EDGE_BYTES))
+        edges += file.read(_EDGE_BYTES)
+    return {"bytes": size, "edges": _digest(edges)}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
