@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ from chatspan.cli.inspect_terminal import print_view
 from chatspan.dataset.conversations import chat_of
 from chatspan.dataset.rows import RawRow
 from chatspan.inspection import views_of_chat
+from commands import chatspan, started
 from conftest import EXAMPLES
 from rich.console import Console
 
@@ -28,12 +26,6 @@ CHAT = [
     {"role": "user", "content": "Hi [b]there[/b]"},
     {"role": "assistant", "content": "Hello!"},
 ]
-
-
-def chatspan(*args: str, cwd: Path | None = None, width: int = 100, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "chatspan", *args]
-    wanted = {**os.environ, "COLUMNS": str(width), "HF_HUB_OFFLINE": "1", "NO_COLOR": "1", **env}
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=wanted, check=False)
 
 
 def printed(row: dict[str, Any], small: Any, *, loss: str = "turn", width: int = 100, colour: bool = False) -> str:
@@ -145,6 +137,16 @@ def test_broken_input_ends_in_one_line(tmp_path: Path, content: str, args: Seque
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stderr.strip().splitlines()[-1].startswith("chatspan: ")
+
+
+def test_in_a_process_of_its_own_and_into_a_pipe_that_closes() -> None:
+    process = started("inspect", TRACES, "-t", TOKENIZER, "--json")
+    assert process.stdout is not None
+    assert process.stdout.read(10) == '[{"title":'
+    process.stdout.close()
+    process.wait(timeout=60)
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
 
 
 def test_a_wrong_tokenizer_or_file_ends_in_one_line(tmp_path: Path) -> None:

@@ -30,11 +30,8 @@ def stderr() -> Console:
 
 
 @contextmanager
-def waiting(what: str, quiet: bool = False) -> Iterator[None]:
+def waiting(what: str) -> Iterator[None]:
     """Says what is waited for: at once on a terminal, elsewhere if it takes long."""
-    if quiet:
-        yield
-        return
     console = stderr()
     if console.is_terminal:
         with console.status(Text(f"{printable(what)} …")):

@@ -97,7 +97,8 @@ def encode(
         file_format=file_format.value,
         rows_per_shard=rows_per_shard,
     )
-    summary = prepare(out, manifest_of(plan, load_encoder(tokenizer, template)), force=force)
+    encoder = load_encoder(tokenizer, template)
+    summary = prepare(out, manifest_of(plan, encoder), force=force)
     if summary is None:
         wanted = processes or os.cpu_count() or 1
         before = sum(record.rows for record in written(out).values())
@@ -105,7 +106,7 @@ def encode(
             stderr().print(f"chatspan: {plural(before, 'row')} are there already", soft_wrap=True)
         try:
             with RowProgress("encoding") as progress:
-                summary = encode_files(source, plan, out, processes=wanted, progress=progress.advance)
+                summary = encode_files(source, plan, encoder, out, processes=wanted, progress=progress.advance)
         except KeyboardInterrupt:
             rows = sum(record.rows for record in written(out).values())
             raise Stopped(

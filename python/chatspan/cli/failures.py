@@ -36,11 +36,13 @@ def stoppable(command: Callable[..., None]) -> Callable[..., None]:
         def stop(*_: object) -> None:
             raise KeyboardInterrupt
 
-        signal.signal(signal.SIGTERM, stop)
+        before = signal.signal(signal.SIGTERM, stop)
         try:
             command(**options)
         except KeyboardInterrupt:
             raise Stopped("stopped") from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return run
 

@@ -11,18 +11,15 @@ from chatspan.cli.failures import CliError, one_line
 from chatspan.encoder import ChatEncoder
 
 
-def load_encoder(tokenizer: str, template: str | None, *, quiet: bool = False) -> ChatEncoder:
+def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:
     """The encoder of a tokenizer's name or folder, with a template's file or text in place of its own.
-
-    Args:
-        quiet: say nothing of what is waited for, as in worker processes.
 
     Raises:
         CliError: there is no such tokenizer, or no such template.
         TokenizerError: it has no chat template, or gives no offsets.
     """
     chat_template = None if template is None else read_template(template)
-    loaded = load_tokenizer(tokenizer, quiet=quiet)
+    loaded = load_tokenizer(tokenizer)
     if chat_template is None and not getattr(loaded, "chat_template", None):
         raise CliError(f"the tokenizer {tokenizer} has no chat template: give one with --template FILE")
     return ChatEncoder(loaded, chat_template=chat_template)
@@ -41,7 +38,7 @@ def read_template(name: str) -> str:
         raise CliError(f"cannot read the template {name}: {error.strerror}; name a .jinja file") from None
 
 
-def load_tokenizer(name: str, *, quiet: bool = False) -> Any:
+def load_tokenizer(name: str) -> Any:
     """The tokenizer of a folder or of the hub.
 
     Raises:
@@ -52,12 +49,12 @@ def load_tokenizer(name: str, *, quiet: bool = False) -> Any:
     is_path = path.is_absolute() or name.startswith((".", "~")) or (path.parent != Path(".") and path.parent.exists())
     if is_path and not path.exists():
         raise CliError(f"there is no tokenizer in {name}: no such folder; name a folder or a model on the hub")
-    with waiting("importing transformers", quiet):
+    with waiting("importing transformers"):
         import transformers
     transformers.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     where = "" if path.exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
-    with waiting(f"loading the tokenizer {name}{where}", quiet):
+    with waiting(f"loading the tokenizer {name}{where}"):
         try:
             return transformers.AutoTokenizer.from_pretrained(name)
         # There is no common base of what transformers, tokenizers and the hub raise here.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
+import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -40,15 +43,16 @@ class Done(Generic[Result]):
 
 def map_chunks(
     chunks: Iterator[Sequence[RawRow]],
-    make_worker: Callable[[], Worker],
+    worker: Worker,
     work: Callable[[Worker, Sequence[RawRow]], Result],
     processes: int,
 ) -> Iterator[Done[Result]]:
-    """Works on chunks of rows, in order.
+    """Works on chunks of rows; results are in order.
 
     Args:
         chunks: of rows; read only a little ahead.
-        make_worker: makes what ``work`` needs, once a process; must be picklable with more than one.
+        worker: what ``work`` needs; each process has its own. Encoders in it should be warm, so that processes share
+            what is loaded.
         work: what is done with a chunk; a function of a module.
         processes: how many; 1 is this one.
 
@@ -56,13 +60,10 @@ def map_chunks(
         WorkerError: a process ended by itself.
     """
     if processes == 1:
-        worker = make_worker()
         for chunk in chunks:
             yield _done(chunk, work(worker, chunk))
         return
-    # Not forked: this process has threads by now, of the tokenizer's and torch's.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(make_worker, work))
+    pool = _pool(processes, worker, work)
     waiting: deque[tuple[Sequence[RawRow], Future[Result]]] = deque()
     try:
         while True:
@@ -86,20 +87,33 @@ def in_chunks(rows: Iterator[RawRow], size: int) -> Iterator[Sequence[RawRow]]:
         yield chunk
 
 
+def _pool(processes: int, worker: object, work: Callable[..., object]) -> ProcessPoolExecutor:
+    # A forked process has what is loaded at once and shares its memory; another one takes seconds and a gigabyte for
+    # it. The native tokenizer and the tokenizers of transformers know forks; on macOS the system's libraries do not.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+    # What is there stays shared: looking for garbage would write to it.
+    gc.collect()
+    gc.freeze()
+    context = multiprocessing.get_context(method)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(worker, work))
+
+
 def _done(chunk: Sequence[RawRow], result: Result) -> Done[Result]:
     return Done(chunk[0].index, len(chunk), chunk[-1].position, result)
 
 
-# What a worker process has made, for the chunks that it gets.
-_made: list[Any] = []
+# What a worker process works with.
+_mine: list[Any] = []
 
 
-def _start(make_worker: Callable[[], object], work: Callable[..., object]) -> None:
+def _start(worker: object, work: Callable[..., object]) -> None:
     # Ctrl-C goes to all processes of a terminal; the first one decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _made[:] = [make_worker(), work]
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _mine[:] = [worker, work]
 
 
 def _run(chunk: Sequence[RawRow]) -> Any:
-    worker, work = _made
+    worker, work = _mine
     return work(worker, chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -13,6 +14,8 @@ from chatspan.errors import SourceError
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
+# What can be told without a look into the file; all else is tried as JSON lines.
+_OTHER_SUFFIXES = (".csv", ".tsv", ".xlsx", ".arrow", ".zst", ".xz", ".bz2", ".zip", ".tar", ".pkl", ".npz", ".yaml")
 
 
 def open_source(name: str, *, split: str = "train", subset: str | None = None) -> Source:
@@ -40,6 +43,8 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
             raise SourceError(f"{name} is empty: name a file with one JSON object a line, or a Parquet file")
         if kind == ".parquet":
             return _ParquetSource(path)
+        if kind in _OTHER_SUFFIXES:
+            raise SourceError(f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet: convert it")
         with _opened(path) as file:
             begins_with = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         return _JsonArraySource(path) if begins_with == b"[" else _JsonLinesSource(path)
@@ -70,8 +75,13 @@ class _JsonLinesSource:
     def rows(self, start: int = 0) -> Iterator[RawRow]:
         try:
             with _opened(self._path) as file:
-                yield from self._rows(file, start)
-        except (OSError, EOFError) as error:
+                any_row = False
+                for row in self._rows(file, start):
+                    any_row = True
+                    yield row
+            if not any_row and start == 0:
+                raise SourceError(f"{self.name} has no rows in it")
+        except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(self.name, error) from None
 
     def _rows(self, file: IO[bytes], start: int) -> Iterator[RawRow]:

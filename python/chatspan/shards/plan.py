@@ -31,7 +31,7 @@ class EncodePlan:
 
     Attributes:
         source, split, subset, column: the data set, see :func:`chatspan.dataset.sources.open_source`.
-        tokenizer, template: see :func:`chatspan.cli.load.load_encoder`.
+        tokenizer, template: by the names that a person gave; what is in them is in the manifest too.
         loss, end_of_turn: which tokens have labels, see :meth:`chatspan.Encoding.labels`.
         max_length, truncation: see :meth:`chatspan.ChatEncoder.encode`.
         file_format: ``"parquet"``, ``"arrow"``.

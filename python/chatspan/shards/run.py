@@ -6,18 +6,18 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from chatspan.dataset.parallel import map_chunks
 from chatspan.dataset.rows import RawRow, Source
+from chatspan.encoder import ChatEncoder
 from chatspan.errors import OutputError
 from chatspan.shards.files import TEMPORARY, write_json, write_whole
 from chatspan.shards.plan import MANIFEST, UNFINISHED, EncodePlan, Manifest, fingerprint, read_manifest, require_same
 from chatspan.shards.worker import (
     ShardRecord,
-    make_worker,
+    ShardWorker,
     rejects_path,
     shard_path,
     write_shard,
@@ -75,10 +75,13 @@ def prepare(out: Path, manifest: Manifest, *, force: bool) -> Summary | None:
     return None
 
 
-def encode_files(source: Source, plan: EncodePlan, out: Path, *, processes: int, progress: Progress) -> Summary:
+def encode_files(
+    source: Source, plan: EncodePlan, encoder: ChatEncoder, out: Path, *, processes: int, progress: Progress
+) -> Summary:
     """Writes the shards that are not there yet, then finishes. Call :func:`prepare` before.
 
     Args:
+        encoder: that of the plan's tokenizer and template.
         progress: is told of rows that are done and of how much of the data set has been read, from 0 to 1.
 
     Raises:
@@ -89,8 +92,8 @@ def encode_files(source: Source, plan: EncodePlan, out: Path, *, processes: int,
     before = written(out)
     rows_before = sum(record.rows for record in before.values())
     chunks = _missing(source, plan.rows_per_shard, before, progress)
-    maker = partial(make_worker, plan, out, processes > 1)
-    for done in map_chunks(chunks, maker, write_shard, processes):
+    encoder.warm_up()
+    for done in map_chunks(chunks, ShardWorker(plan, folder, encoder), write_shard, processes):
         progress(done.row_count, done.position)
     records = written(out)
     if not records:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.cli.load import load_encoder
 from chatspan.dataset.conversations import Chat, chat_of
 from chatspan.dataset.rows import RawRow
 from chatspan.encoder import ChatEncoder
@@ -20,7 +19,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError
 from chatspan.shards.columns import columns_of
 from chatspan.shards.files import table_bytes, write_json, write_whole
-from chatspan.shards.plan import UNFINISHED, EncodePlan
+from chatspan.shards.plan import EncodePlan
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32
@@ -45,17 +44,19 @@ class ShardRecord:
 
 @dataclass
 class ShardWorker:
-    """What a process needs to write shards."""
+    """What a process needs to write shards.
+
+    Attributes:
+        plan: what is written.
+        folder: where to.
+        encoder: that of the plan's tokenizer and template.
+        rejects: of the shard that is being written.
+    """
 
     plan: EncodePlan
     folder: Path
     encoder: ChatEncoder
     rejects: list[dict[str, Any]] = field(default_factory=list)
-
-
-def make_worker(plan: EncodePlan, out: Path, quiet: bool) -> ShardWorker:
-    """Loads what a process needs."""
-    return ShardWorker(plan, out / UNFINISHED, load_encoder(plan.tokenizer, plan.template, quiet=quiet))
 
 
 def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:

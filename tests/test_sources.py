@@ -1,0 +1,187 @@
+"""Data sets as they lie around, read row by row; and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chatspan import ChatspanError, RowError, SourceError
+from chatspan.dataset.conversations import chat_of
+from chatspan.dataset.rows import RawRow
+from chatspan.dataset.sources import open_source, read_row
+
+USER = {"role": "user", "content": "Hi"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "rebook", "arguments": {"train": "IC 900"}}}
+ASSISTANT = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+CHATS = [{"messages": [USER, {"role": "assistant", "content": f"Answer {i}"}]} for i in range(5)]
+
+
+def rows_of(source: Any, start: int = 0) -> list[Any]:
+    return [(row.index, row.parsed()) for row in source.rows(start)]
+
+
+def lines(rows: list[Any], end: str = "\n") -> bytes:
+    return end.join(json.dumps(row) for row in rows).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lines(CHATS),
+        lines(CHATS) + b"\n",
+        lines(CHATS, "\r\n"),
+        b"\n  \n" + lines(CHATS, "\n\n") + b"\n\n",
+        b"\xef\xbb\xbf" + lines(CHATS),
+    ],
+    ids=["lines", "last newline", "crlf", "blank lines", "bom"],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_json_lines_from_any_row_on(tmp_path: Path, data: bytes, packed: bool) -> None:
+    path = tmp_path / ("data.jsonl.gz" if packed else "data.jsonl")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    source = open_source(str(path))
+    assert rows_of(source) == list(enumerate(CHATS))
+    for start in range(6):
+        assert rows_of(source, start) == list(enumerate(CHATS))[start:]
+    if not packed:
+        assert [row.position for row in source.rows()][-1] == pytest.approx(1, abs=0.01)
+
+
+def test_places_are_lines_that_a_person_finds(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b"\n" + lines(CHATS[:1]) + b'\n\n{"messages": \n')
+    rows = list(open_source(str(path)).rows())
+    assert [row.place for row in rows] == ["data.jsonl:2", "data.jsonl:4"]
+    with pytest.raises(RowError, match=r"^data\.jsonl:4: not JSON: Expecting value at character 14; mend the line$"):
+        rows[1].parsed()
+
+
+def test_a_json_array(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(CHATS, indent=2))
+    assert rows_of(open_source(str(path)), 2) == list(enumerate(CHATS))[2:]
+    path.write_text("[]")
+    with pytest.raises(SourceError, match="has no rows in it"):
+        open_source(str(path))
+    path.write_text('[{"messages": ')
+    with pytest.raises(SourceError, match="begins with '\\[' but is no JSON array"):
+        open_source(str(path))
+
+
+def test_parquet_has_no_nulls_where_keys_are_missing(tmp_path: Path) -> None:
+    rows = [{"messages": [USER, ASSISTANT], "tools": None}, *CHATS]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet", row_group_size=2)
+    source = open_source(str(tmp_path / "data.parquet"))
+    assert [row for _, row in rows_of(source)] == [{"messages": [USER, ASSISTANT]}, *CHATS]
+    for start in range(7):
+        assert [index for index, _ in rows_of(source, start)] == list(range(6))[start:]
+    assert next(source.rows(3)).place == "row 3"
+
+
+def test_folders_that_datasets_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    datasets.Dataset.from_list(CHATS).save_to_disk(str(tmp_path / "saved"))
+    assert rows_of(open_source(str(tmp_path / "saved")), 3) == list(enumerate(CHATS))[3:]
+    splits = datasets.DatasetDict({"test": datasets.Dataset.from_list(CHATS[:2])})
+    splits.save_to_disk(str(tmp_path / "splits"))
+    assert rows_of(open_source(str(tmp_path / "splits"), split="test")) == list(enumerate(CHATS[:2]))
+    with pytest.raises(SourceError, match="--split"):
+        open_source(str(tmp_path / "splits"))
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "train.jsonl").write_bytes(lines(CHATS))
+    assert rows_of(open_source(str(tmp_path / "files"))) == list(enumerate(CHATS))
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(SourceError, match="nothing is no folder"):
+        open_source(str(tmp_path / "nothing"))
+
+
+def test_without_the_library_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(SourceError, match="pip install datasets"):
+        open_source("someone/chats")
+    (tmp_path / "data.jsonl").write_bytes(lines(CHATS))
+    assert len(rows_of(open_source(str(tmp_path / "data.jsonl")))) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("none.jsonl", None, "there is no file .*none.jsonl: check the path"),
+        ("empty.jsonl", b"", "is empty: name a file with one JSON object a line"),
+        ("blank.jsonl", b"\n \n", "has no rows in it"),
+        ("bad.parquet", b"no parquet", "cannot be read as Parquet"),
+        ("bad.jsonl.gz", b"\x1f\x8b no gzip", "cannot read .*bad.jsonl.gz"),
+        ("data.csv", b"a,b\n1,2\n", "reads JSON lines, JSON arrays, Parquet"),
+        ("data.jsonl.zst", b"\x28\xb5\x2f\xfd", "reads JSON lines, JSON arrays, Parquet"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, name: str, data: bytes | None, said: str) -> None:
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(SourceError, match=said):
+        list(open_source(str(tmp_path / name)).rows())
+
+
+def test_a_row_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_bytes(lines(CHATS))
+    with pytest.raises(SourceError, match=r"has 5 rows, from 0 on: there is no row 5$"):
+        read_row(open_source(str(tmp_path / "data.jsonl")), 5)
+
+
+def chat(row: Any, column: str | None = None) -> Any:
+    return chat_of(RawRow(3, "row 3", row), column)
+
+
+SHAREGPT = [{"from": "system", "value": "S"}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "roles", "form"),
+    [
+        ({"messages": [USER, ASSISTANT]}, ["user", "assistant"], "messages"),
+        ({"messages": json.dumps([USER, ASSISTANT])}, ["user", "assistant"], "messages"),
+        ({"conversations": SHAREGPT}, ["system", "user", "assistant"], "messages"),
+        ({"prompt": [USER], "completion": [ASSISTANT]}, ["user", "assistant"], "messages"),
+        ({"turns": [USER, {"role": "assistant", "content": "x", "tool_error": "e"}]}, ["user", "assistant"], "trace"),
+        ({"messages": [USER, ASSISTANT], "teacher_messages": [USER, USER, ASSISTANT]}, ["user", "assistant"], "pair"),
+    ],
+)
+def test_the_forms_that_people_keep_conversations_in(row: Any, roles: list[str], form: str) -> None:
+    found = chat(row)
+    assert [message["role"] for message in found.messages] == roles
+    assert found.form == form
+
+
+def test_tools_and_keywords_of_a_row() -> None:
+    tool = {"type": "function", "function": {"name": "rebook"}}
+    row = {"messages": [USER], "tools": json.dumps([tool]), "chat_template_kwargs": {"enable_thinking": False}}
+    assert chat(row).template_kwargs == {"tools": [tool], "enable_thinking": False}
+    assert chat({"dialog": [USER]}, "dialog").messages == [USER]
+    assert "tool_calls" in chat({"turns": [USER, {"role": "assistant", "content": "", "tool_call": CALL}]}).messages[1]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([1], "row 3: a row is a JSON object, not list; mend the line"),
+        ({}, "it has no conversation: expected a column 'messages'"),
+        ({"messages": "Hi"}, "its 'messages' must be a list with at least one message, got str 'Hi'"),
+        ({"messages": ["Hi"]}, "message 0 of 'messages' must be a dict with 'role' and 'content', got str 'Hi'"),
+        ({"messages": [{"content": "Hi"}]}, "message 0 of 'messages' has no 'role'; its keys are 'content'"),
+        ({"prompt": "a", "completion": "b"}, "its 'prompt' and 'completion' are plain text"),
+        ({"messages": [USER], "tools": 5}, "row 3: 'tools' must be a list, got int 5"),
+        ({"turns": [{"role": "wizard", "content": "x"}]}, "row 3, turn 0: unknown role 'wizard'"),
+    ],
+)
+def test_rows_that_are_no_conversation(row: Any, said: str) -> None:
+    with pytest.raises(ChatspanError) as raised:
+        chat(row)
+    assert said in str(raised.value)
+    assert raised.value.row_index == 3
