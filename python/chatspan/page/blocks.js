@@ -5,6 +5,8 @@ const FIRST_TOKENS = 1500;
 const SLICE_MILLISECONDS = 12;
 // A piece of a long block is laid out only when it comes near the screen.
 const PIECE_TOKENS = 400;
+// A line that is longer is broken, and the break marked: browsers lay out a paragraph as a whole.
+const LONGEST_LINE = 1600;
 // Longer ones start folded, if the template, a system message or a tool wrote them.
 const FOLD_TOKENS = 350;
 const FOLDED_ROLES = new Set(["system", "developer", "tool", "function", "tools", "documents"]);
@@ -95,6 +97,13 @@ function fold(block, isFolded) {
   block.fold.setAttribute("aria-expanded", String(!isFolded));
 }
 
+// Both sides of a row, so that they stay beside each other.
+function foldRow(block, isFolded) {
+  for (const { block: each } of block.element.parentElement.querySelectorAll(".block")) {
+    if (each.fold) fold(each, isFolded);
+  }
+}
+
 // Draws what waits until so many tokens are drawn, or so much time is over.
 function drawWaiting(tokens, milliseconds) {
   const until = performance.now() + milliseconds;
@@ -118,16 +127,19 @@ function drawWhole(block) {
   while ((block.drawn ?? block.start) < block.end) drawPiece(block);
 }
 
-// A piece ends behind a newline: as an element of its own it begins a new line.
+// A piece ends behind a newline, if it can: as an element of its own it begins a new line.
 function drawPiece(block) {
   const { side } = block;
   const start = block.drawn ?? block.start;
   const piece = make("div", "piece");
   let i = start;
   for (; i < block.end; i++) {
-    if (i - start >= PIECE_TOKENS && side.texts[i - 1].endsWith("\n")) break;
+    const length = i - start;
+    if (length >= PIECE_TOKENS && side.texts[i - 1].endsWith("\n")) break;
+    if (length >= LONGEST_LINE && !side.partOf.has(i)) break;
     piece.append(drawToken(side, i, block));
   }
+  if (start > block.start && !side.texts[start - 1].endsWith("\n")) piece.classList.add("same-line");
   if (i - start > PIECE_TOKENS / 2 && (start > block.start || i < block.end)) piece.classList.add("far");
   piece.style.containIntrinsicBlockSize = `auto ${Math.round((i - start) * 1.6)}px`;
   block.text.append(piece);
@@ -150,7 +162,9 @@ function drawToken(side, i, block) {
     // The character itself, once, in front of the tokens that are its parts.
     const whole = side.partOf.get(i);
     const isFirst = i === 0 || side.offsets[i - 1][0] !== side.offsets[i][0] || !side.partOf.has(i - 1);
-    if (isFirst && whole && !HAS_SPECIAL.test(whole)) element.setAttribute("data-whole", whole);
+    if (isFirst && whole) {
+      element.setAttribute("data-whole", HAS_SPECIAL.test(whole) ? spelled(whole.codePointAt(0)) : whole);
+    }
   } else showText(element, side.texts[i]);
   side.elements[i] = element;
   return element;
@@ -170,7 +184,7 @@ function tokenElementOf(side, token) {
 // Brings a token into view, wherever it is folded or not drawn yet.
 function reveal(side, token) {
   const block = blockOf(side, token);
-  if (block.isFolded) fold(block, false);
+  if (block.isFolded) foldRow(block, false);
   const element = tokenElementOf(side, token);
   element.scrollIntoView({ block: "center" });
   return element;

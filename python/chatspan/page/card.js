@@ -96,7 +96,7 @@ function pin(found) {
 function movePin(found) {
   if (!found || found.token < 0 || found.token >= found.side.length) return;
   const block = blockOf(found.side, found.token);
-  if (block.isFolded) fold(block, false);
+  if (block.isFolded) foldRow(block, false);
   const element = tokenElementOf(found.side, found.token);
   element.scrollIntoView({ block: "nearest" });
   pin(found);

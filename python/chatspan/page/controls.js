@@ -97,11 +97,7 @@ function listenForControls() {
   document.getElementById("main").addEventListener("click", (event) => {
     if (!event.target.matches(".fold")) return;
     const { block } = event.target.closest(".block");
-    fold(block, !block.isFolded);
-    // Both sides stay beside each other.
-    for (const other of block.element.parentElement.querySelectorAll(".block")) {
-      if (other.block.fold) fold(other.block, block.isFolded);
-    }
+    foldRow(block, !block.isFolded);
   });
   addEventListener("keydown", onKey);
 }
@@ -115,7 +111,10 @@ function onKey(event) {
   } else if (isTyping) return;
   else if (/^[0-4]$/.test(event.key)) pressMask(["none", ...MASKS][event.key]);
   else if (event.key === "/") focusSearch();
-  else if (event.key === "j" || event.key === "k") jumpBy(event.key === "j" ? 1 : -1);
+  else if (event.key === "j" || event.key === "k") jumpBy(event.key === "j" ? 1 : -1, () => true);
+  else if (event.key === "n" || event.key === "p") {
+    jumpBy(event.key === "n" ? 1 : -1, (block) => markedIn(block, root.dataset.mask));
+  }
   else if (isPinned && shown && event.key === "x") {
     const other = otherSide(shown.side);
     if (other && shown.side.counterpart[shown.token] >= 0) movePin({ side: other, token: shown.side.counterpart[shown.token] });

@@ -61,10 +61,12 @@ function rowBlocks() {
   return [...document.querySelectorAll(".row")].map((row) => row.querySelector(".block").block);
 }
 
-function jumpBy(step) {
+// To the next message, or the one before, that is wanted.
+function jumpBy(step, isWanted) {
   const blocks = rowBlocks();
-  const at = blocks.findIndex((block) => current && block.jump === current.jump);
-  jumpTo(blocks[Math.max(0, Math.min(blocks.length - 1, at + step))]);
+  let at = blocks.findIndex((block) => current && block.jump === current.jump) + step;
+  while (blocks[at] && !isWanted(blocks[at])) at += step;
+  if (blocks[at]) jumpTo(blocks[at]);
 }
 
 // The row under the bar is the current one.
