@@ -24,7 +24,12 @@ _MARKED = """(name) => [...document.querySelectorAll(`.block[data-side="${name}"
     .filter((element) => getComputedStyle(element).boxShadow !== "none").map((element) => element.textContent)"""
 _TIMES = """async () => {
     const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-    const timed = async (act) => { const began = performance.now(); act(); await frame(); return performance.now() - began; };
+    const timed = async (act) => {
+        const began = performance.now();
+        act();
+        await frame();
+        return performance.now() - began;
+    };
     await frame();
     const target = document.querySelectorAll(".t")[200];
     target.scrollIntoView({ block: "center" });
@@ -82,7 +87,7 @@ class OpenPage:
         return self.page.locator(f'.block[data-side="{side}"][data-message="{message}"]')
 
     def times(self) -> Mapping[str, float]:
-        """Milliseconds: to the first paint, until all is drawn, and of a toggle and a hover to the frame behind them."""
+        """Milliseconds: to the first paint, until all is drawn; of a toggle and a hover, to the second frame behind."""
         return self.page.evaluate(_TIMES)
 
 

@@ -19,7 +19,7 @@ from conversations import call, calls, schema, tool
 from pages import OpenPage, write_page
 
 MESSAGES = [
-    system("Be kind."),
+    system("You are the service agent."),
     user("Move it 🚆, please.\n  Now!"),
     calls(call("rebook", {"train": "IC 900"}), content="I will."),
     tool("done"),
@@ -92,7 +92,7 @@ def test_a_token_under_the_pointer_says_what_it_is(small: Any, open_page: Open) 
     view = view_of(small, MESSAGES, tools=[schema()])
     (side,) = view.sides
     page = open_page([view])
-    for token in (side.texts.index(" kind"), side.texts.index("<tool_call>"), len(side.texts) - 2):
+    for token in (side.texts.index(" service"), side.texts.index("train"), len(side.texts) - 2):
         page.token("conversation", token).hover()
         card = page.card()
         assert {name: card[name] for name in facts_of(side, token)} == facts_of(side, token)
@@ -235,17 +235,23 @@ def test_the_policy_runs_nothing_that_comes_later(small: Any, browser: Any, tmp_
         "fetch('https://example.org/').then(() => window.ran = 1, () => 0)",
         "document.body.appendChild(new Image()).src = 'https://example.org/a.png'",
     )
+    refused: list[str] = []
+    page.page.on("requestfailed", lambda request: refused.append(f"request: {request.url} {request.failure}"))
     for attempt in attempts:
         page.page.evaluate(f"() => {{ try {{ {attempt} }} catch {{ }} }}")
     page.page.wait_for_timeout(100)
     assert page.page.evaluate("window.ran") is None
     assert "Content Security Policy" in " ".join(page.problems)
-    assert not [problem for problem in page.problems if problem.startswith(("request", "dialog"))]
+    # The browser says what it would have asked for; the policy let none of it out.
+    asked = [problem for problem in page.problems if problem.startswith(("request", "dialog"))]
+    assert refused == [f"{request} csp" for request in asked]
     page.page.context.close()
 
 
 def test_odd_characters_are_spelled_out_and_break_nothing(small: Any, open_page: Open) -> None:
-    view = view_of(small, [user("bell\x07 esc\x1b[31m\r\n\tx  y "), assistant("مرحبا\u202eabc " + "w" * 3000), user("e\u0301")])
+    view = view_of(
+        small, [user("bell\x07esc\x1b[31m\r\n\tx  y "), assistant("مرحبا\u202eabc " + "w" * 3000), user("e\u0301")]
+    )
     page = open_page([view], viewport={"width": 700, "height": 700})
     assert page.page.evaluate("document.documentElement.scrollWidth") == 700
     assert page.page.locator("i.escape").all_inner_texts() == ["\\x07", "\\x1b", "\\r"]
@@ -259,12 +265,12 @@ def test_keys_and_search(small: Any, open_page: Open) -> None:
     view = view_of(small, MESSAGES, tools=[schema()])
     (side,) = view.sides
     page = open_page([view])
-    token = side.texts.index(" kind")
+    token = side.texts.index(" service")
     page.token("conversation", token).click()
     page.page.mouse.move(0, 0)
-    assert page.card()["text"] == " kind"
+    assert page.card()["text"] == " service"
     page.page.keyboard.press("ArrowRight")
-    assert page.card()["text"] == "."
+    assert page.card()["text"] == " agent"
     page.page.keyboard.press("Escape")
     assert page.page.locator("#card").is_hidden()
     page.page.keyboard.press("/")
@@ -273,10 +279,10 @@ def test_keys_and_search(small: Any, open_page: Open) -> None:
     assert "".join(page.page.locator(".hit-here").all_text_contents()).strip(' "') == "IC 900"
     assert page.page.locator("#found").inner_text() == "1 of 1"
     page.page.fill("#query", "#2")
-    page.page.wait_for_function("document.querySelector('#found').textContent === '1 of 5'")
+    page.page.locator("#found", has_text=f"1 of {side.texts.count('<|im_end|>')}").wait_for()
     assert set(page.page.locator(".hit").all_text_contents()) == {"<|im_end|>"}
     page.page.fill("#query", "nowhere")
-    page.page.wait_for_function("document.querySelector('#found').textContent === 'not found'")
+    page.page.locator("#found", has_text="not found").wait_for()
     page.page.keyboard.press("Escape")
     page.page.keyboard.press("1")
     assert page.page.evaluate("document.documentElement.dataset.mask") == "turn", "there is no loss to choose"
@@ -302,12 +308,14 @@ def test_long_system_messages_are_folded(small: Any, open_page: Open) -> None:
 
 
 def test_what_a_person_should_know_is_said(small: Any, open_page: Open) -> None:
-    view = view_of(small, [user("Hi", name="Ann"), assistant("Yes.", refusal="none"), user("And", name="Ann")])
+    view = view_of(
+        small, [user("Hi"), assistant("Yes.", refusal="none"), {**user("And"), "name": "Ann"}, tool("ok", "Bo")]
+    )
     cut = replace(view.sides[0].encoding, truncated=7, straddling=np.array([3]))
     page = open_page([replace(view, sides=[replace(view.sides[0], encoding=cut)])])
     remarks = page.page.locator(".remarks").inner_text()
     assert "7 tokens were cut off at the maximal length." in remarks
-    assert "The template leaves out: name of messages 0, 2; refusal of message 1" in remarks
+    assert "The template leaves out: refusal of message 1; name of messages 2, 3; tool_call_id of message 3" in remarks
     assert "1 token across an edge" in remarks
     page.page.locator(".remarks .token-link").click()
     assert page.card()["across"] == "an edge: its first character decides"
@@ -330,9 +338,9 @@ def test_few_messages(small: Any, open_page: Open, messages: list[Any], blocks: 
 
 def test_cut_and_empty_encodings(small: Any, open_page: Open) -> None:
     encoder = ChatEncoder(small)
-    encoding = encoder.encode(MESSAGES, max_length=9)
+    encoding = encoder.encode(MESSAGES, max_length=9, truncation="right")
     page = open_page([view_of_encoding(encoding, small, "cut")])
-    assert "".join(page.page.locator(".t").all_text_contents()) == encoder.decode(encoding.input_ids)
+    assert "".join(page.page.locator(".block .t").all_text_contents()) == encoder.decode(encoding.input_ids)
     offsets = encoding.offsets.copy()
     offsets[4] = offsets[3, 1]
     page = open_page([view_of_encoding(replace(encoding, offsets=offsets), small, "a token without text")])
@@ -342,11 +350,11 @@ def test_cut_and_empty_encodings(small: Any, open_page: Open) -> None:
 
 def test_a_long_conversation_stays_smooth(small: Any, open_page: Open, say: Any) -> None:
     turns = [user("Move my booking to nine, please.\n" * 6), assistant("I look for another train. " * 12)]
-    view = view_of(small, turns * 140)
+    view = view_of(small, turns * 160)
     (side,) = view.sides
     assert len(side.texts) > 20_000
     page = open_page([view])
-    assert page.page.locator(".t").count() == len(side.texts)
+    assert page.page.locator(".block .t").count() == len(side.texts)
     times = page.times()
     say(
         f"the page of {len(side.texts):,} tokens: first paint {times['paint']:.0f} ms, all drawn "
@@ -359,5 +367,5 @@ def test_a_long_conversation_stays_smooth(small: Any, open_page: Open, say: Any)
 def test_a_line_without_end_is_drawn_whole(small: Any, open_page: Open) -> None:
     view = view_of(small, [user("Go"), assistant("on and on 🚆 " * 900)])
     page = open_page([view])
-    assert page.page.locator(".t").all_text_contents() == list(view.sides[0].texts)
+    assert page.page.locator(".block .t").all_text_contents() == list(view.sides[0].texts)
     assert page.page.locator(".same-line").count() >= 2

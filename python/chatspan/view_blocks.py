@@ -70,7 +70,7 @@ def block_rows(view: View) -> list[Row]:
     blocks = [message_blocks(side.encoding) for side in view.sides]
     if len(blocks) == 1:
         return [(index, None) for index in range(len(blocks[0]))]
-    mine = [(view.message_map.get(m, None) if m >= 0 else m, n) for m, n in _numbered(blocks[0])]
+    mine = [(view.message_map.get(message) if message >= 0 else message, n) for message, n in _numbered(blocks[0])]
     theirs = _numbered(blocks[1])
     return list(_beside(mine, theirs))
 
@@ -116,17 +116,17 @@ def _behind_blanks(encoding: Encoding, start: int, end: int) -> int:
     return start
 
 
-def _numbered(blocks: Sequence[Block]) -> list[tuple[int | None, int]]:
+def _numbered(blocks: Sequence[Block]) -> list[tuple[int, int]]:
     """Each block's message, and which of that message's blocks it is."""
     seen: dict[int, int] = {}
-    numbered: list[tuple[int | None, int]] = []
+    numbered = []
     for block in blocks:
         seen[block.message] = seen.get(block.message, -1) + 1
         numbered.append((block.message, seen[block.message]))
     return numbered
 
 
-def _beside(mine: Sequence[tuple[int | None, int]], theirs: Sequence[tuple[int | None, int]]) -> Iterator[Row]:
+def _beside(mine: Sequence[tuple[int | None, int]], theirs: Sequence[tuple[int, int]]) -> Iterator[Row]:
     shown = 0
     for number, block in enumerate(mine):
         if block not in theirs[shown:]:

@@ -55,9 +55,7 @@ def inspect(
     end_of_turn: Annotated[EndName, typer.Option("--end-of-turn", help="Where a turn ends.")] = EndName.token,
     html: Annotated[
         Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write one HTML page that needs nothing else.", show_default=False
-        ),
+        typer.Option("--html", metavar="FILE", help="Write one HTML page that needs nothing else.", show_default=False),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With --html: write over a file that exists.")] = False,
     as_json: options.Json = False,
@@ -91,7 +89,7 @@ def inspect(
 
     if html is not None:
         if as_json:
-            raise CliError("--json and --html say where to show it in two ways: give one of them")
+            raise CliError("--html and --json show it in two ways: give one of them")
         check_output(html, force=force)
     with waiting(f"reading {file}"):
         chat = chat_of(raw := read_row(open_source(file, split=split, subset=subset), row), column)
@@ -109,7 +107,9 @@ def inspect(
 
         page = page_of_views(views, mask=_mask_of(views[0], loss), subtitle=tokenizer)
         write_output(html, page, force=force)
-        stdout().print(f"wrote {printable(str(html))}: {size_text(len(page.encode()))}, open it in a browser", soft_wrap=True)
+        stdout().print(
+            f"wrote {printable(str(html))}: {size_text(len(page.encode()))}, open it in a browser", soft_wrap=True
+        )
         return
     from chatspan.cli.inspect_terminal import print_view
 

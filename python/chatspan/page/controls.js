@@ -67,10 +67,10 @@ function drawLegend() {
     button.addEventListener("click", () => lookFor(root.dataset.kind === String(number) ? null : number, button));
     legend.append(button);
   });
-  const marked = make("span", "t in-sample", "marked");
+  const marked = make("span", "sample in-sample", "marked");
   marked.title = "tokens of what is chosen under Mark";
   legend.append(marked);
-  if (sides.some((side) => side.name === "teacher")) legend.append(make("span", "t only", "only one side has it"));
+  if (sides.some((side) => side.name === "teacher")) legend.append(make("span", "sample only", "only one side has it"));
 }
 
 function lookFor(kind, button) {
