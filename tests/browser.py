@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,11 +21,11 @@ def chromium() -> Iterator[Any]:
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("playwright is not installed")
+        missing("playwright is not installed")
     with sync_playwright() as playwright:
         path = executable(playwright.chromium.executable_path)
         if path is None:
-            _missing(f"no Chromium: set {VARIABLE}, or install one of {', '.join(NAMES)}")
+            missing(f"no Chromium: set {VARIABLE}, or install one of {', '.join(NAMES)}")
         # Its sandbox does not work for root, as whom containers run.
         arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=path, args=arguments)
@@ -44,7 +44,8 @@ def executable(playwrights_own: str) -> str | None:
     return found or (playwrights_own if Path(playwrights_own).exists() else None)
 
 
-def _missing(reason: str) -> None:
+def missing(reason: str) -> NoReturn:
+    """Skips a test for want of a browser; where ``CI`` is set, fails it."""
     if os.environ.get("CI"):
         pytest.fail(f"{reason}; where CI is set, the page must be tested")
     pytest.skip(reason)

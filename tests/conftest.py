@@ -92,7 +92,8 @@ def zoo_messages() -> list[list[dict[str, Any]]]:
     return [row["messages"] for row in read_jsonl(ZOO / "traces" / "tau_airline_messages.jsonl")]
 
 
-@pytest.fixture(scope="session")
+# Not of the whole session: while playwright runs, nothing else can run an event loop.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A real headless Chromium, for pages. Without one the test is skipped; where ``CI`` is set, it fails."""
     with chromium() as found:

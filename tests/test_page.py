@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -290,6 +291,35 @@ def test_keys_and_search(small: Any, open_page: Open) -> None:
     assert page.marked("conversation") == []
 
 
+def test_one_kind_is_looked_for(small: Any, open_page: Open) -> None:
+    page = open_page([view_of(small, MESSAGES, tools=[schema()])])
+    page.page.get_by_role("button", name="tool call").click()
+    clear = """() => [...document.querySelectorAll(".block .t")]
+        .filter((element) => getComputedStyle(element).opacity === "1").map((element) => element.textContent)"""
+    wanted = '<tool_call>\n{"name": "rebook", "arguments": {"train": "IC 900"}}\n</tool_call>'
+    assert "".join(page.page.evaluate(clear)).strip() == wanted
+    page.page.get_by_role("button", name="tool call").click()
+    assert len(page.page.evaluate(clear)) == page.page.locator(".block .t").count()
+
+
+def test_messages_are_jumped_to(small_copy: Any, sample_traces: Any, open_page: Open) -> None:
+    page = open_page(views_of_trace(small_copy, sample_traces[0]), mask="loss", viewport={"width": 1200, "height": 500})
+    current = page.page.locator(".jump[aria-current]")
+    for key, line in [
+        ("n", "5assistant 69"),
+        ("n", "12assistant 26"),
+        ("k", "11system● 47"),
+        ("p", "5assistant 69"),
+    ]:
+        page.page.keyboard.press(key)
+        assert " ".join(current.inner_text().split()) == line
+        message = re.match(r"\d+", line)[0]
+        box = page.block("teacher", int(message)).bounding_box()
+        assert 0 < box["y"] < 500
+    page.page.locator(".jump", has_text="tools").click()
+    assert page.block("student", -1).bounding_box()["y"] > 0
+
+
 def test_long_system_messages_are_folded(small: Any, open_page: Open) -> None:
     view = view_of(small, [system("A rule.\n" * 400), user("Hi"), assistant("Yes.")])
     page = open_page([view])
@@ -356,10 +386,8 @@ def test_a_long_conversation_stays_smooth(small: Any, open_page: Open, say: Any)
     page = open_page([view])
     assert page.page.locator(".block .t").count() == len(side.texts)
     times = page.times()
-    say(
-        f"the page of {len(side.texts):,} tokens: first paint {times['paint']:.0f} ms, all drawn "
-        f"{times['drawn']:.0f} ms, a toggle {times['toggle']:.0f} ms, a hover {times['hover']:.0f} ms"
-    )
+    milliseconds = {name: f"{value:.0f} ms" for name, value in times.items()}
+    say(f"the page of {len(side.texts):,} tokens: {milliseconds}")
     page.choose("content")
     assert "".join(page.marked("conversation")) == small.decode(side.encoding.input_ids[side.masks["content"]])
 

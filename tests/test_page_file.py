@@ -14,8 +14,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import browser
 import pytest
-from browser import executable
 from cases import TEMPLATES, assistant, system, user
 from chatspan import ChatEncoder, Encoding
 from chatspan.cli import main
@@ -229,18 +229,25 @@ def test_where_there_is_no_space_nothing_is_left_and_nothing_lost(run: Run, tmp_
     assert out.read_text() == "mine"
 
 
+def test_where_ci_is_set_a_missing_browser_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, outcome in [("", pytest.skip.Exception), ("true", pytest.fail.Exception)]:
+        monkeypatch.setenv("CI", variable)
+        with pytest.raises(outcome, match="no Chromium"):
+            browser.missing("no Chromium")
+
+
 def test_a_browser_is_looked_for_where_people_have_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("CHATSPAN_CHROMIUM", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert executable(str(tmp_path / "none")) is None
+    assert browser.executable(str(tmp_path / "none")) is None
     own = tmp_path / "own"
     own.touch()
-    assert executable(str(own)) == str(own)
+    assert browser.executable(str(own)) == str(own)
     found = tmp_path / "chromium-browser"
     found.touch(mode=0o755)
-    assert executable(str(own)) == str(found)
+    assert browser.executable(str(own)) == str(found)
     monkeypatch.setenv("CHATSPAN_CHROMIUM", "/opt/chrome")
-    assert executable(str(own)) == "/opt/chrome"
+    assert browser.executable(str(own)) == "/opt/chrome"
 
 
 def luminance(colour: str) -> float:

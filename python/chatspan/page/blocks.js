@@ -1,4 +1,4 @@
-// The tokens of each block, drawn a slice at a time, so that the first ones are seen at once.
+// The rows of blocks and their tokens, drawn a slice at a time, so that the first ones are seen at once.
 
 // Drawn before the first paint; more than a screen.
 const FIRST_TOKENS = 1500;
@@ -11,6 +11,8 @@ const LONGEST_LINE = 1600;
 const FOLD_TOKENS = 350;
 const FOLDED_ROLES = new Set(["system", "developer", "tool", "function", "tools", "documents"]);
 
+// What is not drawn yet: rows, and in front of them the blocks of the last row that was begun.
+const waitingRows = [];
 const waitingBlocks = [];
 
 function drawView(view) {
@@ -26,11 +28,11 @@ function drawView(view) {
     }
     article.append(names);
   }
-  for (const numbers of view.rows) article.append(drawRow(view, numbers));
+  for (const numbers of view.rows) waitingRows.push(() => drawRow(view, numbers, article));
   return article;
 }
 
-function drawRow(view, numbers) {
+function drawRow(view, numbers, article) {
   const row = make("div", "row");
   const blocks = numbers.slice(0, view.sides.length).map((number, side) => {
     return number === null ? null : view.sides[side].blocks[number];
@@ -46,7 +48,10 @@ function drawRow(view, numbers) {
     height = Math.max(height, 60 + (block.isFolded ? 160 : (block.end - block.start) * 1.6));
   }
   row.style.containIntrinsicBlockSize = `auto ${Math.round(height)}px`;
-  return row;
+  article.append(row);
+  const drawn = blocks.filter(Boolean);
+  drawOutlineLine(drawn);
+  drawn.forEach(showMarked);
 }
 
 function drawBlock(block) {
@@ -79,6 +84,7 @@ function drawBlock(block) {
     block.fold.type = "button";
     element.append(block.fold);
     fold(block, true);
+    document.getElementById("unfold").hidden = false;
   }
   waitingBlocks.push(block);
   return element;
@@ -107,16 +113,17 @@ function foldRow(block, isFolded) {
 // Draws what waits until so many tokens are drawn, or so much time is over.
 function drawWaiting(tokens, milliseconds) {
   const until = performance.now() + milliseconds;
-  while (waitingBlocks.length && tokens > 0 && performance.now() < until) {
+  while ((waitingBlocks.length || waitingRows.length) && tokens > 0 && performance.now() < until) {
+    if (!waitingBlocks.length) waitingRows.shift()();
     const block = waitingBlocks[0];
-    tokens -= drawPiece(block);
+    if (block.drawn !== block.end) tokens -= drawPiece(block);
     if (block.drawn === block.end) waitingBlocks.shift();
   }
 }
 
 function drawRest() {
   drawWaiting(Infinity, SLICE_MILLISECONDS);
-  if (waitingBlocks.length) setTimeout(drawRest);
+  if (waitingBlocks.length || waitingRows.length) setTimeout(drawRest);
   else {
     performance.mark("chatspan-drawn");
     document.documentElement.dataset.drawn = "";
@@ -124,6 +131,7 @@ function drawRest() {
 }
 
 function drawWhole(block) {
+  if (!block.element) drawWaiting(Infinity, Infinity);
   while ((block.drawn ?? block.start) < block.end) drawPiece(block);
 }
 
@@ -184,8 +192,8 @@ function tokenElementOf(side, token) {
 // Brings a token into view, wherever it is folded or not drawn yet.
 function reveal(side, token) {
   const block = blockOf(side, token);
-  if (block.isFolded) foldRow(block, false);
   const element = tokenElementOf(side, token);
+  if (block.isFolded) foldRow(block, false);
   element.scrollIntoView({ block: "center" });
   return element;
 }

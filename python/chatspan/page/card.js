@@ -96,8 +96,8 @@ function pin(found) {
 function movePin(found) {
   if (!found || found.token < 0 || found.token >= found.side.length) return;
   const block = blockOf(found.side, found.token);
-  if (block.isFolded) foldRow(block, false);
   const element = tokenElementOf(found.side, found.token);
+  if (block.isFolded) foldRow(block, false);
   element.scrollIntoView({ block: "nearest" });
   pin(found);
 }

@@ -25,17 +25,19 @@ function drawMasks() {
 function mark(name) {
   root.dataset.mask = name;
   for (const input of document.querySelectorAll("#masks input")) input.checked = input.value === name;
-  for (const side of sides) {
-    for (const block of side.blocks) {
-      const number = markedIn(block, name);
-      block.marked.textContent = number ? `${number.toLocaleString("en")} in ${name}` : "";
-      markInOutline(block, number);
-    }
-  }
+  for (const side of sides) side.blocks.forEach(showMarked);
   document.getElementById("summary").textContent = views
     .flatMap((view) => view.sides.map((side) => sideSummary(view, side, name)))
     .join("; ");
   for (const side of sides) if (side.summary) side.summary.textContent = numbersOf(side, name);
+}
+
+function showMarked(block) {
+  if (!block.element) return;
+  const name = root.dataset.mask;
+  const number = markedIn(block, name);
+  block.marked.textContent = number ? `${number.toLocaleString("en")} in ${name}` : "";
+  if (block.bar) block.bar.style.inlineSize = `${(100 * number) / (block.end - block.start)}%`;
 }
 
 function sideSummary(view, side, name) {
@@ -87,9 +89,8 @@ function listenForControls() {
     root.classList.toggle("no-edges", !event.target.checked);
   });
   const unfold = document.getElementById("unfold");
-  const folding = sides.flatMap((side) => side.blocks).filter((block) => block.fold);
-  unfold.hidden = !folding.length;
   unfold.addEventListener("click", () => {
+    const folding = sides.flatMap((side) => side.blocks).filter((block) => block.fold);
     const isFolded = !folding.some((block) => block.isFolded);
     for (const block of folding) fold(block, isFolded);
     unfold.textContent = isFolded ? "Unfold all" : "Fold all";

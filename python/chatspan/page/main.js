@@ -13,7 +13,7 @@ function start() {
   }
   drawMasks();
   drawLegend();
-  drawOutline();
+  foldOutline();
   mark(refusal(data.mask) === null ? data.mask : "none");
   listenForTokens(main);
   listenForControls();
@@ -21,8 +21,12 @@ function start() {
   const bar = document.getElementById("bar");
   new ResizeObserver(() => root.style.setProperty("--bar", `${bar.offsetHeight}px`)).observe(bar);
   drawWaiting(FIRST_TOKENS, Infinity);
-  followScrolling();
-  setTimeout(drawRest);
+  // Behind the first paint, not in front of it.
+  requestAnimationFrame(() => setTimeout(() => {
+    performance.mark("chatspan-shown");
+    followScrolling();
+    drawRest();
+  }));
 }
 
 start();

@@ -1,22 +1,18 @@
 // The messages in a column, remarks, and the table of counts.
 
-function drawOutline() {
-  const nav = document.querySelector("#outline nav");
-  const longest = Math.max(1, ...sides.flatMap((side) => side.blocks.map((block) => block.end - block.start)));
-  for (const view of views) {
-    for (const numbers of view.rows) {
-      // A row of a student and a teacher is one line, the teacher's, whose conversation says more.
-      const blocks = view.sides.map((side, i) => (numbers[i] === null ? null : side.blocks[numbers[i]])).filter(Boolean);
-      nav.append(drawOutlineLine(blocks.at(-1), blocks, longest));
-    }
-  }
+const outline = document.querySelector("#outline nav");
+const longest = sides.reduce((most, side) => side.blocks.reduce((m, block) => Math.max(m, block.end - block.start), most), 1);
+
+function foldOutline() {
   const summary = matchMedia("(max-width: 900px)");
   const follow = () => (document.getElementById("outline").open = !summary.matches);
   summary.addEventListener("change", follow);
   follow();
 }
 
-function drawOutlineLine(block, blocks, longest) {
+// A row of a student and a teacher is one line, the teacher's, whose conversation says more.
+function drawOutlineLine(blocks) {
+  const block = blocks.at(-1);
   const line = make("button", "jump");
   line.type = "button";
   const tokens = block.end - block.start;
@@ -32,13 +28,8 @@ function drawOutlineLine(block, blocks, longest) {
   line.dataset.role = blockTitle(block);
   for (const each of blocks) each.jump = line;
   block.bar = part;
-  block.tokens = tokens;
   line.addEventListener("click", () => jumpTo(block));
-  return line;
-}
-
-function markInOutline(block, number) {
-  if (block.bar) block.bar.style.inlineSize = `${(100 * number) / block.tokens}%`;
+  outline.append(line);
 }
 
 function jumpTo(block) {
@@ -52,9 +43,9 @@ function setCurrent(block) {
   if (current) current.jump.removeAttribute("aria-current");
   current = block;
   block.jump.setAttribute("aria-current", "true");
-  const nav = document.querySelector("#outline nav");
   const { offsetTop: top, offsetHeight: height } = block.jump;
-  if (top < nav.scrollTop || top + height > nav.scrollTop + nav.clientHeight) nav.scrollTop = top - nav.clientHeight / 2;
+  const isSeen = top >= outline.scrollTop && top + height <= outline.scrollTop + outline.clientHeight;
+  if (!isSeen) outline.scrollTop = top - outline.clientHeight / 2;
 }
 
 function rowBlocks() {
@@ -71,11 +62,11 @@ function jumpBy(step, isWanted) {
 
 // The row under the bar is the current one.
 function followScrolling() {
-  const rows = [...document.querySelectorAll(".row")];
   let isWaiting = false;
   const follow = () => {
     isWaiting = false;
     const edge = document.getElementById("bar").offsetHeight + 80;
+    const rows = [...document.querySelectorAll(".row")];
     const row = rows.findLast((each) => each.getBoundingClientRect().top < edge) ?? rows[0];
     const { block } = row?.querySelector(".block") ?? {};
     if (block && (!current || block.jump !== current.jump)) setCurrent(block);
