@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from browser import chromium
 from hypothesis import settings
 from transformers import AutoTokenizer
 
@@ -89,6 +90,14 @@ def zoo_messages() -> list[list[dict[str, Any]]]:
     """Real conversations, as messages with ``tool_calls``."""
     require_zoo()
     return [row["messages"] for row in read_jsonl(ZOO / "traces" / "tau_airline_messages.jsonl")]
+
+
+# Not of the whole session: while playwright runs, nothing else can run an event loop.
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real headless Chromium, for pages. Without one the test is skipped; where ``CI`` is set, it fails."""
+    with chromium() as found:
+        yield found
 
 
 def require_zoo() -> None:

@@ -99,7 +99,7 @@ def test_json_for_machines() -> None:
     assert done.returncode == 0
     turn = [side["texts"][i] for start, end in side["masks"]["turn"] for i in range(start, end)]
     assert "".join(turn) == "About three and a half hours, with one change in Lucerne or Zürich.<|im_end|>"
-    assert {len(side[key]) for key in ("texts", "input_ids", "kind", "message_index", "paths")} == {
+    assert {len(side[key]) for key in ("texts", "input_ids", "kind", "message_index", "path")} == {
         len(side["input_ids"])
     }
 

@@ -23,8 +23,14 @@ def view_as_json(view: View) -> dict[str, Any]:
 
 
 def side_as_json(side: SideView) -> dict[str, Any]:
-    """One side; ``masks`` as lists of half-open ranges of tokens."""
+    """One side.
+
+    ``kind`` and ``path`` count in ``kinds`` and ``paths``, -1 for no field; ``offsets`` are characters of the render;
+    ``parts`` are tokens that are only a part of characters, with those; ``masks`` are half-open ranges of tokens.
+    """
     encoding = side.encoding
+    paths = list(dict.fromkeys(path for path in side.paths if path is not None))
+    numbers = {path: number for number, path in enumerate(paths)}
     return {
         "name": side.name,
         "backend": str(encoding.backend),
@@ -32,14 +38,24 @@ def side_as_json(side: SideView) -> dict[str, Any]:
         "hint_messages": list(side.hint_messages),
         "input_ids": encoding.input_ids.tolist(),
         "texts": list(side.texts),
+        "offsets": encoding.offsets.tolist(),
         "message_index": encoding.message_index.tolist(),
         "kind": encoding.kind.tolist(),
-        "paths": list(side.paths),
+        "paths": paths,
+        "path": [-1 if path is None else numbers[path] for path in side.paths],
+        "parts": _parts(side),
         "masks": {name: _ranges(mask) for name, mask in side.masks.items()},
         "refused": dict(side.refused),
         "straddling": encoding.straddling.tolist(),
         "unrendered": [[index, list(path)] for index, path in encoding.unrendered],
+        "truncated": encoding.truncated,
     }
+
+
+def _parts(side: SideView) -> list[list[Any]]:
+    text, offsets = side.encoding.text, side.encoding.offsets.tolist()
+    spelled = (text[start:end] for start, end in offsets)
+    return [[i, own] for i, (shown, own) in enumerate(zip(side.texts, spelled, strict=True)) if shown != own]
 
 
 def _ranges(mask: Any) -> list[list[int]]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import enum
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chatspan.cli import options
 from chatspan.cli.console import stdout, waiting
 from chatspan.cli.failures import CliError
+from chatspan.cli.output import check_output, write_output
+from chatspan.cli.text import printable, size_text
+
+if TYPE_CHECKING:
+    from chatspan.view import View
 
 _TEACHER = "Student and teacher"
 
@@ -30,6 +36,11 @@ def inspect(
     template: options.Template = None,
     loss: options.Loss = options.LossName.turn,
     end_of_turn: options.EndOfTurn = options.EndName.token,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write one HTML page that needs nothing else.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="With --html: write over a file that exists.")] = False,
     as_json: options.Json = False,
     hint: Annotated[
         str,
@@ -59,6 +70,10 @@ def inspect(
     from chatspan.dataset.sources import open_source, read_row
     from chatspan.inspection import HintOptions, views_of_chat
 
+    if html is not None:
+        if as_json:
+            raise CliError("--html and --json show it in two ways: give one of them")
+        check_output(html, force=force)
     with waiting(f"reading {file}"):
         chat = chat_of(raw := read_row(open_source(file, split=split, subset=subset), row), column)
     encoder = load_encoder(tokenizer, template)
@@ -70,11 +85,25 @@ def inspect(
 
         typer.echo(json.dumps([view_as_json(view) for view in views], ensure_ascii=False))
         return
+    if html is not None:
+        from chatspan.page.build import page_of_views
+
+        page = page_of_views(views, mask=_mask_of(views[0], loss), subtitle=tokenizer)
+        write_output(html, page, force=force)
+        stdout().print(
+            f"wrote {printable(str(html))}: {size_text(len(page.encode()))}, open it in a browser", soft_wrap=True
+        )
+        return
     from chatspan.cli.inspect_terminal import print_view
 
     for view in views:
-        mask = "loss" if "loss" in view.sides[0].masks else loss.value
-        if mask not in view.sides[0].masks:
-            reason = view.sides[0].refused.get(mask, "the chat template has no {% generation %} blocks")
-            raise CliError(f"--loss {mask} cannot be told: {reason}; try --loss content")
-        print_view(stdout(), view, mask)
+        print_view(stdout(), view, _mask_of(view, loss))
+
+
+def _mask_of(view: View, loss: options.LossName) -> str:
+    """The name of the mask that is marked."""
+    mask = "loss" if "loss" in view.sides[0].masks else loss.value
+    if mask not in view.sides[0].masks:
+        reason = view.sides[0].refused.get(mask, "the chat template has no {% generation %} blocks")
+        raise CliError(f"--loss {mask} cannot be told: {reason}; try --loss content")
+    return mask

@@ -20,5 +20,10 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def size_text(count: int) -> str:
+    """So many bytes."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()

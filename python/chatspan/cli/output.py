@@ -1,0 +1,54 @@
+"""Files that a command writes: never over another one unasked, never half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from chatspan.cli.failures import CliError
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuses a place where nothing can be written, before anything is worked on.
+
+    Raises:
+        CliError: the file exists, it is a folder, or there is no folder for it.
+    """
+    if path.is_dir():
+        raise CliError(f"{path} is a folder: name a file in it")
+    if path.exists() and not path.is_file():
+        raise CliError(f"{path} is not a file that can be written anew: name another place")
+    if path.exists() and not force:
+        raise CliError(f"{path} exists: name another file, or write over it with --force")
+    if not path.parent.is_dir():
+        raise CliError(f"there is no folder {path.parent} to write {path.name} into: make it first")
+
+
+def write_output(path: Path, text: str, *, force: bool) -> None:
+    """Writes a file in UTF-8, whole or not at all.
+
+    Raises:
+        CliError: as :func:`check_output`, or the folder cannot be written to.
+        OSError: there is no space left.
+    """
+    check_output(path, force=force)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        # A temporary file is its owner's alone; this one shall be as any other.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        if isinstance(error, OSError):
+            error.filename = str(path)
+        raise
