@@ -21,7 +21,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench screenshots lint format wheel clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench bench-encode screenshots lint format wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ $(COMPAT:%=test-compat-%): test-compat-%: $(VENV)-compat/%/.installed $(VENV)/.b
 
 bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paired runs
 	$(BIN)/python benches/run.py $(ARGS)
+
+bench-encode: $(VENV)/.built  ## chatspan encode on 20,000 rows: rows a second, memory
+	$(BIN)/python benches/encode_files.py $(ARGS)
 
 screenshots: $(VENV)/.built  ## the pictures in docs/images, with Chromium; ARGS names some of them
 	$(BIN)/python tools/screenshots.py $(ARGS)

@@ -67,7 +67,7 @@ def test_the_counts_of_each_message(small: Any) -> None:
 
 def test_colours_on_a_terminal_that_has_them(small: Any) -> None:
     text = printed({"messages": CHAT}, small, colour=True)
-    assert "\x1b[1;48;5;22mHello!" in text.replace("39;", "")
+    assert "\x1b[1;37;48;5;22mHello!" in text
     assert "⟦" not in text
 
 

@@ -32,7 +32,8 @@ def view_of_pair(row: Mapping[str, Any], tokenizer: Any, config: DistillationCon
 def _view(pair: Any, tokenizer: Any, title: str) -> View:
     assert pair.student.encoding is not None
     if pair.teacher is None:
-        return View(title, [side_view(pair.student.encoding, tokenizer, "student", loss=[])])
+        # No error site: nothing is compared, and what is looked at is the conversation.
+        return View(title, [side_view(pair.student.encoding, tokenizer, "student")])
     hints = sorted({hint.message_index for hint in pair.example.hints.values()})
     return View(
         title,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-import numpy as np
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.rule import Rule
@@ -15,6 +14,7 @@ from rich.text import Text
 from chatspan.cli.text import plural, printable
 from chatspan.kinds import Kind
 from chatspan.view import SideView, View, left_out
+from chatspan.view_blocks import Block, block_rows, message_blocks
 
 STYLES = {
     Kind.SCAFFOLD: "bright_black",
@@ -46,8 +46,8 @@ def print_view(console: Console, view: View, loss: str) -> None:
         for side in view.sides:
             if len(view.sides) > 1:
                 console.print(Rule(Text(side.name, style="bold"), style="bright_black"))
-            for index in _messages(side):
-                console.print(_message(console, side, index, loss))
+            for block in message_blocks(side.encoding):
+                console.print(_block(console, side, block, loss))
                 console.print()
     for side in view.sides:
         console.print(_counts(view, side, loss))
@@ -71,56 +71,24 @@ def _print_side_by_side(console: Console, view: View, loss: str) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, expand=True, show_lines=True)
     for side in view.sides:
         table.add_column(side.name, ratio=1)
-    student, teacher = view.sides
-    for mine, theirs in _aligned(view):
-        table.add_row(
-            "" if mine is None else _message(console, student, mine, loss),
-            "" if theirs is None else _message(console, teacher, theirs, loss),
-        )
+    blocks = [message_blocks(side.encoding) for side in view.sides]
+    for row in block_rows(view):
+        cells = zip(view.sides, blocks, row, strict=True)
+        table.add_row(*("" if n is None else _block(console, side, mine[n], loss) for side, mine, n in cells))
     console.print(table)
 
 
-def _aligned(view: View) -> Iterator[tuple[int | None, int | None]]:
-    """The messages of both sides, those that are the same beside each other."""
-    student, teacher = (_messages(side) for side in view.sides)
-    shown = 0
-    for mine in student:
-        theirs = view.message_map.get(mine, mine if mine < 0 else None)
-        if theirs not in teacher[shown:]:
-            yield mine, None
-            continue
-        at = teacher.index(theirs, shown)
-        yield from ((None, other) for other in teacher[shown:at])
-        yield mine, theirs
-        shown = at + 1
-    yield from ((None, other) for other in teacher[shown:])
-
-
-def _messages(side: SideView) -> list[int]:
-    """The messages that have tokens, in the order of the render; -1 for what belongs to none, where it is all."""
-    found = list(dict.fromkeys(side.encoding.message_index.tolist()))
-    return [index for index in found if index >= 0] or found
-
-
-def _message(console: Console, side: SideView, index: int, loss: str) -> RenderableType:
-    encoding = side.encoding
-    mine = np.flatnonzero(encoding.message_index == index)
-    # What belongs to no message is shown in front of the message that it leads to.
-    first = int(mine[0])
-    while first and encoding.message_index[first - 1] < 0 <= index:
-        first -= 1
-    tokens = [i for i in range(first, int(mine[-1]) + 1) if encoding.message_index[i] in (index, -1)]
-    if index == max(_messages(side)):
-        tokens += range(int(mine[-1]) + 1, len(encoding))
-    trained = int(side.masks[loss][tokens].sum())
-    title = "outside of all messages" if index < 0 else f"message {index}  {encoding.roles[index]}"
-    hint = "  (the hint, which only the teacher sees)" if index in side.hint_messages else ""
-    counts = f"  {plural(len(tokens), 'token')}" + (f", {trained:,} in the loss" if trained else "")
+def _block(console: Console, side: SideView, block: Block, loss: str) -> RenderableType:
+    trained = int(side.masks[loss][block.start : block.end].sum())
+    title = f"message {block.message}  {side.encoding.roles[block.message]}" if block.message >= 0 else "no message"
+    hint = "  (the hint, which only the teacher sees)" if block.message in side.hint_messages else ""
+    counts = f"  {plural(block.end - block.start, 'token')}" + (f", {trained:,} in the loss" if trained else "")
     heading = Text.assemble((title, "bold underline"), (hint, "yellow"), (counts, "bright_black"))
+    tokens = range(block.start, block.end)
     return Group(heading, _coloured(console, side, tokens, loss))
 
 
-def _coloured(console: Console, side: SideView, tokens: list[int], loss: str) -> Text:
+def _coloured(console: Console, side: SideView, tokens: Sequence[int], loss: str) -> Text:
     """The text of tokens. Tokens that share a character show it once."""
     encoding, mask = side.encoding, side.masks[loss]
     plain = console.color_system is None
@@ -134,7 +102,7 @@ def _coloured(console: Console, side: SideView, tokens: list[int], loss: str) ->
             shown = max(shown, end)
         style = STYLES[Kind(kind)]
         if trained:
-            style = f"{style} {LOSS_STYLE}"
+            style = f"{style} {LOSS_STYLE}".replace("default", "white")
         piece = _elided(printable(piece))
         text.append(f"{LOSS_MARKS[0]}{piece}{LOSS_MARKS[1]}" if plain and trained else piece, style=style)
     text.rstrip()
@@ -203,4 +171,4 @@ def _legend(console: Console, view: View, loss: str) -> Text:
         if any((side.encoding.kind == kind).any() for side in view.sides):
             text.append(f" {_kind_name(kind)} ", style=STYLES[kind])
     mark = f"{LOSS_MARKS[0]}in the loss{LOSS_MARKS[1]}" if console.color_system is None else " in the loss "
-    return text.append(mark, style=LOSS_STYLE)
+    return text.append(mark, style=f"white {LOSS_STYLE}")
