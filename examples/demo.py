@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import logging
 import sys
 import time
 from collections import Counter
@@ -15,11 +13,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import chatspan
+from chatspan.cli.failures import CliError
+from chatspan.cli.load import load_tokenizer
+from chatspan.cli.text import plural, printable
 from chatspan.config import ROLES, HintPlacement
+from chatspan.dataset.sources import open_source
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text
-from show import Batch, Site, find_sites, print_keys, print_legend, print_site, printable
+from show import Batch, Site, find_sites, print_keys, print_legend, print_site
 
 HERE = Path(__file__).parent
 FEW_BATCHES = 4
@@ -57,7 +59,7 @@ def main() -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         run(args, Console(markup=False, highlight=False, emoji=False))
-    except (DemoError, chatspan.ChatspanError) as error:
+    except (DemoError, CliError, chatspan.ChatspanError) as error:
         line = " ".join(f"{error}{advice(error, args)}".split())
         print(f"demo: {printable(line)}", file=sys.stderr)
         return 1
@@ -70,7 +72,10 @@ def parse_args() -> argparse.Namespace:
         prog="demo", description="Collate traces and see student and teacher in the batch."
     )
     parser.add_argument(
-        "--traces", type=Path, default=HERE / "sample_traces.jsonl", metavar="FILE", help="one JSON trace a line"
+        "--traces",
+        default=str(HERE / "sample_traces.jsonl"),
+        metavar="FILE",
+        help="traces, as chatspan's commands read them: JSON lines, Parquet …",
     )
     parser.add_argument(
         "--tokenizer",
@@ -141,34 +146,13 @@ def show(console: Console, tokenizer: Any, collated: Collated) -> None:
     print_keys(console, collated.shown_batch, f"Keys of the {which}")
 
 
-def read_traces(path: Path) -> list[Trace]:
-    """The traces of a file, one JSON object a line; those without a ``trace_id`` are called by their line."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            traces = [read_trace(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    except OSError as error:
-        raise DemoError(f"cannot read {path}: {error.strerror}; name a file of traces with TRACES=FILE") from None
-    except UnicodeDecodeError:
-        raise DemoError(f"{path} is not UTF-8 text; name a file of JSON lines with TRACES=FILE") from None
-    if not traces:
-        raise DemoError(f"{path} has no trace in it; name a file of traces with TRACES=FILE")
+def read_traces(name: str) -> list[Trace]:
+    """The traces of a data set; those without a ``trace_id`` are called by their place."""
+    traces = []
+    for row in open_source(name).rows():
+        trace = dict(row.parsed())
+        traces.append(trace if trace.get("trace_id") is not None else {**trace, "trace_id": row.place})
     return traces
-
-
-def read_trace(line: str, place: str) -> Trace:
-    """The trace of a line."""
-    try:
-        trace = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DemoError(
-            f"{place}: not JSON: {error.msg} at character {error.pos}; mend the line, or name another file "
-            "with TRACES=FILE"
-        ) from None
-    if not isinstance(trace, dict):
-        raise DemoError(
-            f"{place}: a trace is a JSON object, not a {type(trace).__name__}; name another file with TRACES=FILE"
-        )
-    return trace if trace.get("trace_id") is not None else {**trace, "trace_id": place}
 
 
 def write_hint(tool_error: Any, error_meta: Any) -> str:
@@ -178,27 +162,6 @@ def write_hint(tool_error: Any, error_meta: Any) -> str:
     return (
         f"Hint: the last call of {meta.get('tool') or 'the tool'} failed with: {message}. Do not repeat it unchanged."
     )
-
-
-def load_tokenizer(name: str) -> Any:
-    """The tokenizer of a folder or of the hub."""
-    path = Path(name)
-    # Such a name can only be meant as a folder, and asking the hub for it takes a minute where there is no network.
-    is_path = path.is_absolute() or name.startswith(".") or (path.parent != Path(".") and path.parent.exists())
-    if is_path and not path.exists():
-        raise DemoError(f"there is no tokenizer in {name}: no such folder; name one with TOKENIZER=FOLDER_OR_HUB_NAME")
-    import transformers  # Here, because it takes seconds, and a wrong path should be said at once.
-
-    transformers.logging.set_verbosity_error()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        return transformers.AutoTokenizer.from_pretrained(name)
-    # There is no common base of what transformers, tokenizers and the hub raise here.
-    except Exception as error:
-        reason = str(error).rstrip(".")
-        raise DemoError(
-            f"cannot load the tokenizer {name}: {reason}; name another with TOKENIZER=FOLDER_OR_HUB_NAME"
-        ) from None
 
 
 def collate(traces: Sequence[Trace], collator: chatspan.ComposerDataCollator, args: argparse.Namespace) -> Collated:
@@ -236,14 +199,13 @@ def advice(error: Exception, args: argparse.Namespace) -> str:
         return ": make demo LAYOUT=aligned"
     if isinstance(error, (chatspan.TraceError, chatspan.TextError)):
         return f"; mend TRACES={args.traces}"
+    if isinstance(error, (chatspan.SourceError, chatspan.RowError)):
+        return ", or name another with TRACES=FILE"
+    if isinstance(error, CliError):
+        return " with TOKENIZER=FOLDER_OR_HUB_NAME"
     if isinstance(error, (DemoError, chatspan.OptionError)):
         return ""
     return f"; try another TOKENIZER than {args.tokenizer}, or other TRACES"
-
-
-def plural(count: int, noun: str) -> str:
-    """A count of things."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from chatspan.cli.text import printable, visible
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
@@ -49,7 +50,6 @@ MARKS = {
     ),
     "same": ("dim", "dim", "Both sides see it, and it is not in the loss."),
 }
-SYMBOLS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 SYMBOLS_SAY = "␣ is a space, ⏎ a newline, ⟨…⟩ a token that is only a part of a character."
 
 
@@ -138,11 +138,6 @@ def print_keys(console: Console, batch: Batch, title: str) -> None:
     console.print(table)
 
 
-def printable(text: str) -> str:
-    """The text with control characters spelled out, which a terminal would obey; newlines stay."""
-    return "".join(c if c.isprintable() or c == "\n" else _escaped(c) for c in text)
-
-
 def _sites_of_row(row: Mapping[str, NDArray[np.int64]], trace_id: str) -> Iterator[Site]:
     student, teacher = row["input_ids"], row["ctx_teacher_input_ids"]
     student_sees, teacher_sees = row["attention_mask"] == 1, row["ctx_teacher_attention_mask"] == 1
@@ -219,11 +214,7 @@ def _piece(tokenizer: Any, token_id: int | None) -> str:
     text = raw.replace("▁", " ") if raw.startswith("▁") else str(tokenizer.decode([token_id]))
     if "\ufffd" in text:
         return f"⟨{printable(raw)}⟩"
-    return "".join(SYMBOLS.get(c, c if c.isprintable() else _escaped(c)) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode()
+    return visible(text)
 
 
 def _elided_text(text: str) -> str:
