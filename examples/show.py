@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from chatspan.cli.text import printable, visible
+from chatspan.cli.text import elided, printable, visible
 from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
@@ -107,7 +107,7 @@ def print_site(console: Console, tokenizer: Any, site: Site, title: str) -> None
     for mark, run in groupby(site.columns, key=lambda column: column.mark):
         if mark == "loss":
             text = printable(tokenizer.decode([column.student for column in run]))
-            console.print(Text.assemble("In the loss: ", (_elided_text(text), "bold green")))
+            console.print(Text.assemble("In the loss: ", (elided(text, LONGEST_TEXT), "bold green")))
 
 
 def print_legend(console: Console, sites: Sequence[Site]) -> None:
@@ -215,11 +215,3 @@ def _piece(tokenizer: Any, token_id: int | None) -> str:
     if "\ufffd" in text:
         return f"⟨{printable(raw)}⟩"
     return visible(text)
-
-
-def _elided_text(text: str) -> str:
-    left_out = len(text) - LONGEST_TEXT
-    if left_out <= 0:
-        return text
-    half = LONGEST_TEXT // 2
-    return f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"

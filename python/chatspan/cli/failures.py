@@ -19,6 +19,8 @@ TRACEBACK_VARIABLE = "CHATSPAN_TRACEBACK"
 
 STOPPED = 130
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class CliError(Exception):
     """What ends a command, in a line."""
@@ -76,7 +78,7 @@ def line_of(error: BaseException) -> str:
     """An error in one line, with what to do."""
     if isinstance(error, (CliError, ChatspanError)):
         return one_line(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
         where = f" for {error.filename}" if error.filename else ""
         return f"no space left{where}: {error.strerror}; make room, or name another place"
     if isinstance(error, OSError) and error.filename:

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from chatspan.cli.text import plural, printable
+from chatspan.cli.text import elided, plural, printable
 from chatspan.kinds import Kind
 from chatspan.view import SideView, View, left_out
 from chatspan.view_blocks import Block, block_rows, message_blocks
@@ -103,18 +103,10 @@ def _coloured(console: Console, side: SideView, tokens: Sequence[int], loss: str
         style = STYLES[Kind(kind)]
         if trained:
             style = f"{style} {LOSS_STYLE}".replace("default", "white")
-        piece = _elided(printable(piece))
+        piece = elided(printable(piece), LONGEST_TEXT)
         text.append(f"{LOSS_MARKS[0]}{piece}{LOSS_MARKS[1]}" if plain and trained else piece, style=style)
     text.rstrip()
     return text
-
-
-def _elided(text: str) -> str:
-    left_out = len(text) - LONGEST_TEXT
-    if left_out <= 0:
-        return text
-    half = LONGEST_TEXT // 2
-    return f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"
 
 
 def _counts(view: View, side: SideView, loss: str) -> Table:

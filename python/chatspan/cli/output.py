@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 
-from chatspan.cli.failures import CliError
+from chatspan.cli.failures import NO_ROOM, CliError
+from chatspan.whole_files import write_whole
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -35,20 +33,8 @@ def write_output(path: Path, text: str, *, force: bool) -> None:
     """
     check_output(path, force=force)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        write_whole(path, text.encode())
     except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
         raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        # A temporary file is its owner's alone; this one shall be as any other.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            error.filename = str(path)
-        raise

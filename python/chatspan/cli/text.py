@@ -25,5 +25,14 @@ def size_text(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
+def elided(text: str, longest: int) -> str:
+    """The text, if it is longer without its middle."""
+    left_out = len(text) - longest
+    if left_out <= 0:
+        return text
+    half = longest // 2
+    return f"{text[:half]} … {left_out:,} more characters … {text[-half:]}"
+
+
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()

@@ -1,11 +1,8 @@
-"""Tables and texts → files that are whole or not there."""
+"""Tables → the bytes of their files."""
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +13,6 @@ from chatspan.shards.plan import Format
 
 # Rows a row group: what a reader has to read at once for one row.
 _ROW_GROUP = 256
-TEMPORARY = ".tmp"
 
 
 def table_bytes(batches: Sequence[Any], file_format: Format) -> memoryview:
@@ -40,25 +36,3 @@ def table_bytes(batches: Sequence[Any], file_format: Format) -> memoryview:
             write_statistics=["row_index"],
         )
     return memoryview(sink.getvalue())
-
-
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Writes a file under another name and renames it: whoever sees it sees all of it.
-
-    Raises:
-        OSError: with ``filename``.
-    """
-    temporary = path.with_name(path.name + TEMPORARY)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        error.filename = error.filename or str(path)
-        raise
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, whole."""
-    write_whole(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())

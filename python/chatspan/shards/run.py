@@ -13,7 +13,6 @@ from chatspan.dataset.parallel import map_chunks
 from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OutputError
-from chatspan.shards.files import TEMPORARY, write_json, write_whole
 from chatspan.shards.plan import MANIFEST, UNFINISHED, EncodePlan, Manifest, fingerprint, read_manifest, require_same
 from chatspan.shards.worker import (
     ShardRecord,
@@ -22,6 +21,7 @@ from chatspan.shards.worker import (
     shard_path,
     write_shard,
 )
+from chatspan.whole_files import TEMPORARY, write_json, write_whole
 
 REJECTS = "rejects.jsonl"
 

@@ -18,8 +18,9 @@ from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError
 from chatspan.shards.columns import columns_of
-from chatspan.shards.files import table_bytes, write_json, write_whole
+from chatspan.shards.files import table_bytes
 from chatspan.shards.plan import EncodePlan
+from chatspan.whole_files import write_json, write_whole
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32
