@@ -23,7 +23,7 @@ _SPECIFIC = (
     (re.compile(r"at (message|character|byte) \d+( \(role '[^']*'\))?"), r"at \1 …"),
     (re.compile(r"\b(message|turn|character|part|tool) \d+"), r"\1 …"),
     (re.compile(r"rendered as '.*?(?<!\\)'(?=: )|rendered as \".*?(?<!\\)\"(?=: )", re.DOTALL), "rendered as …"),
-    (re.compile(r"\b\d{2,}\b"), "…"),
+    (re.compile(r"(?<!line )\b\d{2,}\b"), "…"),
 )
 _LONGEST_SHAPE = 300
 
@@ -45,7 +45,8 @@ def failure(error: Exception) -> Finding:
         'TemplateError: the chat template raised at message …: no tools'
     """
     words = _words(error)
-    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "mend or drop the rows")
+    advice = "messages lack a content, or it is null: write it as an empty string" if _lacks_content(words) else ""
+    advice = advice or next((text for kind, text in _ADVICE if isinstance(error, kind)), "mend or drop the rows")
     return Finding(
         RAISED,
         f"{type(error).__name__}: {shape(words)}",
@@ -54,6 +55,11 @@ def failure(error: Exception) -> Finding:
         getattr(error, "message_index", None),
         words,
     )
+
+
+def _lacks_content(words: str) -> bool:
+    """Templates that take a content for granted; transformers leaves out what is null."""
+    return "has no attribute 'content'" in words
 
 
 def unknown_turn(error: TurnBoundaryError) -> Finding:

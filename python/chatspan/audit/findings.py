@@ -12,7 +12,7 @@ Severity = Literal["problem", "note"]
 PLACES_KEPT = 5
 # So many kinds are kept apart; a data set whose every row fails in words of its own shall not fill the memory.
 GROUPS_KEPT = 500
-LONGEST_QUOTE = 120
+LONGEST_QUOTE = 240
 
 
 @dataclass(frozen=True)

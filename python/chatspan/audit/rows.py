@@ -34,10 +34,15 @@ class RowAuditor:
         settings: what is asked for.
 
     Raises:
-        OptionError: ``loss="generation"`` with a template without such blocks, as soon as a row shows it.
+        OptionError: ``loss="generation"`` with a template without such blocks.
     """
 
     def __init__(self, encoder: ChatEncoder, settings: AuditSettings) -> None:
+        if settings.loss == "generation" and not encoder.has_generation_tags:
+            raise OptionError(
+                "the chat template has no {% generation %} blocks, so what they hold cannot be the loss: "
+                'take "turn" or "content", or another template'
+            )
         self._encoder = encoder
         self._settings = settings
         self._special = frozenset(
@@ -49,19 +54,17 @@ class RowAuditor:
         totals = Totals()
         for raw in rows:
             totals.rows += 1
+            found: list[Finding] = []
             try:
                 chat = chat_of(raw, self._settings.column)
+                found += role_findings(chat.messages)
                 encoding = self._encoded(chat)
-                found = list(self._findings(totals, chat, encoding))
-            except OptionError as error:
-                if self._settings.loss == "generation":
-                    raise
-                found = [failure(error)]
+                found += self._findings(totals, encoding)
             except ChatspanError as error:
-                found = [failure(error)]
+                found.append(failure(error))
             # What a template meets in a row nobody can foresee; the other rows shall not suffer for it.
             except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-                found = [failure(error)]
+                found.append(failure(error))
             else:
                 totals.digests.append((digest_of(chat.messages, chat.template_kwargs), raw.place))
             totals.failed += any(finding.category == RAISED for finding in found)
@@ -74,7 +77,7 @@ class RowAuditor:
             warnings.simplefilter("ignore")
             return self._encoder.encode(chat.messages, **chat.template_kwargs)
 
-    def _findings(self, totals: Totals, chat: Chat, encoding: Encoding) -> Iterator[Finding]:
+    def _findings(self, totals: Totals, encoding: Encoding) -> Iterator[Finding]:
         settings = self._settings
         mask: NDArray[np.bool_] = np.zeros(len(encoding), dtype=bool)
         refused: TurnBoundaryError | None = None
@@ -82,7 +85,6 @@ class RowAuditor:
             mask = mask_of(encoding, settings)
         except TurnBoundaryError as error:
             refused = error
-        yield from role_findings(chat.messages)
         yield from dropped_fields(encoding)
         yield from control_token_findings(encoding, self._special)
         if refused is not None:

@@ -25,9 +25,7 @@ class TurnEnd(NamedTuple):
     stops: bool
 
 
-def turn_ends(
-    encoding: Encoding, mask: NDArray[np.bool_], stop_ids: Collection[int]
-) -> Iterator[tuple[int, TurnEnd]]:
+def turn_ends(encoding: Encoding, mask: NDArray[np.bool_], stop_ids: Collection[int]) -> Iterator[tuple[int, TurnEnd]]:
     """The end of each assistant message that has tokens, and the message's index."""
     present = set(encoding.message_index.tolist())
     for index, role in enumerate(encoding.roles):

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import chatspan
+from chatspan.cli.audit import audit
 from chatspan.cli.failures import exit_code_of
 from chatspan.cli.inspect import inspect
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(inspect)
+app.command()(audit)
 
 
 def _print_version(wanted: bool) -> None:
