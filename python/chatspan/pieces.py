@@ -136,7 +136,7 @@ def find_control_tokens(text: str, ranges: Iterable[CharRange], tokens: tuple[st
     return found
 
 
-def control_tokens_of_fields(runs: Iterable[Run], text: str, controls: tuple[str, ...]) -> list[tuple[int, int, int]]:
+def control_tokens_of_fields(runs: Sequence[Run], text: str, controls: tuple[str, ...]) -> list[tuple[int, int, int]]:
     """Control tokens that stand whole in the text of one field, and that field's message."""
     found = []
     fields: list[list[Any]] = []

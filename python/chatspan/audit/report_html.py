@@ -76,7 +76,15 @@ def _body(report: Report) -> Iterator[str]:
         yield _histogram("tokens in the loss", summary(totals.trained_lengths), "t")
     if report.settings.max_length is not None:
         yield f"<h2>A cut to {report.settings.max_length:,} tokens</h2>"
-        heads = ("cut off on the", "rows", "tokens lost", "in the loss", "whole messages", "ends of last turns", "all")
+        heads = (
+            "cut off on the",
+            "rows",
+            "tokens lost",
+            "in the loss",
+            "whole messages",
+            "ends of last turns",
+            "rows with nothing left",
+        )
         cuts = [(escape(side), *(f"{n:,}" for n in cut.__dict__.values())) for side, cut in totals.cuts.items()]
         yield _table(heads, cuts, numbers=range(1, 7))
     if totals.ends:
@@ -180,7 +188,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterabl
 
 def _code(text: str) -> str:
     """Text as it is, what stands between ⟦ and ⟧ marked."""
-    shown = escape(text).replace("\n", "⏎\n")
+    shown = escape(text).replace("\n", "⏎")
     return f"<code>{shown.replace(OPEN, f'<mark>{OPEN}').replace(CLOSE, f'{CLOSE}</mark>')}</code>"
 
 

@@ -17,6 +17,7 @@ from chatspan.cli.text import plural
 
 if TYPE_CHECKING:
     from chatspan.audit.report import Report
+    from chatspan.audit.settings import AuditSettings
     from chatspan.dataset.rows import Source
     from chatspan.encoder import ChatEncoder
 
@@ -82,11 +83,21 @@ def audit(
 ) -> None:
     """Audit a data set: what raises, what is dropped, what is trained, and what others would train.
 
-    The exit code is 1 if there is a problem, else 0. Problems are: rows that raise, rows with nothing to train on, turns
-    whose header or end cannot be told, contents, reasoning and arguments of calls that the template drops, special tokens
-    in text, tool results without a call, system messages that are not first, unknown roles, rows over --max-length,
-    and ends of turns that are not trained or that no end-of-sequence token ends anywhere. All else is a note, and so is
-    what --against finds.
+    The exit code is 1 if there is a problem, else 0. Problems are
+
+    - rows that raise, and rows with nothing to train on
+
+    - turns whose header or end cannot be told, or is not trained, or stops nothing
+
+    - contents, reasoning and arguments of calls that the template drops
+
+    - special tokens in text
+
+    - unknown roles, system messages in the middle, tool results without a call
+
+    - rows over --max-length
+
+    All else is a note, and so is what --against finds.
     """
     from chatspan.audit.settings import AuditSettings
     from chatspan.audit.stops import stop_ids
@@ -121,7 +132,7 @@ def audit(
 def _report(
     source: Source,
     encoder: ChatEncoder,
-    settings: object,
+    settings: AuditSettings,
     tokenizer: str,
     names: list[str],
     limit: int | None,
@@ -132,10 +143,8 @@ def _report(
     from chatspan.audit.against.run import PeerAuditor, compare_with_peers
     from chatspan.audit.report import Report
     from chatspan.audit.run import audit as run
-    from chatspan.audit.settings import AuditSettings
     from chatspan.audit.totals import Totals
 
-    assert isinstance(settings, AuditSettings)
     report = Report(source.name, tokenizer, settings, Totals())
     auditor = None
     if names:

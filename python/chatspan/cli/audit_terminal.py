@@ -190,8 +190,8 @@ def _remarks(report: Report) -> Iterator[Text]:
     for side, cuts in totals.cuts.items():
         if cuts.rows:
             yield Text(
-                f"\nCut off on the {side}, {plural(cuts.rows, 'row')} of more than {settings.max_length:,} tokens would "
-                f"lose {plural(cuts.tokens, 'token')}, {cuts.trained:,} of them in the loss, and "
+                f"\nCut off on the {side}, {plural(cuts.rows, 'row')} of more than {settings.max_length:,} tokens "
+                f"would lose {plural(cuts.tokens, 'token')}, {cuts.trained:,} of them in the loss, and "
                 f"{plural(cuts.messages, 'whole message')}; {cuts.last_turns:,} would lose the end of their last turn, "
                 f"{cuts.untrained:,} all that is trained."
             )

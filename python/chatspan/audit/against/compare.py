@@ -41,10 +41,8 @@ def differences(
         controls: ids of control tokens, between which other renders are compared.
     """
     ids = encoding.input_ids.tolist()
-    if ids == list(peer.input_ids):
-        at = np.arange(len(ids))
-    else:
-        at = same_tokens(ids, peer.input_ids, controls)
+    is_same = ids == list(peer.input_ids)
+    at = np.arange(len(ids)) if is_same else same_tokens(ids, peer.input_ids, controls)
     theirs: NDArray[np.bool_] = np.zeros(len(ids), dtype=bool)
     theirs[at[(at >= 0) & peer.mask]] = True
     written: NDArray[np.bool_] = np.zeros(len(ids), dtype=bool)

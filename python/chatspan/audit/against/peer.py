@@ -60,10 +60,17 @@ class Peer(Protocol):
         refused: whether it trains on nothing with this template.
     """
 
-    name: str
-    method: str
-    statements: Sequence[str]
-    refused: bool
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def statements(self) -> Sequence[str]: ...
+
+    @property
+    def refused(self) -> bool: ...
 
     def row(self, chat: Chat) -> PeerRow:
         """What it makes of a row.

@@ -11,7 +11,6 @@ from typing import Any
 from chatspan.audit.against.axolotl_style import AxolotlStyle
 from chatspan.audit.against.compare import differences
 from chatspan.audit.against.hf import Transformers
-from chatspan.audit.against.names import PEER_NAMES
 from chatspan.audit.against.peer import Peer, PeerRefusal
 from chatspan.audit.against.prefix_delta import PrefixDelta
 from chatspan.audit.against.result import NOTHING, OTHER, OUTCOME, REMARK, SAME, PeerReport
@@ -27,9 +26,12 @@ from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
 
-PEERS: dict[str, Callable[[Any], Peer]] = dict(
-    zip(PEER_NAMES, (Transformers, Trl, AxolotlStyle, PrefixDelta), strict=True)
-)
+PEERS: dict[str, Callable[[Any], Peer]] = {
+    "hf": Transformers,
+    "trl": Trl,
+    "axolotl-style": AxolotlStyle,
+    "prefix-delta": PrefixDelta,
+}
 # These rows take long: a prefix-delta row is a tokenizer's call a message.
 CHUNK_ROWS = 8
 

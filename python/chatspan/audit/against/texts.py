@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,4 +69,4 @@ def same_tokens(ours: Sequence[int], theirs: Sequence[int], controls: Collection
 
 def _pieces(ids: Sequence[int], controls: Collection[int]) -> list[tuple[int, int]]:
     edges = [0, *(i for i, token in enumerate(ids) if token in controls and i), len(ids)]
-    return [(a, b) for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(edges) if a < b]

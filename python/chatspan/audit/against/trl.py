@@ -1,8 +1,8 @@
 """TRL's ``SFTTrainer`` with ``assistant_only_loss=True``, by the functions of the installed TRL.
 
-As its trainer does (``trl/trainer/sft_trainer.py``): a template without ``{% generation %}`` blocks is looked up, by its
-whole text, in a list of known ones and swapped for a patched one; one that is not in the list is a ``ValueError``. The
-mask is then transformers' own, with the swapped template; a row without any trained token ends the training.
+As its trainer does (``trl/trainer/sft_trainer.py``): a template without ``{% generation %}`` blocks is looked up, by
+its whole text, in a list of known ones and swapped for a patched one; one that is not in the list is a ``ValueError``.
+The mask is then transformers' own, with the swapped template; a row without any trained token ends the training.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def _installed() -> tuple[Any, str]:
     needed = ("get_training_chat_template", "has_generation_markers", "is_chat_template_stop_token_trained")
     if lacking := [name for name in needed if not hasattr(utils, name)]:
         raise PeerError(
-            f"--against trl: TRL {trl.__version__} has no {lacking[0]}; pip install --upgrade trl (1.16 is known to work)"
+            f"--against trl: TRL {trl.__version__} has no {lacking[0]}: "
+            "pip install --upgrade trl (1.16 is known to work)"
         )
     return utils, trl.__version__
