@@ -9,7 +9,7 @@ from chatspan.chat_template import Render
 from chatspan.draft import Conventions, Draft
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError
 from chatspan.origins import field_runs
-from chatspan.pieces import Piece, control_tokens, find_control_tokens
+from chatspan.pieces import Piece, control_tokens, control_tokens_of_fields
 from chatspan.probing import habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
@@ -93,7 +93,9 @@ def _escapes(draft: Draft, *, error: bool) -> list[Piece]:
     """The control tokens in the text of fields, as pieces of plain text."""
     taken = [(piece.start_char, piece.end_char) for piece in draft.pieces]
     pieces = []
-    for start, end, message_index in _control_tokens_of_fields(draft.render, draft.conventions.control_tokens):
+    for start, end, message_index in control_tokens_of_fields(
+        draft.render.runs, draft.render.text, draft.conventions.control_tokens
+    ):
         if any(first < end and start < last for first, last in taken):
             continue
         if error:
@@ -138,24 +140,6 @@ def _without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence
             for index, message in enumerate(messages)
         ]
     return messages, token_ids
-
-
-def _control_tokens_of_fields(render: Render, controls: tuple[str, ...]) -> list[tuple[int, int, int]]:
-    """Control tokens that stand whole in the text of one field, and that field's message."""
-    found = []
-    fields: list[list[Any]] = []
-    for start, end, origin, at in field_runs(render.runs):
-        if not isinstance(origin, str):
-            continue
-        last = fields[-1] if fields else None
-        if last is not None and last[1] == start and last[2] is origin and at >= 0 and last[3] == at:
-            last[1], last[3] = end, at + end - start
-        else:
-            fields.append([start, end, origin, at + end - start if at >= 0 else -1])
-    for start, end, origin, _ in fields:
-        spans = find_control_tokens(render.text, [(start, end)], controls)
-        found += [(first, last, origin._message_index) for first, last in spans]
-    return found
 
 
 def _untrimmed(render: Render, start: int, end: int) -> list[tuple[str, int, int]]:

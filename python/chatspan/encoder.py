@@ -73,6 +73,11 @@ class ChatEncoder:
         """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
         return self._backends.choice
 
+    @property
+    def has_generation_tags(self) -> bool:
+        """Whether the chat template (of several, the one without tools) has ``{% generation %}`` blocks."""
+        return self._drafter.renderer.template(None).has_generation_tags
+
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
 

@@ -139,16 +139,21 @@ class Encoding:
             return (0, len(self.text))
         return (int(self.offsets[:, 0].min()), int(self.offsets[:, 1].max())) if len(self) else (0, 0)
 
-    @functools.cached_property
+    @property
     def unrendered(self) -> list[tuple[int, Path]]:
         """The fields of which the template left out more than blanks: dropped reasoning, cut tool results.
 
         ``(message_index, path)``. Roles and the ``type`` of parts, which choose what is written, are not listed.
         """
+        return list(self.unrendered_texts)
+
+    @functools.cached_property
+    def unrendered_texts(self) -> dict[tuple[int, Path], str]:
+        """For each field of :attr:`unrendered` the characters that the template left out."""
         seen: dict[int, list[tuple[int, int]]] = {}
         for start, end, origin, at in field_runs(self._render.runs):
             seen.setdefault(id(origin), []).append((at, at + end - start) if at >= 0 else (0, len(self.text) + 1))
-        left_out = []
+        left_out: dict[tuple[int, Path], str] = {}
         for index, path, value in _strings(self._render.messages):
             covered = 0
             missing = ""
@@ -156,9 +161,21 @@ class Encoding:
                 missing += str.__getitem__(value, slice(covered, start)) if start > covered else ""
                 covered = max(covered, end)
             missing += str.__getitem__(value, slice(covered, None))
-            if missing.strip() and (index, path) not in left_out:
-                left_out.append((index, path))
+            if missing.strip():
+                left_out.setdefault((index, path), missing)
         return left_out
+
+    @property
+    def field_control_tokens(self) -> list[tuple[int, int, int]]:
+        """Control tokens that stand in the text of fields: ``(start_char, end_char, message_index)``."""
+        from chatspan.pieces import control_tokens_of_fields
+
+        return control_tokens_of_fields(self._render.runs, self.text, tuple(self._control_tokens))
+
+    def end_of_turn(self, message_index: int) -> CharRange | None:
+        """The characters that end a message's turn, without blanks behind them; ``None`` where nothing does."""
+        region = self._regions.get(message_index)
+        return None if region is None else region.end_of_turn
 
     def mask(
         self,

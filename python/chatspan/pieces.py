@@ -10,6 +10,7 @@ from typing import Any
 
 from chatspan.backends import Backend
 from chatspan.errors import ControlTokenError
+from chatspan.origins import Run, field_runs
 from chatspan.token_offsets import CharRange, token_offsets
 from chatspan.tokens import Tokens, tokens_of
 
@@ -132,6 +133,24 @@ def find_control_tokens(text: str, ranges: Iterable[CharRange], tokens: tuple[st
     found = []
     for start, end in ranges:
         found += [match.span() for match in pattern.finditer(text, start, end)]
+    return found
+
+
+def control_tokens_of_fields(runs: Sequence[Run], text: str, controls: tuple[str, ...]) -> list[tuple[int, int, int]]:
+    """Control tokens that stand whole in the text of one field, and that field's message."""
+    found = []
+    fields: list[list[Any]] = []
+    for start, end, origin, at in field_runs(runs):
+        if not isinstance(origin, str):
+            continue
+        last = fields[-1] if fields else None
+        if last is not None and last[1] == start and last[2] is origin and at >= 0 and last[3] == at:
+            last[1], last[3] = end, at + end - start
+        else:
+            fields.append([start, end, origin, at + end - start if at >= 0 else -1])
+    for start, end, origin, _ in fields:
+        spans = find_control_tokens(text, [(start, end)], controls)
+        found += [(first, last, origin._message_index) for first, last in spans]
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 import chatspan
+from chatspan.cli.audit import audit
 from chatspan.cli.encode import encode
 from chatspan.cli.failures import exit_code_of, stoppable
 from chatspan.cli.inspect import inspect
@@ -19,11 +20,11 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(stoppable(inspect))
-app.command()(stoppable(encode))
+for _command in (inspect, audit, encode):
+    app.command()(stoppable(_command))
 
 
 def _print_version(wanted: bool) -> None:

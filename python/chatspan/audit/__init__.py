@@ -1,0 +1,1 @@
+"""What is wrong with a data set: rows, fields, roles, masks and lengths; and what other libraries would train."""

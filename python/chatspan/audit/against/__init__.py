@@ -1,0 +1,1 @@
+"""What other libraries would train on the same rows."""

@@ -1,0 +1,88 @@
+"""Rows that raise, by what was raised and in which words."""
+
+from __future__ import annotations
+
+import re
+
+from chatspan.audit.findings import Finding
+from chatspan.errors import (
+    ChatspanError,
+    RowError,
+    TemplateError,
+    TextError,
+    TokenizerError,
+    TraceError,
+    TurnBoundaryError,
+)
+
+RAISED = "rows that raise"
+NO_TURN = "turns that cannot be told"
+
+# What differs from row to row in messages of one shape: places, and what the row itself says.
+_SPECIFIC = (
+    (re.compile(r"at (message|character|byte) \d+( \(role '[^']*'\))?"), r"at \1 …"),
+    (re.compile(r"\b(message|turn|character|part|tool) \d+"), r"\1 …"),
+    (re.compile(r"rendered as '.*?(?<!\\)'(?=: )|rendered as \".*?(?<!\\)\"(?=: )", re.DOTALL), "rendered as …"),
+    (re.compile(r"(?<!line )\b\d{2,}\b"), "…"),
+)
+_LONGEST_SHAPE = 300
+
+_ADVICE: tuple[tuple[type[ChatspanError], str], ...] = (
+    (RowError, "mend or drop the rows; --column names the messages' column"),
+    (TraceError, "mend or drop the rows"),
+    (TemplateError, "mend the messages, or give a template that takes them with --template"),
+    (TextError, "repair or drop the text"),
+    (TokenizerError, "use another tokenizer"),
+)
+
+
+def failure(error: Exception) -> Finding:
+    """A row that raised.
+
+    Example:
+        >>> from chatspan import TemplateError
+        >>> failure(TemplateError("the chat template raised at message 4 (role 'tool'): no tools")).what
+        'TemplateError: the chat template raised at message …: no tools'
+    """
+    words = _words(error)
+    advice = "messages lack a content, or it is null: write it as an empty string" if _lacks_content(words) else ""
+    advice = advice or next((text for kind, text in _ADVICE if isinstance(error, kind)), "mend or drop the rows")
+    return Finding(
+        RAISED,
+        f"{type(error).__name__}: {shape(words)}",
+        "problem",
+        advice,
+        getattr(error, "message_index", None),
+        words,
+    )
+
+
+def _lacks_content(words: str) -> bool:
+    """Templates that take a content for granted; transformers leaves out what is null."""
+    return "has no attribute 'content'" in words
+
+
+def unknown_turn(error: TurnBoundaryError) -> Finding:
+    """A row in which a turn has no header or no end that can be told."""
+    words = shape(_words(error).removesuffix('; what="content" does not need to know it'))
+    words = re.sub(r"^message … \(assistant\), rendered as …: ", "", words)
+    return Finding(
+        NO_TURN,
+        words,
+        "problem",
+        "try --end-of-turn next_header or none, or --loss content",
+        error.message_index,
+        _words(error),
+    )
+
+
+def shape(message: str) -> str:
+    """A message without what is the row's own, so that rows that fail alike count as one."""
+    for pattern, general in _SPECIFIC:
+        message = pattern.sub(general, message)
+    message = " ".join(message.split())
+    return message if len(message) <= _LONGEST_SHAPE else message[:_LONGEST_SHAPE] + "…"
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, ChatspanError) else str(error)

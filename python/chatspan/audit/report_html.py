@@ -1,0 +1,196 @@
+"""A report as one HTML page: no script, nothing from elsewhere, histograms as inline SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Any
+
+from chatspan.audit.against.compare import CLOSE, OPEN
+from chatspan.audit.against.result import PeerReport
+from chatspan.audit.findings import Group
+from chatspan.audit.report import Report, summary, tokens_by_role
+from chatspan.kinds import Kind
+
+# A page of tables and pictures needs only its own style.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+_STYLE = """
+:root { color-scheme: light dark; --fg: #1c2024; --dim: #667; --line: #d8dce2; --bg: #fff; --bar: #3a78c9;
+  --trained: #2b8a4b; --problem: #c0392b; --note: #9a6b00; --mark: #fff1b8; }
+@media (prefers-color-scheme: dark) { :root { --fg: #e4e7ea; --dim: #98a2ad; --line: #363c44; --bg: #16191d;
+  --bar: #6ea8f0; --trained: #5cc583; --problem: #ff7b6b; --note: #e6b34d; --mark: #5a4a00; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 72rem;
+  margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.4rem; margin-bottom: .2rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2.2rem }
+h3 { font-size: 1rem; margin-bottom: .3rem }
+table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
+th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
+th { color: var(--dim); font-weight: 600 } .n { text-align: right; font-variant-numeric: tabular-nums }
+.problem { color: var(--problem); font-weight: 600 } .note { color: var(--note) } .dim, figcaption { color: var(--dim) }
+code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
+mark { background: var(--mark); color: inherit; border-radius: 2px } figure { margin: 0 0 1.5rem }
+svg { width: 100%; height: auto } svg rect { fill: var(--bar) } svg .t rect { fill: var(--trained) }
+svg text { fill: var(--dim); font: 11px system-ui, sans-serif } .partial { border-left: 4px solid var(--problem);
+  padding-left: .8rem }
+""".strip()
+
+_WIDTH, _HEIGHT = 800, 160
+
+
+def report_as_html(report: Report) -> str:
+    """The page. All text of the data set is escaped."""
+    title = escape(f"chatspan audit: {report.source}")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
+        + "\n".join(_body(report))
+        + "\n</body></html>\n"
+    )
+
+
+def _body(report: Report) -> Iterator[str]:
+    totals = report.totals
+    tokens, trained = (sum(int(line.sum()) for line in lines.values()) for lines in (totals.tokens, totals.trained))
+    yield f"<h1>{escape(report.source)}</h1>"
+    yield (
+        f'<p class="dim">{escape(report.tokenizer)} · loss: {escape(str(report.settings.loss))}, '
+        f"end of turn: {escape(report.settings.end_of_turn)}</p>"
+    )
+    if report.partial:
+        yield f'<p class="partial">{escape(report.partial)}</p>'
+    share = f" ({trained / tokens:.1%})" if tokens else ""
+    yield (
+        f"<p>{totals.rows:,} rows, {totals.failed:,} of them raise; {tokens:,} tokens, "
+        f"{trained:,} in the loss{share}.</p>"
+    )
+    yield "<h2>Findings</h2>"
+    yield _table(("", "rows", "times", "what", "where first"), map(_finding, report.groups), numbers=(1, 2))
+    if totals.tokens:
+        yield "<h2>Tokens</h2>"
+        yield _tokens(report)
+        yield "<h2>Tokens a row</h2>"
+        yield _histogram("all tokens", summary(totals.lengths), "")
+        yield _histogram("tokens in the loss", summary(totals.trained_lengths), "t")
+    if report.settings.max_length is not None:
+        yield f"<h2>A cut to {report.settings.max_length:,} tokens</h2>"
+        heads = (
+            "cut off on the",
+            "rows",
+            "tokens lost",
+            "in the loss",
+            "whole messages",
+            "ends of last turns",
+            "rows with nothing left",
+        )
+        cuts = [(escape(side), *(f"{n:,}" for n in cut.__dict__.values())) for side, cut in totals.cuts.items()]
+        yield _table(heads, cuts, numbers=range(1, 7))
+    if totals.ends:
+        yield "<h2>Ends of assistants’ turns</h2>"
+        ends = [
+            (_code("nothing" if end.text is None else end.text), f"{turns:,}", _yes(end.trained), _yes(end.stops))
+            for end, turns in totals.ends.most_common()
+        ]
+        yield _table(("what ends them", "turns", "in the loss", "end-of-sequence token"), ends, numbers=(1,))
+    for peer in report.against:
+        yield from _peer(peer)
+
+
+def _finding(group: Group) -> Sequence[str]:
+    what = f"<b>{escape(group.category)}</b>: {_code(group.what)}"
+    if group.amount and group.unit:
+        what += f" <span class=dim>({group.amount:,} {escape(group.unit)})</span>"
+    if group.advice:
+        what += f"<br><span class=dim>{escape(group.advice)}</span>"
+    severity = f'<span class="{group.severity}">{group.severity}</span>'
+    return (severity, f"{group.rows:,}" if group.rows else "", f"{group.count:,}", what, _places(group))
+
+
+def _places(group: Group) -> str:
+    lines = []
+    for place in group.places:
+        where = escape(place.row) + ("" if place.message_index is None else f" message {place.message_index}")
+        lines.append(f"<span class=dim>{where}</span> {_code(place.quote) if place.quote else ''}")
+    return "<br>".join(lines)
+
+
+def _tokens(report: Report) -> str:
+    by_role = tokens_by_role(report.totals)
+    rows = []
+    for kind in Kind:
+        counts = [kinds.get(kind.name.lower()) for kinds in by_role.values()]
+        if any(counts):
+            total, trained = (sum(count[key] for count in counts if count) for key in ("tokens", "in_loss"))
+            cells = ("·" if count is None else f"{count['tokens']:,}" for count in counts)
+            rows.append((kind.name.lower(), *cells, f"{total:,}", f"{trained:,}"))
+    heads = ("kind", *map(escape, by_role), "all", "in the loss")
+    return _table(heads, rows, numbers=range(1, len(heads)))
+
+
+def _histogram(name: str, found: dict[str, Any] | None, style: str) -> str:
+    if found is None:
+        return ""
+    bins = found["histogram"]
+    top = max(rows for _, _, rows in bins)
+    width = _WIDTH / len(bins)
+    bars = []
+    for i, (start, stop, rows) in enumerate(bins):
+        height = rows / top * _HEIGHT
+        bars.append(
+            f'<rect x="{i * width:.1f}" y="{_HEIGHT - height:.1f}" width="{max(width - 1, 0.5):.1f}" '
+            f'height="{height:.1f}"><title>{start:,} to {stop - 1:,} tokens: {rows:,} rows</title></rect>'
+        )
+    numbers = "; ".join(f"{label} {found[key]:,}" for label, key in _NUMBERS)
+    return (
+        f'<figure><svg class="{style}" viewBox="0 0 {_WIDTH} {_HEIGHT + 18}" role="img" '
+        f'aria-label="{escape(name)}: {numbers}"><g class="{style}">{"".join(bars)}</g>'
+        f'<text x="0" y="{_HEIGHT + 14}">{bins[0][0]:,}</text>'
+        f'<text x="{_WIDTH}" y="{_HEIGHT + 14}" text-anchor="end">{bins[-1][1]:,}</text></svg>'
+        f"<figcaption>{escape(name)}: {numbers}</figcaption></figure>"
+    )
+
+
+_NUMBERS = (("min", "min"), ("median", "median"), ("95 %", "p95"), ("max", "max"))
+
+
+def _peer(peer: PeerReport) -> Iterator[str]:
+    yield f"<h2>Against {escape(peer.name)}</h2><p class=dim>{escape(peer.method)}</p>"
+    yield from (f"<p>{escape(statement)}</p>" for statement in peer.statements)
+    if not peer.rows:
+        return
+    yield (
+        f"<p>{peer.rows:,} rows compared; it trains {peer.trained:,} tokens, chatspan {peer.trained_by_chatspan:,}.</p>"
+    )
+    rows = [(f"{g.rows:,}", escape(g.what), _places(g)) for g in (*peer.outcomes, *peer.remarks)]
+    yield _table(("rows", "what became of them", "where first"), rows, numbers=(0,))
+    if peer.differences:
+        different = [
+            (escape(g.category), escape(g.what), f"{g.rows:,}", f"{g.amount:,}", _places(g)) for g in peer.differences
+        ]
+        yield _table(("", "what", "rows", "tokens", "as text"), different, numbers=(2, 3))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
+    """A table of cells that are escaped already."""
+    right = set(numbers)
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        shown = (f"<{tag}{' class=n' if i in right else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
+        return f"<tr>{''.join(shown)}</tr>"
+
+    body = "\n".join(line("td", row) for row in rows)
+    if not body:
+        return "<p>None.</p>"
+    return f"<div class=wide><table><thead>{line('th', heads)}</thead><tbody>{body}</tbody></table></div>"
+
+
+def _code(text: str) -> str:
+    """Text as it is, what stands between ⟦ and ⟧ marked."""
+    shown = escape(text).replace("\n", "⏎")
+    return f"<code>{shown.replace(OPEN, f'<mark>{OPEN}').replace(CLOSE, f'{CLOSE}</mark>')}</code>"
+
+
+def _yes(fact: bool) -> str:
+    return "yes" if fact else "no"

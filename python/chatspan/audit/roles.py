@@ -1,0 +1,60 @@
+"""Roles that are not in the order in which templates and models expect them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from chatspan.audit.findings import Finding, Severity
+
+ROLES = "roles out of order"
+
+_SYSTEM = ("system", "developer")
+_TOOL = ("tool", "function", "ipython", "tool_response")
+_KNOWN = (*_SYSTEM, *_TOOL, "user", "assistant")
+
+
+def role_findings(messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """What is odd about the roles of a conversation.
+
+    Example:
+        >>> [finding.what for finding in role_findings([{"role": "user"}, {"role": "user"}])]
+        ['two user messages in a row', 'the last message is no assistant’s']
+    """
+    roles = [str(message.get("role")) for message in messages]
+
+    def found(what: str, severity: Severity, advice: str, index: int) -> Finding:
+        return Finding(ROLES, what, severity, advice, index, _quote(messages[index]))
+
+    for index, role in enumerate(roles):
+        before = roles[index - 1] if index else None
+        if role not in _KNOWN:
+            yield found(f"unknown role {role!r}", "problem", "rename it, or see that the template writes it", index)
+        elif role in _SYSTEM and index and before not in _SYSTEM:
+            yield found(f"a {role} message that is not first", "problem", "templates drop, move or refuse those", index)
+        elif role in _TOOL:
+            yield from (found(*finding, index) for finding in _tool_findings(messages, roles, index))
+        elif role == before:
+            yield found(f"two {role} messages in a row", "note", "merge them, if that is not what was meant", index)
+        elif role == "assistant" and (before is None or before in _SYSTEM):
+            yield found("an assistant message before any user's", "note", "check that a message is not missing", index)
+    if roles and roles[-1] != "assistant":
+        advice = "its text is only context: nothing behind the last assistant message is trained"
+        yield found("the last message is no assistant’s", "note", advice, len(roles) - 1)
+
+
+def _tool_findings(
+    messages: Sequence[Mapping[str, Any]], roles: Sequence[str], index: int
+) -> Iterator[tuple[str, Severity, str]]:
+    asks = next((i for i in range(index - 1, -1, -1) if roles[i] not in _TOOL), None)
+    if asks is None or roles[asks] != "assistant":
+        advice = "the assistant's message with the call is missing"
+        yield "a tool result without an assistant message before it", "problem", advice
+    elif not messages[asks].get("tool_calls") and not messages[asks].get("function_call"):
+        advice = "check that calls are where the template reads them; they may be in the content"
+        yield "a tool result behind an assistant message without tool_calls", "note", advice
+
+
+def _quote(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    return content if isinstance(content, str) else "" if content is None else repr(content)

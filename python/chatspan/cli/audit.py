@@ -1,0 +1,197 @@
+"""``chatspan audit``: a whole data set, what is wrong with it, and what other libraries would train."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chatspan.cli import options
+from chatspan.cli.console import RowProgress, stderr, stdout, waiting
+from chatspan.cli.failures import STOPPED, CliError
+from chatspan.cli.output import check_output, write_output
+from chatspan.cli.text import plural
+
+if TYPE_CHECKING:
+    from chatspan.audit.report import Report
+    from chatspan.audit.settings import AuditSettings
+    from chatspan.dataset.rows import Source
+    from chatspan.encoder import ChatEncoder
+
+_AGAINST = "Other libraries"
+_OUTPUT = "Output"
+_ALL = "all"
+
+
+def audit(
+    file: options.File,
+    tokenizer: options.Tokenizer,
+    template: options.Template = None,
+    loss: options.Loss = options.LossName.turn,
+    end_of_turn: options.EndOfTurn = options.EndName.token,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            "--max-length", min=1, metavar="N", help="Tokens a row that the training takes.", show_default=False
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N rows.", show_default=False)
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, metavar="N", help="Worker processes.")] = 1,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--against",
+            metavar="NAME",
+            help="Compare with what this would train: hf, trl, axolotl-style, prefix-delta or all; several with "
+            "commas. Only hf and trl need a library.",
+            rich_help_panel=_AGAINST,
+            show_default=False,
+        ),
+    ] = None,
+    against_rows: Annotated[
+        int,
+        typer.Option(
+            "--against-rows",
+            min=0,
+            metavar="N",
+            help="Compare the first N rows, 0 for all: prefix-delta and axolotl-style take long.",
+            rich_help_panel=_AGAINST,
+        ),
+    ] = 50,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the whole report as JSON.", rich_help_panel=_OUTPUT)
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="OUT",
+            help="Write the report as one HTML page too, with histograms.",
+            rich_help_panel=_OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.", rich_help_panel=_OUTPUT)] = False,
+    column: options.Column = None,
+    split: options.Split = "train",
+    subset: options.Subset = None,
+) -> None:
+    """Audit a data set: what raises, what is dropped, what is trained, and what others would train.
+
+    The exit code is 1 if there is a problem, else 0. Problems are
+
+    - rows that raise, and rows with nothing to train on
+
+    - turns whose header or end cannot be told, or is not trained, or stops nothing
+
+    - contents, reasoning and arguments of calls that the template drops
+
+    - special tokens in text
+
+    - unknown roles, system messages in the middle, tool results without a call
+
+    - rows over --max-length
+
+    All else is a note, and so is what --against finds.
+    """
+    from chatspan.audit.settings import AuditSettings
+    from chatspan.audit.stops import stop_ids
+    from chatspan.cli.load import load_encoder
+    from chatspan.dataset.sources import open_source
+
+    names = _peer_names(against or [])
+    if html is not None:
+        check_output(html, force=force)
+    with waiting(f"reading {file}"):
+        source = open_source(file, split=split, subset=subset)
+    encoder = load_encoder(tokenizer, template)
+    settings = AuditSettings(loss.value, end_of_turn.value, max_length, column, stop_ids(encoder.tokenizer, tokenizer))
+    report = _report(source, encoder, settings, tokenizer, names, limit, against_rows or None, processes)
+    if html is not None:
+        from chatspan.audit.report_html import report_as_html
+
+        write_output(html, report_as_html(report), force=force)
+    if as_json:
+        typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        from chatspan.cli.audit_terminal import print_report
+
+        print_report(stdout(), report)
+    if html is not None:
+        stderr().print(f"chatspan: the page is in {html}", soft_wrap=True)
+    if report.partial is not None:
+        stderr().print(f"chatspan: {report.partial}", soft_wrap=True)
+        raise typer.Exit(STOPPED)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+def _report(
+    source: Source,
+    encoder: ChatEncoder,
+    settings: AuditSettings,
+    tokenizer: str,
+    names: list[str],
+    limit: int | None,
+    against_rows: int | None,
+    processes: int,
+) -> Report:
+    """The audit, and the comparison; what there is of them when Ctrl-C stops it."""
+    from chatspan.audit.against.run import PeerAuditor, compare_with_peers
+    from chatspan.audit.report import Report
+    from chatspan.audit.run import audit as run
+    from chatspan.audit.totals import Totals
+
+    report = Report(source.name, tokenizer, settings, Totals())
+    auditor = None
+    if names:
+        # A library that is missing is said at once, not when the audit is done.
+        with waiting("importing what it is compared with"):
+            auditor = PeerAuditor(encoder, settings, names)
+    try:
+        with waiting("loading the tokenizer in Rust"):
+            encoder.warm_up()
+        with RowProgress("auditing") as progress:
+            run(
+                source,
+                encoder,
+                settings,
+                limit=limit,
+                processes=processes,
+                totals=report.totals,
+                on_rows=progress.advance,
+            )
+        if auditor is not None:
+            rows = min((n for n in (limit, against_rows) if n is not None), default=None)
+            with RowProgress(f"comparing with {', '.join(names)}") as progress:
+                report.against = []
+                compare_with_peers(
+                    source,
+                    encoder,
+                    settings,
+                    names,
+                    limit=rows,
+                    processes=processes,
+                    auditor=auditor,
+                    reports=report.against,
+                    on_rows=progress.advance,
+                )
+    except KeyboardInterrupt:
+        compared = max((peer.rows for peer in report.against), default=0)
+        behind = f", and {plural(compared, 'row')} compared" if compared else ""
+        report.partial = f"stopped: the report is of the first {plural(report.totals.rows, 'row')} only{behind}"
+    return report
+
+
+def _peer_names(given: list[str]) -> list[str]:
+    from chatspan.audit.against.names import PEER_NAMES
+
+    names = [name.strip().lower() for part in given for name in part.split(",") if name.strip()]
+    if _ALL in names:
+        return list(PEER_NAMES)
+    if unknown := [name for name in names if name not in PEER_NAMES]:
+        raise CliError(f"--against {unknown[0]}: there is no such thing; say {', '.join(PEER_NAMES)} or {_ALL}")
+    return list(dict.fromkeys(names))
