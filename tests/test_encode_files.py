@@ -229,11 +229,16 @@ def test_another_run_is_not_overwritten(tmp_path: Path) -> None:
         return chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(out), "-p", "1", *args)
 
     assert encode().returncode == 0
+    moved = source.rename(tmp_path / "moved.jsonl")
+    again = chatspan("encode", str(moved), "-t", TOKENIZER, "-o", str(out), "-p", "1")
+    assert "1 row already in" in again.stdout
+    moved.rename(source)
     done = encode("--loss", "content")
     assert done.returncode == 1
-    assert "holds a run with another --loss ('turn', now 'content'): name another --out, or --force" in done.stderr
+    assert "holds a run with --loss turn, this is content: name another --out, or --force" in done.stderr
     write_rows(source, [chat(1)])
-    assert "holds a run with another source, by what is in it" in encode().stderr
+    assert "holds a run of another source, by what is in it" in encode().stderr
+    assert "holds a run with --format parquet, this is arrow" in encode("--format", "arrow").stderr
     assert encode("--force").returncode == 0
     assert load(out)[0]["row_index"] == 0
     (tmp_path / "mine").mkdir()

@@ -22,6 +22,9 @@ MANIFEST = "chatspan.json"
 # Hidden, so that `datasets` takes nothing of a run that is not finished for a data set.
 UNFINISHED = ".unfinished"
 
+# Where the command line calls an option otherwise.
+_OPTIONS = {"file_format": "format"}
+
 _EDGE_BYTES = 1 << 16
 
 
@@ -71,18 +74,21 @@ def require_same(manifest: Manifest, out: Path) -> None:
         OutputError: it was; with what differs.
     """
     found = read_manifest(out)
-    for part in ("options", "inputs"):
-        for name, value in manifest[part].items():
-            before = found.get(part, {}).get(name)
-            if before != value:
-                what = f"another --{name.replace('_', '-')}" if part == "options" else f"another {name}"
-                shown = f" ({before!r}, now {value!r})" if part == "options" else ", by what is in it"
-                raise OutputError(f"{out} holds a run with {what}{shown}: name another --out, or --force to begin anew")
+    for name, value in manifest["options"].items():
+        before = found.get("options", {}).get(name)
+        # The same file may be named in another way; what is in it decides.
+        if name not in manifest["inputs"] and before != value:
+            option = _OPTIONS.get(name, name.replace("_", "-"))
+            raise _other(out, f"a run with --{option} {before}, this is {value}")
+    for name, value in manifest["inputs"].items():
+        if found.get("inputs", {}).get(name) != value:
+            raise _other(out, f"a run of another {name}, by what is in it")
     if found.get("chatspan") != manifest["chatspan"]:
-        raise OutputError(
-            f"{out} holds a run of chatspan {found.get('chatspan')}, this is {manifest['chatspan']}: "
-            "name another --out, or --force to begin anew"
-        )
+        raise _other(out, f"a run of chatspan {found.get('chatspan')}, this is {manifest['chatspan']}")
+
+
+def _other(out: Path, what: str) -> OutputError:
+    return OutputError(f"{out} holds {what}: name another --out, or --force to begin anew")
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
