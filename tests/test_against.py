@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,8 @@ def test_with_tags_the_tokens_that_differ_are_text(audit: Command) -> None:
     assert outcomes(hf) == {OTHER: 2}
     found = quotes(hf)
     assert found.keys() == {f"{THEIRS}: headers", f"{OURS}: the end of turns"}
-    assert found[f"{THEIRS}: headers"][0] == "|>\n<|im_start|>assistant⟦\n⟧Hello!<|im_end|>\n"
-    assert found[f"{OURS}: the end of turns"][0] == "im_start|>assistant\nHello!⟦<|im_end|>⟧\n"
+    assert found[f"{THEIRS}: headers"][0].endswith("<|im_start|>assistant⟦\n⟧Hello!<|im_end|>\n")
+    assert found[f"{OURS}: the end of turns"][0].endswith("|>assistant\nHello!⟦<|im_end|>⟧\n")
     (ends,) = [each for each in hf["differences"] if each["category"] == OURS]
     assert (ends["rows"], ends["tokens"], ends["places"][0]["message_index"]) == (2, 3, 1)
     # What the blocks hold is what is compared with, if that is what was asked for.
@@ -111,7 +113,8 @@ def test_prefix_delta_is_unstable_where_earlier_messages_change(audit: Command) 
     assert "'<think>since</think>' is missing" in place["quote"]
     # Where it is stable, it trains the newline behind the end of turn, too.
     found = quotes(delta)
-    assert found == {f"{THEIRS}: what follows the end of turns": ["assistant\nHello!<|im_end|>⟦\n⟧"]}
+    assert found.keys() == {f"{THEIRS}: what follows the end of turns"}
+    assert found[f"{THEIRS}: what follows the end of turns"][0].endswith("Hello!<|im_end|>⟦\n⟧")
 
 
 def test_prefix_delta_equals_all_of_a_turn_with_the_newline(audit: Command) -> None:
@@ -137,7 +140,7 @@ def test_axolotls_method_shifts_where_an_earlier_turn_changes(audit: Command) ->
 def test_an_answer_that_begins_like_the_dummy_is_trained_in_part_by_axolotls_method(audit: Command) -> None:
     row = [user("Give me a list."), assistant("[[1, 2], [3, 4]]")]
     found = against(audit, row, names="axolotl-style", options=("--template", CHATML))["axolotl-style"]
-    assert [quote.partition("⟦")[2] for quote in quotes(found)[f"{OURS}: content"]][0].startswith("[[")
+    assert quotes(found)[f"{OURS}: content"][0].partition("⟦")[2].startswith("[[")
 
 
 def test_tools_reach_the_libraries(audit: Command) -> None:
@@ -179,7 +182,7 @@ def test_differences_are_no_problems_of_the_data_and_are_printed(audit: Command)
     assert "transformers" in out
     assert "Only it trains:" in out
     assert "headers: 3 tokens, 2 rows" in out
-    assert "d.jsonl:1 message 1  |>⏎<|im_start|>assistant⟦⏎⟧Hello!<|im_end|>⏎" in out
+    assert re.search(r"d\.jsonl:1 message 1  \S*<\|im_start\|>assistant⟦⏎⟧Hello!<\|im_end\|>⏎", out)
     assert "Only chatspan trains:" in out
     assert "the end of turns: 3 tokens, 2 rows" in out
 
@@ -269,8 +272,6 @@ def test_a_template_with_tags_on_the_real_conversations(audit: Command, zoo_toke
 
 def test_importing_the_comparison_imports_no_peer() -> None:
     """TRL takes seconds to import: only who asks for it shall wait."""
-    import subprocess
-
     code = (
         "import chatspan.audit.against.run, chatspan.cli.audit, sys; print({'trl', 'transformers'} & set(sys.modules))"
     )
