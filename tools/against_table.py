@@ -73,7 +73,7 @@ def main() -> int:
 def print_row(
     tokenizer: str, template: str | None, name: str, path: Path, rows: int | None, examples: dict[str, str]
 ) -> None:
-    """A line of the table: what each does with one template on one data set; and an example of each difference."""
+    """A line of the table: what each does with one template on one data set; the first example of each difference."""
     from transformers import AutoTokenizer
 
     source = None
@@ -92,8 +92,10 @@ def print_row(
             quote = group.places[0].quote.replace("\n", "⏎")
             what = group.what if group.category in (OUTCOME, REMARK) else f"{group.category}: {group.what}"
             if quote:
-                place = f"row {group.places[0].row.rpartition(':')[2]}, message {group.places[0].message_index}"
-                examples.setdefault(f"{report.name}: {what} ({case}, {place})", quote)
+                place = f"row {group.places[0].row.rpartition(':')[2]}"
+                if group.places[0].message_index is not None:
+                    place += f", message {group.places[0].message_index}"
+                examples.setdefault(f"{report.name}: {what}", f"{quote}    ({case}, {place})")
 
 
 def cell(report: PeerReport) -> str:
