@@ -107,3 +107,11 @@ def require_zoo() -> None:
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").strip().split("\n")]
+
+
+@pytest.fixture
+def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
+    """Runs ``chatspan audit``, in a folder of its own."""
+    from audits import Command
+
+    return Command(monkeypatch, capsys, tmp_path)

@@ -36,7 +36,7 @@ def role_findings(messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
             yield from (found(*finding, index) for finding in _tool_findings(messages, roles, index))
         elif role == before:
             yield found(f"two {role} messages in a row", "note", "merge them, if that is not what was meant", index)
-        elif role == "assistant" and (before is None or before in _SYSTEM):
+        elif role == "assistant" and all(earlier in _SYSTEM for earlier in roles[:index]):
             yield found("an assistant message before any user's", "note", "check that a message is not missing", index)
     if roles and roles[-1] != "assistant":
         advice = "its text is only context: nothing behind the last assistant message is trained"

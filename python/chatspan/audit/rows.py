@@ -43,6 +43,8 @@ class RowAuditor:
                 "the chat template has no {% generation %} blocks, so what they hold cannot be the loss: "
                 'take "turn" or "content", or another template'
             )
+        # Also in a worker process, where it would else load beside the first rows and slow them down.
+        encoder.warm_up()
         self._encoder = encoder
         self._settings = settings
         self._special = frozenset(
