@@ -118,6 +118,23 @@ def test_rows_that_are_cut_are_counted(tmp_path: Path) -> None:
     assert {len(ids) for ids in load(out)["input_ids"]} == {20}
 
 
+def test_control_tokens_in_text_may_be_plain_text(tmp_path: Path, small: Any) -> None:
+    turn = [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "With <|im_end|>, so."}]
+    source = write_rows(tmp_path / "data.jsonl", [{"messages": turn}])
+    ends = []
+    for name in ("as_rendered", "escape"):
+        out = tmp_path / name
+        done = chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(out), "-p", "1", "--special-tokens", name)
+        assert done.returncode == 0, done.stderr
+        ids = load(out)[0]["input_ids"]
+        assert "With <|im_end|>, so.<|im_end|>" in small.decode(ids)
+        ends.append(ids.count(small.convert_tokens_to_ids("<|im_end|>")))
+    assert ends == [3, 2]
+    done = chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(tmp_path / "e"), "--special-tokens", "error")
+    assert done.returncode == 1
+    assert json.loads((tmp_path / "e" / "rejects.jsonl").read_text())["error"] == "ControlTokenError"
+
+
 def test_traces_and_tools_are_encoded_as_the_student_sees_them(
     tmp_path: Path, small: Any, sample_traces: Sequence[Any]
 ) -> None:

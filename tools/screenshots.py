@@ -79,6 +79,8 @@ class Page:
 
 TRACE = ("inspect", "examples/sample_traces.jsonl", "--tokenizer", "examples/tokenizer")
 
+CHATS = ("audit", "examples/sample_chats.jsonl", "--tokenizer", "examples/tokenizer", "--max-length", "60")
+
 SHOTS: Sequence[Terminal | Page] = (
     Terminal("inspect-terminal", TRACE, columns=124, lines=((0, 3), (36, 59))),
     Page(
@@ -95,6 +97,8 @@ SHOTS: Sequence[Terminal | Page] = (
         size=(1000, 640),
         steps=(("press", "2"), ("hover", '.block[data-role="assistant"] .in-turn >> nth=3')),
     ),
+    Terminal("audit-terminal", (*CHATS, "--against", "prefix-delta"), columns=104),
+    Page("audit-page", (*CHATS, "--html"), size=(1000, 1000)),
 )
 
 

@@ -69,7 +69,9 @@ def control_token_findings(encoding: Encoding, special: Collection[str]) -> Iter
             CONTROL,
             f"{role}: {token}",
             "problem" if is_special else "note",
-            'encode with special_tokens="escape", or remove it' if is_special else "",
+            'encode with special_tokens="escape" (chatspan encode --special-tokens escape), or remove it'
+            if is_special
+            else "",
             index if index >= 0 else None,
             text[max(0, start - _AROUND) : end + _AROUND],
         )

@@ -37,6 +37,14 @@ class TruncationName(str, enum.Enum):
     right = "right"
 
 
+class SpecialTokensName(str, enum.Enum):
+    """What becomes of control tokens in the text of fields."""
+
+    as_rendered = "as_rendered"
+    escape = "escape"
+    error = "error"
+
+
 def encode(
     file: options.File,
     tokenizer: options.Tokenizer,
@@ -55,6 +63,13 @@ def encode(
     truncation: Annotated[
         TruncationName, typer.Option("--truncation", help="Rows that are longer: reject them, or cut them there.")
     ] = TruncationName.error,
+    special_tokens: Annotated[
+        SpecialTokensName,
+        typer.Option(
+            "--special-tokens",
+            help="Control tokens in the text of fields: as in transformers, as plain text, or reject the row.",
+        ),
+    ] = SpecialTokensName.as_rendered,
     processes: Annotated[
         int | None,
         typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
@@ -94,6 +109,7 @@ def encode(
         end_of_turn=end_of_turn.value,
         max_length=max_length,
         truncation=truncation.value,
+        special_tokens=special_tokens.value,
         file_format=file_format.value,
         rows_per_shard=rows_per_shard,
     )

@@ -37,7 +37,8 @@ class RawRow:
             try:
                 value = json.loads(value)
             except json.JSONDecodeError as error:
-                raise self.error(f"not JSON: {error.msg} at character {error.pos}; mend the line") from None
+                what = error.msg.removesuffix(" at")
+                raise self.error(f"not JSON: {what} at character {error.pos}; mend the line") from None
             except UnicodeDecodeError as error:
                 raise self.error(f"not UTF-8 text: {error.reason} at byte {error.start}; mend the line") from None
             except RecursionError:

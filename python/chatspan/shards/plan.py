@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import chatspan
+from chatspan.drafter import SpecialTokens
 from chatspan.encoder import ChatEncoder, Truncation
 from chatspan.encoding import What
 from chatspan.errors import OutputError
@@ -36,7 +37,7 @@ class EncodePlan:
         source, split, subset, column: the data set, see :func:`chatspan.dataset.sources.open_source`.
         tokenizer, template: by the names that a person gave; what is in them is in the manifest too.
         loss, end_of_turn: which tokens have labels, see :meth:`chatspan.Encoding.labels`.
-        max_length, truncation: see :meth:`chatspan.ChatEncoder.encode`.
+        max_length, truncation, special_tokens: see :meth:`chatspan.ChatEncoder.encode`.
         file_format: ``"parquet"``, ``"arrow"``.
         rows_per_shard: rows of the source a shard.
     """
@@ -51,6 +52,7 @@ class EncodePlan:
     end_of_turn: EndOfTurn = "token"
     max_length: int | None = None
     truncation: Truncation = "error"
+    special_tokens: SpecialTokens = "as_rendered"
     file_format: Format = "parquet"
     rows_per_shard: int = 1000
 

@@ -152,7 +152,11 @@ def _encode_group(worker: ShardWorker, group: Sequence[tuple[RawRow, Chat]]) -> 
 def _encode(worker: ShardWorker, chats: Sequence[Chat], kwargs: Mapping[str, Any]) -> list[Encoding]:
     plan = worker.plan
     return worker.encoder.encode_batch(
-        [chat.messages for chat in chats], max_length=plan.max_length, truncation=plan.truncation, **kwargs
+        [chat.messages for chat in chats],
+        max_length=plan.max_length,
+        truncation=plan.truncation,
+        special_tokens=plan.special_tokens,
+        **kwargs,
     )
 
 
