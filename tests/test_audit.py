@@ -287,6 +287,8 @@ def test_broken_input_is_a_line_that_says_what_to_do(audit: Command, tmp_path: P
         return told.removeprefix("chatspan: ")
 
     assert line(empty) == f"{empty} is empty: name a file with one JSON object a line, or a Parquet file"
+    (blank := tmp_path / "blank.jsonl").write_text("\n \n", encoding="utf-8")
+    assert line(blank) == f"{blank} has no rows in it: name a file with one JSON object a line, or a Parquet file"
     assert line(tmp_path / "none.jsonl") == f"there is no file {tmp_path / 'none.jsonl'}: check the path"
     assert "no such folder; name a folder or a model on the hub" in line(data, tokenizer=str(tmp_path / "no"))
     assert "cannot read the template none.jinja" in line(data, "--template", "none.jinja")
