@@ -111,8 +111,6 @@ def audit(
     encoder = load_encoder(tokenizer, template)
     settings = AuditSettings(loss.value, end_of_turn.value, max_length, column, stop_ids(encoder.tokenizer, tokenizer))
     report = _report(source, encoder, settings, tokenizer, names, limit, against_rows or None, processes)
-    if not report.totals.rows and report.partial is None:
-        raise CliError(f"{file} has no rows in it: name a file with one JSON object a line, or a Parquet file")
     if html is not None:
         from chatspan.audit.report_html import report_as_html
 

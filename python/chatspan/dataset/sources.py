@@ -80,7 +80,7 @@ class _JsonLinesSource:
                     any_row = True
                     yield row
             if not any_row and start == 0:
-                raise SourceError(f"{self.name} has no rows in it")
+                raise _no_rows(self.name)
         except (OSError, EOFError, zlib.error) as error:
             raise _unreadable(self.name, error) from None
 
@@ -109,7 +109,7 @@ class _JsonArraySource:
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SourceError(f"{path} begins with '[' but is no JSON array: {error}; mend it") from None
         if not self._values:
-            raise SourceError(f"{path} has no rows in it")
+            raise _no_rows(str(path))
 
     def rows(self, start: int = 0) -> Iterator[RawRow]:
         count = len(self._values)
@@ -124,7 +124,7 @@ class _ParquetSource:
         with self._file() as file:
             self._count = file.metadata.num_rows
         if not self._count:
-            raise SourceError(f"{path} has no rows in it")
+            raise _no_rows(str(path))
 
     def _file(self) -> Any:
         import pyarrow as pa
@@ -183,16 +183,20 @@ class _DatasetSource:
             raise SourceError(f"{name} is no {what}: {_line(error)}; see --split and --subset") from None
         self._count = getattr(self._rows, "num_rows", None)
         if self._count == 0:
-            raise SourceError(f"{name} has no rows in it")
+            raise _no_rows(name)
 
     def rows(self, start: int = 0) -> Iterator[RawRow]:
         rows = self._rows.skip(start) if start else self._rows
+        index = start
         try:
-            for index, row in enumerate(rows, start):
+            for row in rows:
                 position = None if self._count is None else (index + 1) / self._count
                 yield RawRow(index, f"row {index}", without_nulls(row), position)
+                index += 1
         except (OSError, ValueError) as error:
-            raise SourceError(f"{self.name} cannot be read: {_line(error)}") from None
+            raise SourceError(f"{self.name} cannot be read behind row {index}: {_line(error)}") from None
+        if not index:
+            raise _no_rows(self.name)
 
 
 def without_nulls(value: Any) -> Any:
@@ -214,6 +218,10 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _unreadable(name: str, error: Exception) -> SourceError:
     return SourceError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+
+
+def _no_rows(name: str) -> SourceError:
+    return SourceError(f"{name} has no rows in it: name a file with one JSON object a line, or a Parquet file")
 
 
 def _line(error: BaseException) -> str:

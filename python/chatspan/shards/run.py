@@ -96,8 +96,6 @@ def encode_files(
     for done in map_chunks(chunks, ShardWorker(plan, folder, encoder), write_shard, processes):
         progress(done.row_count, done.position)
     records = written(out)
-    if not records:
-        raise OutputError(f"{source.name} has no rows in it")
     rows = sum(record.rows for record in records.values())
     summary = Summary(
         out=str(out),
