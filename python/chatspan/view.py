@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,13 +148,18 @@ def path_text(path: Path) -> str:
 
 
 def path_pattern(path: Path) -> str:
-    """A field's path without the places in lists, so that fields of many messages count as one.
+    """A field's path without what differs from message to message.
 
     Example:
-        >>> path_pattern(("tool_calls", 0, "id"))
-        'tool_calls[*].id'
+        >>> path_pattern(("tool_calls", 1, "function", "arguments", "train"))
+        'tool_calls[*].function.arguments'
     """
-    return re.sub(r"\[\d+\]", "[*]", path_text(path))
+    text = ""
+    for part in path:
+        text += "[*]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if part == "arguments":
+            break
+    return text
 
 
 def left_out(encoding: Encoding) -> dict[str, list[int]]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from chatspan.audit.findings import Finding
 from chatspan.encoding import Encoding
 from chatspan.origins import Path
+from chatspan.view import path_pattern
 
 DROPPED = "dropped fields"
 CONTROL = "control tokens in text"
@@ -32,21 +33,6 @@ def dropped_fields(encoding: Encoding) -> Iterator[Finding]:
             len(text),
             "characters lost",
         )
-
-
-def path_pattern(path: Path) -> str:
-    """A field's path without what differs from message to message.
-
-    Example:
-        >>> path_pattern(("tool_calls", 1, "function", "arguments", "train"))
-        'tool_calls[*].function.arguments'
-    """
-    text = ""
-    for part in path:
-        text += "[*]" if isinstance(part, int) else f".{part}" if text else str(part)
-        if part == "arguments":
-            break
-    return text
 
 
 def _matters(path: Path) -> bool:
