@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ def audit(
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N rows.", show_default=False)
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, metavar="N", help="Worker processes.")] = 1,
+    processes: options.Processes = None,
     against: Annotated[
         list[str] | None,
         typer.Option(
@@ -110,7 +111,9 @@ def audit(
         source = open_source(file, split=split, subset=subset)
     encoder = load_encoder(tokenizer, template)
     settings = AuditSettings(loss.value, end_of_turn.value, max_length, column, stop_ids(encoder.tokenizer, tokenizer))
-    report = _report(source, encoder, settings, tokenizer, names, limit, against_rows or None, processes)
+    report = _report(
+        source, encoder, settings, tokenizer, names, limit, against_rows or None, processes or os.cpu_count() or 1
+    )
     if html is not None:
         from chatspan.audit.report_html import report_as_html
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -70,10 +69,7 @@ def encode(
             help="Control tokens in the text of fields: as in transformers, as plain text, or reject the row.",
         ),
     ] = SpecialTokensName.as_rendered,
-    processes: Annotated[
-        int | None,
-        typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
-    ] = None,
+    processes: options.Processes = None,
     rows_per_shard: Annotated[
         int, typer.Option("--rows-per-shard", min=1, metavar="N", help="Rows a file.", rich_help_panel=_WRITING)
     ] = 1000,
@@ -116,7 +112,7 @@ def encode(
     encoder = load_encoder(tokenizer, template)
     summary = prepare(out, manifest_of(plan, encoder), force=force)
     if summary is None:
-        wanted = processes or os.cpu_count() or 1
+        wanted = options.process_count(processes)
         before = sum(record.rows for record in written(out).values())
         if before:
             stderr().print(f"chatspan: {plural(before, 'row')} are there already", soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from typing import Annotated
 
 import typer
@@ -85,3 +86,12 @@ Loss = Annotated[LossName, typer.Option("--loss", help="What the loss is on: who
 EndOfTurn = Annotated[
     EndName, typer.Option("--end-of-turn", help="What of a turn's end is in it: its token, blanks behind it too, …")
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
+]
+
+
+def process_count(given: int | None) -> int:
+    """How many worker processes, where none are asked for."""
+    return given or os.cpu_count() or 1
