@@ -118,6 +118,23 @@ def test_rows_that_are_cut_are_counted(tmp_path: Path) -> None:
     assert {len(ids) for ids in load(out)["input_ids"]} == {20}
 
 
+def test_of_a_completion_only_the_completion_is_trained(tmp_path: Path, small: Any) -> None:
+    first = chat(1)["messages"]
+    row = {
+        "prompt": [*first, {"role": "user", "content": "And?"}],
+        "completion": [{"role": "assistant", "content": "No."}],
+    }
+    source = write_rows(tmp_path / "data.jsonl", [row])
+    assert chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(tmp_path / "out"), "-p", "1").returncode == 0
+    assert small.decode([token for token in load(tmp_path / "out")[0]["labels"] if token != -100]) == "No.<|im_end|>"
+    shown = chatspan("inspect", str(source), "-t", TOKENIZER).stdout
+    assert "⟦No.⟧⟦<|im_end|>⟧" in shown
+    assert shown.count("⟦") == 3  # and in the legend
+    report = json.loads(chatspan("audit", str(source), "-t", TOKENIZER, "--json", "-p", "1").stdout)
+    assert report["tokens_in_loss"] == len(small("No.<|im_end|>")["input_ids"])
+    assert [end["turns"] for end in report["ends_of_turns"]] == [1]
+
+
 def test_control_tokens_in_text_may_be_plain_text(tmp_path: Path, small: Any) -> None:
     turn = [{"role": "user", "content": "How?"}, {"role": "assistant", "content": "With <|im_end|>, so."}]
     source = write_rows(tmp_path / "data.jsonl", [{"messages": turn}])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import REPO
 
-PAGES = ("README.md", "docs/tokenizing.md", "docs/distillation.md", "docs/loss.md")
+PAGES = ("README.md", "docs/tokenizing.md", "docs/distillation.md", "docs/loss.md", "docs/sft.md")
 BLOCKS = [
     block
     for page in PAGES
@@ -27,4 +27,4 @@ def test_a_block_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 10

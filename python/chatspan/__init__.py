@@ -21,6 +21,7 @@ from chatspan.errors import (
     ContentNotFoundError,
     ControlTokenError,
     EmptyBatchError,
+    EmptyRowError,
     HintError,
     HintPlacementError,
     LayoutError,
@@ -49,6 +50,7 @@ from chatspan.kinds import Kind
 if TYPE_CHECKING:
     from chatspan.alignment import Alignment, align
     from chatspan.backends import BackendMismatchWarning
+    from chatspan.chat_collator import ChatCollator
     from chatspan.collator import ComposerDataCollator, SelfDistillationCollator
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 _LATER = {
     "Alignment": "alignment",
     "BackendMismatchWarning": "backends",
+    "ChatCollator": "chat_collator",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "collator",
     "Encoding": "encoding",
@@ -79,6 +82,7 @@ __all__ = [
     "BackendError",
     "BackendMismatchError",
     "BackendMismatchWarning",
+    "ChatCollator",
     "ChatEncoder",
     "ChatspanError",
     "CollatorConfig",
@@ -88,6 +92,7 @@ __all__ = [
     "ControlTokenError",
     "DistillationConfig",
     "EmptyBatchError",
+    "EmptyRowError",
     "Encoding",
     "HintError",
     "HintPlacementError",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.config import DistillationConfig
-from chatspan.errors import AlignmentError
+from chatspan.config import DistillationConfig, PaddingSide
+from chatspan.errors import AlignmentError, TokenizerError
 from chatspan.layouts import Row, Side
 
 Arrays = dict[str, NDArray[Any]]
@@ -30,7 +30,39 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
     return batch
 
 
-def side_arrays(prefix: str, sides: Sequence[Side], config: DistillationConfig, pad_id: int) -> tuple[Arrays, Ints]:
+class Padding(Protocol):
+    """The options of rows that are padded."""
+
+    @property
+    def pad_to_multiple_of(self) -> int | None:
+        """Rows are filled up to a multiple of it."""
+
+    @property
+    def padding_side(self) -> PaddingSide:
+        """Where they are filled."""
+
+
+def pad_id_of(tokenizer: Any) -> int:
+    """The id that rows are filled with: pad, or eos where there is none.
+
+    Raises:
+        TokenizerError: there is neither.
+    """
+    for name in ("pad_token_id", "eos_token_id"):
+        token_id = getattr(tokenizer, name, None)
+        if token_id is not None:
+            return int(token_id)
+    raise TokenizerError("the tokenizer has neither a pad nor an eos token to fill rows with: set tokenizer.pad_token")
+
+
+def ungrouped(rows: Sequence[Any]) -> Sequence[Any]:
+    """The rows of groups, which a data set that was packed holds."""
+    if not isinstance(rows, Sequence):
+        return rows
+    return [row for group in rows for row in (group if isinstance(group, (list, tuple)) else [group])]
+
+
+def side_arrays(prefix: str, sides: Sequence[Side], config: Padding, pad_id: int) -> tuple[Arrays, Ints]:
     """Padded ``input_ids``, ``attention_mask`` and ``position_ids`` of one side, and the column each row begins at."""
     multiple = config.pad_to_multiple_of or 1
     width = -(-max(side.width for side in sides) // multiple) * multiple
@@ -96,7 +128,7 @@ def _indices(student: Ints, teacher: Ints, index_mask: NDArray[np.bool_]) -> Arr
 def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
     """One row of all rows, one behind the other; nothing is padded."""
     students = [row.student for row in rows]
-    batch, starts = _packed_side("", students)
+    batch, starts = packed_side("", students)
     length = batch["input_ids"].shape[1]
     response_mask = np.zeros((1, length), dtype=np.int64)
     for start, row in zip(starts, rows, strict=True):
@@ -104,7 +136,7 @@ def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arr
     batch["response_mask"] = response_mask
     if all(row.teacher is None for row in rows):
         return batch
-    teacher, teacher_starts = _packed_side(_TEACHER, [row.teacher or row.student for row in rows])
+    teacher, teacher_starts = packed_side(_TEACHER, [row.teacher or row.student for row in rows])
     batch |= teacher
     student_at = np.concatenate([start + row.student_response for start, row in zip(starts, rows, strict=True)])
     teacher_at = np.concatenate([start + row.teacher_response for start, row in zip(teacher_starts, rows, strict=True)])
@@ -117,7 +149,8 @@ def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arr
     return batch
 
 
-def _packed_side(prefix: str, sides: Sequence[Side]) -> tuple[Arrays, Ints]:
+def packed_side(prefix: str, sides: Sequence[Side]) -> tuple[Arrays, Ints]:
+    """One row of all rows of one side without padding, where each row begins and ends, and the column it begins at."""
     lengths = np.array([len(side.input_ids) for side in sides], dtype=np.int64)
     ends = np.cumsum(lengths)
     boundaries = np.concatenate([[0], ends]).astype(np.int32)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from chatspan import prefix_delta
-from chatspan.batch import Arrays, batch_of, side_arrays
+from chatspan.batch import Arrays, batch_of, pad_id_of, side_arrays, ungrouped
 from chatspan.chats import EncodedChat
 from chatspan.config import CollatorConfig, DistillationConfig
 from chatspan.distillation_rows import row_examples
-from chatspan.errors import BackendError, EmptyBatchError, OptionError, TokenizerError, TruncationError
+from chatspan.errors import BackendError, EmptyBatchError, OptionError, TruncationError
 from chatspan.examples import Example
 from chatspan.explain_row import explain_row
 from chatspan.layouts import Row, Side, row_of
@@ -25,10 +24,10 @@ from chatspan.pairs import Pair, pair_of, placeholder_pair, unrendered
 from chatspan.placeholder import with_placeholder
 from chatspan.provenance_route import ProvenanceRoute, is_fast
 from chatspan.replay import ReplayPair, read_pairs, response_ranges
+from chatspan.tensors import Batch, tensors_of
 from chatspan.trace_examples import trace_examples, with_hints
 from chatspan.traces import Conversation, ErrorSite, read_traces
 
-Batch = dict[str, Any]
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
 _ROWS_AT_ONCE = 64
 logger = logging.getLogger("chatspan")
@@ -88,7 +87,7 @@ class SelfDistillationCollator:
         self.tokenizer = tokenizer
         self.config: DistillationConfig = config if config is not None else DistillationConfig()
         self.routes: Counter[str] = Counter()
-        self._pad_id = _pad_id(tokenizer)
+        self._pad_id = pad_id_of(tokenizer)
         self._route = None
         if is_fast(tokenizer):
             self._route = ProvenanceRoute(tokenizer, self.config.straddle, self.config.backend)
@@ -109,13 +108,7 @@ class SelfDistillationCollator:
             raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        return _tensors(self._arrays(self._ungrouped(rows)))
-
-    def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
-        """The rows of groups, which a data set that was packed holds."""
-        if not self.config.packing or not isinstance(rows, Sequence):
-            return rows
-        return [row for group in rows for row in (group if isinstance(group, (list, tuple)) else [group])]
+        return tensors_of(self._arrays(ungrouped(rows) if self.config.packing else rows))
 
     def _arrays(self, rows: Sequence[Any]) -> Arrays:
         found, dropped_rows = self._rows(rows)
@@ -336,15 +329,3 @@ def _without(example: Example, loss_messages: Sequence[int]) -> Example:
 def _warn(example: Example, what: str, turns: Sequence[int] = ()) -> None:
     of_turns = f", turn {', '.join(map(str, turns))}" if turns else ""
     logger.warning("trace %r%s: %s", example.student.trace_id, of_turns, what)
-
-
-def _tensors(batch: Mapping[str, Any]) -> Batch:
-    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in batch.items()}
-
-
-def _pad_id(tokenizer: Any) -> int:
-    for name in ("pad_token_id", "eos_token_id"):
-        token_id = getattr(tokenizer, name, None)
-        if token_id is not None:
-            return int(token_id)
-    raise TokenizerError("the tokenizer has neither a pad nor an eos token to fill rows with: set tokenizer.pad_token")

@@ -65,28 +65,19 @@ class DistillationConfig:
     backend: BackendOption = "auto"
 
     def __post_init__(self) -> None:
-        self._require_choices(overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
-        self._require_choices(layout=self._layouts())
-        for name in ("max_length", "pad_to_multiple_of"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise OptionError(f"{name}={value!r}: say how many tokens, at least 1, or None")
+        require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
+        require_choices(self, layout=self._layouts())
+        require_counts(self, "max_length", "pad_to_multiple_of")
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:
             raise OptionError(f"max_dropped={self.max_dropped!r}: give a part of a message's tokens, from 0 to 1")
         if self.packing and self.layout != "indexed":
             raise OptionError(f'packing=True needs layout="indexed", not {self.layout!r}: a packed row has no holes')
         if type(self.sdpo_ignore_index) is not int or self.sdpo_ignore_index == 1:
             raise OptionError(f"sdpo_ignore_index={self.sdpo_ignore_index!r}: give a whole number other than 1")
-        _check_loss_on(self.loss_on)
+        require_loss_on(self.loss_on, ("content", "turn"))
 
     def _layouts(self) -> Any:
         return Literal["aligned", "indexed"]
-
-    def _require_choices(self, **choices: Any) -> None:
-        for name, allowed in choices.items():
-            values = allowed if isinstance(allowed, tuple) else get_args(allowed)
-            if getattr(self, name) not in values:
-                raise OptionError(f"{name}={getattr(self, name)!r}: say one of {', '.join(map(repr, values))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +112,7 @@ class CollatorConfig(DistillationConfig):
     def __post_init__(self) -> None:
         if not callable(self.hint_generator):
             raise OptionError(f"hint_generator={self.hint_generator!r} is not callable")
-        self._require_choices(hint_role=ROLES, hint_placement=HintPlacement, hint_scope=HintScope)
+        require_choices(self, hint_role=ROLES, hint_placement=HintPlacement, hint_scope=HintScope)
         super().__post_init__()
         if self.layout == "placeholder" and (self.loss_on != "content" or self.max_length is not None):
             raise OptionError('layout="placeholder" has loss_on="content" and no max_length; use layout="aligned"')
@@ -130,13 +121,31 @@ class CollatorConfig(DistillationConfig):
         return Layout
 
 
-def _check_loss_on(loss_on: Any) -> None:
+def require_choices(options: Any, **choices: Any) -> None:
+    """Options that have one of these values, given as a tuple or a ``Literal``."""
+    for name, allowed in choices.items():
+        values = allowed if isinstance(allowed, tuple) else get_args(allowed)
+        if getattr(options, name) not in values:
+            raise OptionError(f"{name}={getattr(options, name)!r}: say one of {', '.join(map(repr, values))}")
+
+
+def require_counts(options: Any, *names: str) -> None:
+    """Options that are a number of tokens, or ``None``."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and (type(value) is not int or value < 1):
+            raise OptionError(f"{name}={value!r}: say how many tokens, at least 1, or None")
+
+
+def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
+    """What a loss is on: one of these names, kinds, or weights."""
     if isinstance(loss_on, Mapping):
         if not loss_on or not all(isinstance(w, (int, float)) and 0 <= w < float("inf") for w in loss_on.values()):
             raise OptionError(f"loss_on={loss_on!r}: weights must be numbers, at least 0")
         return
-    if loss_on in ("content", "turn"):
+    if isinstance(loss_on, str) and loss_on in names:
         return
     is_kinds = isinstance(loss_on, Collection) and not isinstance(loss_on, (str, bytes)) and len(loss_on) > 0
     if not is_kinds or not all(isinstance(kind, Kind) for kind in loss_on):
-        raise OptionError(f'loss_on={loss_on!r}: say "content", "turn", a set of Kinds, or weights')
+        known = ", ".join(f'"{name}"' for name in names)
+        raise OptionError(f"loss_on={loss_on!r}: say {known}, a set of Kinds, or weights")

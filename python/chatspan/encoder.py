@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from chatspan.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.config import BackendOption
@@ -16,6 +16,11 @@ from chatspan.errors import OptionError, TokenizerError, TruncationError
 from chatspan.pieces import encode_pieces
 from chatspan.renderer import Messages
 from chatspan.tokens import Tokens
+
+if TYPE_CHECKING:
+    from chatspan.map_fn import MapFn
+    from chatspan.supervised import EmptyRows, SupervisedLossOn
+    from chatspan.turns import EndOfTurn
 
 Truncation = Literal["error", "left", "right"]
 
@@ -175,17 +180,70 @@ class ChatEncoder:
             )
             for messages in conversations
         ]
+        return [truncated(encoding, max_length, truncation) for encoding in self._encode_drafts(drafts)]
+
+    def _encode_drafts(self, drafts: Sequence[Draft]) -> list[Encoding]:
+        """Encodes what is rendered already in one call of the tokenizer, which may use all cores."""
         whole = [draft for draft in drafts if not draft.pieces]
         texts = [draft.render.text for draft in whole]
         tokens = iter(self._backends.encode_batch(texts, [draft.segments for draft in whole]))
-        encodings = []
-        for draft in drafts:
-            found = self._encode_pieces(draft) if draft.pieces else next(tokens)
-            encodings.append(_truncated(draft.encoding(found), max_length, truncation))
-        return encodings
+        return [draft.encoding(self._encode_pieces(draft) if draft.pieces else next(tokens)) for draft in drafts]
 
     def _encode_pieces(self, draft: Draft) -> Tokens:
         return encode_pieces(self.tokenizer, self._backends.current(), draft.render.text, draft.pieces)
+
+    def as_map_fn(
+        self,
+        *,
+        loss_on: SupervisedLossOn = "turn",
+        end_of_turn: EndOfTurn = "token",
+        max_length: int | None = None,
+        truncation: Truncation = "error",
+        empty_rows: EmptyRows = "error",
+        special_tokens: SpecialTokens = "as_rendered",
+        column: str | None = None,
+        columns: Sequence[str] = ("input_ids", "labels"),
+    ) -> MapFn:
+        """A function for ``Dataset.map(…, batched=True)`` of Hugging Face's ``datasets``, also of streaming data sets.
+
+        A second run finds its results in the cache: what it is known by holds the tokenizer, the template, these
+        options and the versions of chatspan and transformers, and does not change with use. Give ``with_indices=True``
+        too, so that errors say which row of the data set it is.
+
+        Args:
+            loss_on, end_of_turn, max_length, truncation, special_tokens, column: see :class:`chatspan.ChatCollator`.
+            empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
+                ``remove_columns=dataset.column_names``.
+            columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64),
+                ``"message_index"`` (int32) and ``"kind"`` (uint8). With weights also ``"loss_weight"`` (float32).
+
+        Raises:
+            OptionError: options that cannot be. The function raises as :class:`chatspan.ChatCollator`.
+
+        Example:
+            >>> from datasets import Dataset
+            >>> from transformers import AutoTokenizer
+            >>> import chatspan
+            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+            >>> rows = Dataset.from_list([{"messages": [{"role": "user", "content": "2 + 2?"},
+            ...                                         {"role": "assistant", "content": "It is 4."}]}])
+            >>> found = rows.map(encoder.as_map_fn(), batched=True, remove_columns=rows.column_names)
+            >>> encoder.decode([label for label in found[0]["labels"] if label != -100])
+            'It is 4.<|im_end|>'
+        """
+        from chatspan.map_fn import MapFn
+        from chatspan.supervised import SupervisedOptions
+
+        options = SupervisedOptions(
+            loss_on=loss_on,
+            end_of_turn=end_of_turn,
+            max_length=max_length,
+            truncation=truncation,
+            empty_rows=empty_rows,
+            special_tokens=special_tokens,
+            column=column,
+        )
+        return MapFn(self, options, columns)
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
@@ -201,7 +259,12 @@ def _check_options(max_length: int | None, truncation: str, special_tokens: str)
         raise OptionError(f'special_tokens={special_tokens!r}: say "as_rendered", "escape" or "error"')
 
 
-def _truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
+def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
+    """The encoding, cut where it is longer.
+
+    Raises:
+        TruncationError: it is longer, and ``truncation="error"``.
+    """
     count = len(encoding)
     if max_length is None or count <= max_length:
         return encoding

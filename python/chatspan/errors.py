@@ -176,6 +176,10 @@ class EmptyBatchError(ChatspanError):
     """No row of a batch is left."""
 
 
+class EmptyRowError(ChatspanError):
+    """A row with nothing to train on."""
+
+
 class LayoutError(ChatspanError):
     """A layout that cannot be made of this row."""
 

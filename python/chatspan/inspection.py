@@ -52,7 +52,10 @@ def views_of_chat(
     """
     if chat.form == "messages":
         encoding = encoder.encode(chat.messages, **chat.template_kwargs)
-        return [view_of_encoding(encoding, encoder.tokenizer, title, end_of_turn=end_of_turn)]
+        view = view_of_encoding(
+            encoding, encoder.tokenizer, title, end_of_turn=end_of_turn, loss_messages=chat.loss_messages
+        )
+        return [view]
     # Only these need torch.
     from chatspan.config import CollatorConfig, DistillationConfig
     from chatspan.view_pair import view_of_pair

@@ -5,18 +5,22 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, insort
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from chatspan.errors import OptionError, TruncationError
-
-if TYPE_CHECKING:
-    from chatspan.collator import SelfDistillationCollator
 
 RowT = TypeVar("RowT")
 logger = logging.getLogger("chatspan")
 
 
-def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: SelfDistillationCollator) -> list[list[RowT]]:
+class HasLengths(Protocol):
+    """A collator that says how long rows are."""
+
+    def lengths(self, rows: Sequence[Any]) -> list[int]:
+        """How many tokens each row takes; 0 for one that is left out."""
+
+
+def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: HasLengths) -> list[list[RowT]]:
     """Groups rows so that each group has at most ``max_length`` tokens, a row counted by its longer side.
 
     Best fit decreasing: the longest row first, each into the group that it fills best. Groups stand in the order of
@@ -24,11 +28,11 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: SelfDistill
     ``DataLoader`` with ``batch_size=1`` and a collator with ``packing=True``.
 
     Args:
-        collator: whose tokenizer and options say how long a row is.
+        collator: whose tokenizer and options say how long a row is: any of this package.
 
     Raises:
-        TruncationError: a row is longer by itself; with its place. Give the collator a ``max_length`` and an
-            ``overflow``.
+        TruncationError: a row is longer by itself; with its place. Give the collator a ``max_length``, and
+            an ``overflow`` or a ``truncation``.
         ChatspanError: as a call of the collator.
 
     Example:
@@ -55,7 +59,7 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: SelfDistill
         if length > max_length:
             raise TruncationError(
                 f"{length} tokens are more than a packed row's max_length={max_length}; give the collator a max_length "
-                "and an overflow",
+                "and say what becomes of longer rows",
                 trace_id=f"row {index}",
             )
         if not length:

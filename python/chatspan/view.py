@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +62,20 @@ class View:
 
 
 def view_of_encoding(
-    encoding: Encoding, tokenizer: Any, title: str, *, name: str = "conversation", end_of_turn: EndOfTurn = "token"
+    encoding: Encoding,
+    tokenizer: Any,
+    title: str,
+    *,
+    end_of_turn: EndOfTurn = "token",
+    loss_messages: Collection[int] | None = None,
 ) -> View:
-    """One conversation."""
-    return View(title, [side_view(encoding, tokenizer, name, end_of_turn=end_of_turn)])
+    """One conversation.
+
+    Args:
+        loss_messages: the messages that may be in the loss; ``None`` for all.
+    """
+    side = side_view(encoding, tokenizer, "conversation", end_of_turn=end_of_turn, loss_messages=loss_messages)
+    return View(title, [side])
 
 
 def side_view(
@@ -75,22 +85,24 @@ def side_view(
     *,
     end_of_turn: EndOfTurn = "token",
     loss: Sequence[int] | None = None,
+    loss_messages: Collection[int] | None = None,
     hint_messages: Sequence[int] = (),
 ) -> SideView:
     """One side.
 
     Args:
         loss: its in-loss tokens, of a student and a teacher.
+        loss_messages: of one conversation: the messages that may be in the loss; ``None`` for all.
     """
     masks: dict[str, Mask] = {}
     refused: dict[str, str] = {}
     if loss is not None:
         masks["loss"] = np.isin(np.arange(len(encoding)), np.asarray(loss, dtype=np.int64))
     try:
-        masks["turn"] = encoding.mask(end_of_turn=end_of_turn)
+        masks["turn"] = encoding.mask(messages=loss_messages, end_of_turn=end_of_turn)
     except ChatspanError as error:
         refused["turn"] = str(error)
-    masks["content"] = encoding.mask(what="content")
+    masks["content"] = encoding.mask(what="content", messages=loss_messages)
     if encoding.has_generation_tags:
         masks["generation"] = encoding.mask(what="generation")
     return SideView(

@@ -61,7 +61,7 @@ class RowAuditor:
                 chat = chat_of(raw, self._settings.column)
                 found += role_findings(chat.messages)
                 encoding = self._encoded(chat)
-                found += self._findings(totals, encoding)
+                found += self._findings(totals, chat, encoding)
             except ChatspanError as error:
                 found.append(failure(error))
             # What a template meets in a row nobody can foresee; the other rows shall not suffer for it.
@@ -79,12 +79,12 @@ class RowAuditor:
             warnings.simplefilter("ignore")
             return self._encoder.encode(chat.messages, **chat.template_kwargs)
 
-    def _findings(self, totals: Totals, encoding: Encoding) -> Iterator[Finding]:
+    def _findings(self, totals: Totals, chat: Chat, encoding: Encoding) -> Iterator[Finding]:
         settings = self._settings
         mask: NDArray[np.bool_] = np.zeros(len(encoding), dtype=bool)
         refused: TurnBoundaryError | None = None
         try:
-            mask = mask_of(encoding, settings)
+            mask = mask_of(encoding, chat, settings)
         except TurnBoundaryError as error:
             refused = error
         yield from dropped_fields(encoding)
@@ -101,7 +101,7 @@ class RowAuditor:
             yield Finding(TOO_LONG, f"more than {settings.max_length:,} tokens", "problem", advice, quote=quote)
         totals.add_tokens(encoding, mask)
         if refused is None:
-            totals.ends.update(end for _, end in turn_ends(encoding, mask, settings.stop_ids))
+            totals.ends.update(end for _, end in turn_ends(encoding, mask, settings.stop_ids, chat.loss_messages))
 
 
 def audit_chunk(auditor: RowAuditor, rows: Sequence[RawRow]) -> Totals:
@@ -109,10 +109,10 @@ def audit_chunk(auditor: RowAuditor, rows: Sequence[RawRow]) -> Totals:
     return auditor.audit(rows)
 
 
-def mask_of(encoding: Encoding, settings: AuditSettings) -> NDArray[np.bool_]:
+def mask_of(encoding: Encoding, chat: Chat, settings: AuditSettings) -> NDArray[np.bool_]:
     """What is trained; bool ``[T]``."""
     roles = None if settings.loss == "generation" else ("assistant",)
-    return encoding.mask(roles, settings.loss, end_of_turn=settings.end_of_turn)
+    return encoding.mask(roles, settings.loss, messages=chat.loss_messages, end_of_turn=settings.end_of_turn)
 
 
 def _empty(encoding: Encoding) -> Finding:

@@ -25,11 +25,20 @@ class TurnEnd(NamedTuple):
     stops: bool
 
 
-def turn_ends(encoding: Encoding, mask: NDArray[np.bool_], stop_ids: Collection[int]) -> Iterator[tuple[int, TurnEnd]]:
-    """The end of each assistant message that has tokens, and the message's index."""
+def turn_ends(
+    encoding: Encoding,
+    mask: NDArray[np.bool_],
+    stop_ids: Collection[int],
+    messages: Collection[int] | None = None,
+) -> Iterator[tuple[int, TurnEnd]]:
+    """The end of each assistant message that has tokens, and the message's index.
+
+    Args:
+        messages: those that may be in the loss; ``None`` for all.
+    """
     present = set(encoding.message_index.tolist())
     for index, role in enumerate(encoding.roles):
-        if role != "assistant" or index not in present:
+        if role != "assistant" or index not in present or (messages is not None and index not in messages):
             continue
         end = encoding.end_of_turn(index)
         if end is None:

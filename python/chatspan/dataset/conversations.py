@@ -32,6 +32,8 @@ class Chat:
     Attributes:
         messages: as ``apply_chat_template`` takes them; of a trace or a pair the student's.
         template_kwargs: further arguments of the template, ``tools`` among them.
+        loss_messages: the indices of the messages that may be in a loss: those of a ``completion``, or of the row's own
+            ``loss_messages``; ``None`` for all.
         form: ``"trace"`` for a row of :class:`chatspan.ComposerDataCollator`, ``"pair"`` for one of
             :class:`chatspan.SelfDistillationCollator`.
         row: what the collators take of it.
@@ -39,6 +41,7 @@ class Chat:
 
     messages: Sequence[Message]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    loss_messages: Sequence[int] | None = None
     form: Form = "messages"
     row: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -46,7 +49,7 @@ class Chat:
 def chat_of(raw: RawRow, column: str | None = None) -> Chat:
     """The conversation of a row: of the columns ``messages`` or ``conversations`` (with ``from`` and ``value`` too),
     ``turns`` of a trace, ``prompt`` and ``completion`` as messages; ``teacher_messages``, ``tools``,
-    ``documents`` and ``chat_template_kwargs`` beside them. Columns may hold JSON text.
+    ``documents``, ``chat_template_kwargs`` and ``loss_messages`` beside them. Columns may hold JSON text.
 
     Args:
         column: the column of the messages, if it has another name.
@@ -71,17 +74,34 @@ def _chat_of(raw: RawRow, row: Mapping[str, Any], column: str | None) -> Chat:
         kwargs["documents"] = plain["documents"]
     if column is None and "turns" in row:
         messages = read_messages(plain["turns"], raw.place, "'turns'")
-        return Chat(messages, kwargs, "trace", plain)
-    messages = _messages(raw, plain, column)
-    if plain.get("teacher_messages") is not None:
-        return Chat(messages, kwargs, "pair", {**plain, "messages": messages})
-    return Chat(messages, kwargs, "messages", {**plain, "messages": messages})
+        return Chat(messages, kwargs, _loss_messages(raw, plain, messages), "trace", plain)
+    messages, completion = _messages(raw, plain, column)
+    form: Form = "messages" if plain.get("teacher_messages") is None else "pair"
+    loss_messages = _loss_messages(raw, plain, messages)
+    if loss_messages is None:
+        loss_messages = completion
+    return Chat(messages, kwargs, loss_messages, form, {**plain, "messages": messages})
+
+
+def _loss_messages(raw: RawRow, row: Mapping[str, Any], messages: Sequence[Message]) -> Sequence[int] | None:
+    """The indices that the row itself gives."""
+    given = row.get("loss_messages")
+    if given is None:
+        return None
+    is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
+    if not is_list or not all(type(index) is int and 0 <= index < len(messages) for index in given):
+        raise raw.error(
+            f"its 'loss_messages' must be a list of indices of its {len(messages)} messages, got {_shown(given)}"
+        )
+    return list(given)
 
 
 _JSON_COLUMNS = frozenset({"turns", "tools", "documents", "chat_template_kwargs", "teacher_messages", "error_meta"})
 
 
-def _messages(raw: RawRow, row: Mapping[str, Any], column: str | None) -> list[Message]:
+def _messages(raw: RawRow, row: Mapping[str, Any], column: str | None) -> tuple[list[Message], range | None]:
+    """The messages, and which of them are those of a completion."""
+    completed: range | None = None
     if column is not None:
         if column not in row:
             raise raw.error(f"it has no column {column!r}; its columns are {_names(row)}")
@@ -95,12 +115,13 @@ def _messages(raw: RawRow, row: Mapping[str, Any], column: str | None) -> list[M
         if isinstance(prompt, str) or isinstance(completion, str):
             raise raw.error("its 'prompt' and 'completion' are plain text; a chat template needs lists of messages")
         found = [*_listed(raw, prompt, "prompt"), *_listed(raw, completion, "completion")]
+        completed = range(len(prompt), len(found))
     else:
         raise raw.error(
             f"it has no conversation: expected a column 'messages', 'conversations', 'turns', or 'prompt' and "
             f"'completion', got {_names(row)}; name the column with --column"
         )
-    return [_message(raw, column, index, item) for index, item in enumerate(_listed(raw, found, column))]
+    return [_message(raw, column, index, item) for index, item in enumerate(_listed(raw, found, column))], completed
 
 
 def _listed(raw: RawRow, value: Any, column: str) -> Sequence[Any]:

@@ -111,9 +111,14 @@ def _encoded(worker: ShardWorker, rows: Sequence[RawRow]) -> Iterator[Encoded]:
             worker.rejects.append(_reject(row, error))
     order: dict[int, Encoded] = {}
     for group in _alike(chats):
+        loss_messages = {row.index: chat.loss_messages for row, chat in group}
         for row, encoding in _encode_group(worker, group):
             try:
-                labels = encoding.labels(what=worker.plan.loss, end_of_turn=worker.plan.end_of_turn)
+                labels = encoding.labels(
+                    what=worker.plan.loss,
+                    messages=loss_messages[row.index],
+                    end_of_turn=worker.plan.end_of_turn,
+                )
             except ChatspanError as error:
                 worker.rejects.append(_reject(row, error))
             else:

@@ -72,7 +72,7 @@ class PeerAuditor:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     encoding = self._encoder.encode(chat.messages, **chat.template_kwargs)
-                ours: Any = mask_of(encoding, self._settings)
+                ours: Any = mask_of(encoding, chat, self._settings)
             except ChatspanError as error:
                 ours = error
             for peer, report in zip(self.peers, reports, strict=True):
