@@ -13,7 +13,7 @@ from chatspan.config import BackendOption, PaddingSide, require_choices, require
 from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
 from chatspan.encoder import ChatEncoder, Truncation
-from chatspan.errors import EmptyBatchError, OptionError, RowError
+from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.layouts import Side
 from chatspan.supervised import (
     IGNORED,
@@ -154,12 +154,15 @@ class ChatCollator:
         return tensors_of(_packed(kept) if self._form.packing else _padded(kept, self._form, self._pad_id))
 
     def has_signal(self, row: Any) -> bool:
-        """Whether anything of a row is trained; to filter a data set beforehand, with ``empty_rows="drop"``.
+        """Whether anything of a row is trained; to filter a data set beforehand.
 
         Raises:
-            ChatspanError: as a call.
+            ChatspanError: as a call, but for a row with nothing to train on.
         """
-        return self._rows([row], "row {}")[0] is not None
+        try:
+            return self._rows([row], "row {}")[0] is not None
+        except EmptyRowError:
+            return False
 
     def lengths(self, rows: Sequence[Any]) -> list[int]:
         """How many tokens each row takes; 0 for one that is left out.

@@ -90,7 +90,7 @@ def supervised_rows(
                 found.append(_labelled(truncated(encoding, options.max_length, options.truncation), chat, options))
             except EmptyRowError as error:
                 if options.empty_rows == "error":
-                    raise
+                    raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
                 logger.warning("%s is left out: %s", row.place, error.message)
                 found.append(None)
     return found
@@ -100,7 +100,7 @@ def _labelled(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> Sup
     mask, weights = _trained(encoding, chat.loss_messages, options)
     mask[:1] = False
     if not mask.any():
-        raise EmptyRowError(f'{_why_empty(encoding, chat, options)}; empty_rows="drop" leaves such rows out')
+        raise EmptyRowError(_why_empty(encoding, chat, options))
     labels = np.where(mask, encoding.input_ids, IGNORED)
     return SupervisedRow(encoding, labels, None if weights is None else np.where(mask, weights, np.float32(0)))
 
