@@ -27,4 +27,4 @@ def test_a_block_runs(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 13
