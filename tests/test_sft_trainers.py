@@ -11,7 +11,7 @@ import pytest
 import torch
 from batches import stretches
 from cases import assistant, user
-from chatspan import ChatCollator, ChatEncoder, Kind, RowError
+from chatspan import ChatCollator, ChatEncoder, Kind, RowError, pack_dataset
 from conftest import REPO
 from conversations import call, calls, schema, tool
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments
@@ -153,6 +153,27 @@ def test_the_weighted_trainer_of_the_docs(small: Any, tmp_path: Any) -> None:
     mass = {kind: counts[kind] * weight for (_, kind), weight in weights.items()}
     mean = sum(losses[kind] * mass[kind] for kind in mass) / sum(mass.values())
     assert loss(weights) == pytest.approx(mean, rel=1e-5)
+
+
+def test_a_data_set_that_was_packed_goes_through_the_trainer(small: Any, tmp_path: Any) -> None:
+    collate = ChatCollator(small, packing=True)
+    groups = pack_dataset(ROWS, max_length=90, collator=collate)
+    assert len(groups) < len(ROWS)
+    options = {"per_device_train_batch_size": 1, "max_steps": len(groups)}
+    trainer = trainer_of("Trainer", small, tmp_path, collate, groups, **options)
+    texts = [small.decode(batch["labels"][batch["labels"] != -100]) for batch in trainer.get_train_dataloader()]
+    assert sorted("".join(texts).split("<|im_end|>")) == ["", *sorted(f"In {city}." for city in CITIES)]
+    assert all(0 < loss < 20 for loss in losses_of(trainer))
+
+
+def test_trl_drops_rows_of_a_data_set_that_it_prepares(small: Any, tmp_path: Any) -> None:
+    """Which the docs warn of: they were left out before a collator could speak."""
+    long = {"prompt": [user("word " * 99)], "completion": [assistant("Yes.")]}
+    rows = datasets.Dataset.from_list([long, {"prompt": [user("a")], "completion": [assistant("Yes.")]}])
+    trainer = trainer_of("SFTTrainer", small, tmp_path, ChatCollator(small), rows, max_length=64)
+    assert [row["prompt"] for row in trainer.train_dataset] == [[user("a")]]
+    trainer = trainer_of("SFTTrainer", small, tmp_path, ChatCollator(small), rows, max_length=64, **UNPREPARED)
+    assert len(trainer.train_dataset) == 2
 
 
 FORGOT: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
