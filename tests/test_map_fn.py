@@ -143,6 +143,16 @@ def test_another_process_finds_the_same_fingerprint(small: Any) -> None:
     assert here == [there, there]
 
 
+@pytest.mark.parametrize("name", ["llama3_2", "deepseek_v3", "mistral_nemo"])
+def test_the_fingerprint_of_a_real_tokenizer_does_not_change_with_use(zoo_tokenizer: Any, name: str) -> None:
+    tokenizer = zoo_tokenizer(name)
+    function = ChatEncoder(tokenizer).as_map_fn()
+    before = Hasher.hash(function)
+    function({"messages": [row["messages"] for row in ROWS]})
+    tokenizer("cut", truncation=True, max_length=1)
+    assert Hasher.hash(function) == before
+
+
 def test_two_processes_give_what_one_gives(small: Any, on_disk: Any) -> None:
     one = mapped(on_disk, ChatEncoder(small).as_map_fn())
     two = mapped(on_disk, ChatEncoder(small).as_map_fn(), num_proc=2, with_indices=True)

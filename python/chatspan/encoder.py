@@ -214,8 +214,9 @@ class ChatEncoder:
             loss_on, end_of_turn, max_length, truncation, special_tokens, column: see :class:`chatspan.ChatCollator`.
             empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
                 ``remove_columns=dataset.column_names``.
-            columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64),
-                ``"message_index"`` (int32) and ``"kind"`` (uint8). With weights also ``"loss_weight"`` (float32).
+            columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64, of which ``datasets``
+                makes smaller ones where it keeps them), ``"message_index"`` (int32) and ``"kind"`` (uint8). With
+                weights also ``"loss_weight"`` (float32).
 
         Raises:
             OptionError: options that cannot be. The function raises as :class:`chatspan.ChatCollator`.
