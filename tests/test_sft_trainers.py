@@ -141,7 +141,7 @@ def test_the_weighted_trainer_of_the_docs(small: Any, tmp_path: Any) -> None:
     def loss(loss_on: Any) -> float:
         batch = ChatCollator(small, loss_on=loss_on)(ROWS)
         found: torch.Tensor = names["WeightedTrainer"](model=model, args=arguments).compute_loss(model, batch)
-        return float(found)
+        return float(found.detach())
 
     plain = ChatCollator(small, loss_on="content")(ROWS)
     assert loss({("assistant", Kind.CONTENT): 1.0}) == pytest.approx(float(model(**plain).loss), rel=1e-5)
