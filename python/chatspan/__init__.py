@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from chatspan.collator import ComposerDataCollator, SelfDistillationCollator
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
+    from chatspan.hinted_prompts import HintedPrompts
     from chatspan.model_layout import check_layout
     from chatspan.packing import pack_dataset
     from chatspan.renderer import UnknownKeywordWarning
@@ -65,6 +66,7 @@ _LATER = {
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "collator",
     "Encoding": "encoding",
+    "HintedPrompts": "hinted_prompts",
     "SelfDistillationCollator": "collator",
     "Span": "encoding",
     "UnknownKeywordWarning": "renderer",
@@ -96,6 +98,7 @@ __all__ = [
     "Encoding",
     "HintError",
     "HintPlacementError",
+    "HintedPrompts",
     "Kind",
     "LayoutError",
     "LossError",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from chatspan.config import DistillationConfig, PaddingSide
 from chatspan.errors import AlignmentError, TokenizerError
 from chatspan.layouts import Row, Side
+from chatspan.padded import position_ids_of
 
 Arrays = dict[str, NDArray[Any]]
 Ints = NDArray[np.int64]
@@ -75,8 +76,7 @@ def side_arrays(prefix: str, sides: Sequence[Side], config: Padding, pad_id: int
     arrays: Arrays = {
         f"{prefix}input_ids": input_ids,
         f"{prefix}attention_mask": attention_mask,
-        # The positions of the visible tokens have no gaps; a hole repeats the one before it.
-        f"{prefix}position_ids": np.maximum(attention_mask.cumsum(axis=1) - 1, 0),
+        f"{prefix}position_ids": position_ids_of(attention_mask),
     }
     return arrays, starts
 

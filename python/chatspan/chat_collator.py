@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from chatspan.batch import Arrays, packed_side, pad_id_of, side_arrays, ungrouped
+from chatspan.batch import packed_side, pad_id_of, side_arrays, ungrouped
 from chatspan.config import BackendOption, PaddingSide, require_choices, require_counts
 from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
@@ -151,7 +151,7 @@ class ChatCollator:
                 f"none of {len(found)} rows has anything to train on; collator.has_signal(row) says which of a data "
                 "set have"
             )
-        return tensors_of(_packed(kept) if self._form.packing else _padded(kept, self._form, self._pad_id))
+        return tensors_of(self._batch(kept))
 
     def has_signal(self, row: Any) -> bool:
         """Whether anything of a row is trained; to filter a data set beforehand.
@@ -184,16 +184,22 @@ class ChatCollator:
             return "left out\n"
         return f"{found.encoding.explain()}\ntrained: {self.encoder.decode(found.labels[found.labels != IGNORED])!r}\n"
 
+    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+        return _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+
     def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> list[SupervisedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence) or not rows:
             raise RowError(f"expected a list of at least one row, got {type(rows).__name__}")
         numbered = enumerate(rows, start)
-        raw = [RawRow(index=index, place=place.format(index), value=row) for index, row in numbered]
-        return supervised_rows(self.encoder, raw, self._options)
+        return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
+
+    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
+        return supervised_rows(self.encoder, rows, self._options)
 
 
-def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> Arrays:
-    batch, starts = side_arrays("", [_side(row) for row in rows], form, pad_id)
+def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
+    arrays, starts = side_arrays("", [_side(row) for row in rows], form, pad_id)
+    batch: dict[str, Any] = dict(arrays)
     # Padded on one side only, so that a model finds them itself.
     del batch["position_ids"]
     batch["labels"] = np.full_like(batch["input_ids"], IGNORED)

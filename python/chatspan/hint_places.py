@@ -9,6 +9,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import HintPlacementError
 from chatspan.examples import Example, Hint
 from chatspan.origins import field_runs
+from chatspan.traces import Conversation
 
 
 def require_hints_in_place(example: Example, teacher: EncodedChat) -> None:
@@ -20,15 +21,17 @@ def require_hints_in_place(example: Example, teacher: EncodedChat) -> None:
     for turn_index, hint in example.hints.items():
         problem = _problem(hint, example.message_map[turn_index], teacher)
         if problem is not None:
+            assert example.teacher is not None
             raise HintPlacementError(
                 f"the chat template does not put the hint {'right ' if hint.right_before else ''}before its turn: "
-                f"{problem}; {_remedy(example, hint)}",
+                f"{problem}; {hint_remedy(hint, example.teacher)}",
                 trace_id=example.student.trace_id,
                 turn_index=turn_index,
             )
 
 
 def _problem(hint: Hint, recovery: int, teacher: EncodedChat) -> str | None:
+    """What is wrong with a hint's place, if anything is."""
     moved = "it moves or drops the message that holds it"
     if hint.right_before and not teacher.stands_right_before(hint.message_index, recovery):
         return moved
@@ -36,11 +39,15 @@ def _problem(hint: Hint, recovery: int, teacher: EncodedChat) -> str | None:
         order = list(teacher.content_order)
         known = hint.message_index in order and recovery in order
         return None if known and order.index(hint.message_index) < order.index(recovery) else moved
-    return _by_provenance(hint, recovery, teacher.encoding)
+    return hint_problem(hint, recovery, teacher.encoding)
 
 
-def _by_provenance(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
-    """By where each of the hint's characters is in the render."""
+def hint_problem(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
+    """What is wrong with a hint's place, by where each of its characters is in the render; ``None``: nothing is.
+
+    Args:
+        recovery: the teacher's message that it is for; one behind the last where that is still to be written.
+    """
     first_of_recovery = min(
         (
             start
@@ -88,10 +95,10 @@ def _text_of(hint: Hint, encoding: Encoding) -> str:
     return str.__str__(value)
 
 
-def _remedy(example: Example, hint: Hint) -> str:
-    assert example.teacher is not None
+def hint_remedy(hint: Hint, teacher: Conversation) -> str:
+    """The option that puts a hint where this template keeps it."""
     if not hint.right_before:
         return 'use hint_placement="before_turn" or "append_to_previous"'
-    if example.teacher.turn_indices[hint.message_index] is None:
+    if teacher.turn_indices[hint.message_index] is None:
         return 'use hint_placement="append_to_previous"'
     return "give the message before the turn a role that the template keeps in its place"

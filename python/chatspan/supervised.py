@@ -75,7 +75,7 @@ def supervised_rows(
     drafts: list[Draft] = []
     for row in rows:
         with _placed(row):
-            _require_columns(row, options.column)
+            require_columns(row, options.column)
             chat = chat_of(row, options.column)
             drafts.append(
                 encoder._drafter.draft(
@@ -156,7 +156,7 @@ def _placed(row: RawRow) -> Iterator[None]:
         raise RowError(f"{type(error).__name__}: {error}", **place) from error
 
 
-def _require_columns(row: RawRow, column: str | None) -> None:
+def require_columns(row: RawRow, column: str | None) -> None:
     """The columns are there that a trainer takes away that was not told to leave them."""
     if not isinstance(row.value, Mapping) or column in row.value:
         return

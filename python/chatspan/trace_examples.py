@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
-from chatspan.config import CollatorConfig
+from chatspan.config import CollatorConfig, HintPlacement
 from chatspan.errors import HintError
 from chatspan.examples import Example, Hint
 from chatspan.traces import Conversation, ErrorSite, Message, Trace, is_blank
 
 _SYSTEM_ROLES = ("system", "developer")
+
+
+class HintOptions(Protocol):
+    """How hints are put into conversations; see :class:`chatspan.CollatorConfig`."""
+
+    @property
+    def hint_role(self) -> str:
+        """The role of a hint's own message."""
+
+    @property
+    def hint_placement(self) -> HintPlacement:
+        """Where it stands."""
 
 
 def trace_examples(traces: Sequence[Trace], config: CollatorConfig) -> list[Example]:
@@ -50,7 +62,7 @@ def _example(trace: Trace, row: int, config: CollatorConfig, sites: Sequence[Err
 
 
 def with_hints(
-    plain: Conversation, sites: Sequence[ErrorSite], config: CollatorConfig
+    plain: Conversation, sites: Sequence[ErrorSite], config: HintOptions
 ) -> tuple[Conversation, dict[int, Hint]]:
     """The conversation with each site's hint in its place, and where that is, by turn.
 

@@ -1,0 +1,162 @@
+"""Prompts and hints → the ids that a student and a teacher go on from, for trainers that sample the response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.config import ROLES, BackendOption, HintPlacement, require_choices
+from chatspan.draft import Draft
+from chatspan.encoder import ChatEncoder
+from chatspan.errors import ChatspanError, HintPlacementError, LayoutError, TemplateError
+from chatspan.examples import Hint
+from chatspan.hint_places import hint_problem, hint_remedy
+from chatspan.template_errors import template_error
+from chatspan.trace_examples import with_hints
+from chatspan.traces import Conversation, ErrorSite, read_messages
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HintedPrompt:
+    """What both sides see in front of a response.
+
+    Attributes:
+        student_ids: int64 ``[P]``, the prompt, generation prompt included.
+        teacher_ids: int64 ``[Pt]``, the same with the hint; the student's where there is none.
+        is_hinted: whether there is one.
+    """
+
+    student_ids: Ints
+    teacher_ids: Ints
+    is_hinted: bool
+
+
+class HintedPrompts:
+    """Puts hints into prompts, for trainers whose student samples the response itself.
+
+    What the teacher sees is the prompt with the hint in it, and provenance proves after the render that the hint is
+    there whole and where it was put. The response's own ids come behind both, so they are the same tokens.
+
+    Args:
+        tokenizer: an HF fast tokenizer.
+        hint_placement: where the hint stands: ``"append_to_previous"``, at the end of the prompt's last message, a
+            user's or a tool's; ``"before_turn"``, in a message of its own behind it; ``"first_system"``, in the system
+            message.
+        hint_role: the role of a message of its own.
+        chat_template_kwargs: what the trainer gives the chat template, ``tools`` among it.
+        backend: see :class:`chatspan.ChatEncoder`.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> from chatspan import HintedPrompts
+        >>> tokenizer = AutoTokenizer.from_pretrained("examples/tokenizer")
+        >>> prompts = HintedPrompts(tokenizer, hint_placement="before_turn")
+        >>> [found] = prompts.encode([[{"role": "user", "content": "Book it."}]], ["Mind the limit."])
+        >>> print(tokenizer.decode(found.teacher_ids), end="")
+        <|im_start|>user
+        Book it.<|im_end|>
+        <|im_start|>system
+        Mind the limit.<|im_end|>
+        <|im_start|>assistant
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        hint_placement: HintPlacement = "append_to_previous",
+        hint_role: str = "system",
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        backend: BackendOption = "auto",
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.hint_placement: HintPlacement = hint_placement
+        self.hint_role = hint_role
+        require_choices(self, hint_placement=HintPlacement, hint_role=ROLES)
+        self._template_kwargs = dict(chat_template_kwargs or {})
+        self._encoder = ChatEncoder(
+            tokenizer, chat_template=self._template_kwargs.pop("chat_template", None), backend=backend
+        )
+
+    def encode(self, prompts: Sequence[Any], hints: Sequence[str | None]) -> list[HintedPrompt]:
+        """The ids of each prompt for either side, all in one call of the tokenizer.
+
+        Args:
+            prompts: lists of messages, the last one not an assistant's where the hint is put into it.
+            hints: one for each; ``None`` or blank for none.
+
+        Raises:
+            LayoutError: not as many hints as prompts.
+            HintPlacementError: the template refuses, drops, cuts or moves the hint; with what to use instead.
+            TraceError, HintError, TemplateError: a prompt, or a hint in it, that cannot be. All with ``row_index``.
+        """
+        if len(prompts) != len(hints):
+            raise LayoutError(f"{len(hints)} hints for {len(prompts)} prompts: give one for each, None for no hint")
+        drafts: list[Draft] = []
+        # For each prompt its student's draft, its teacher's, and where the hint is.
+        places: list[tuple[int, int, tuple[Hint, Conversation] | None]] = []
+        for row, (messages, hint) in enumerate(zip(prompts, hints, strict=True)):
+            name = f"row {row}"
+            try:
+                messages = read_messages(messages, name, "the prompt")
+                plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
+                drafts.append(self._draft(plain))
+                if hint is None or not hint.strip():
+                    places.append((len(drafts) - 1, len(drafts) - 1, None))
+                    continue
+                teacher, where = _hinted(plain, hint, self)
+                drafts.append(self._draft(teacher))
+                places.append((len(drafts) - 2, len(drafts) - 1, (where, teacher)))
+            except ChatspanError as error:
+                error.trace_id = None
+                raise error.at(row_index=row, row_place=name) from error.__cause__
+        encodings = self._encoder._encode_drafts(drafts)
+        found = []
+        for row, (student, teacher_at, hinted) in enumerate(places):
+            if hinted is not None:
+                where, conversation = hinted
+                problem = hint_problem(where, len(conversation.messages), encodings[teacher_at])
+                if problem is not None:
+                    raise HintPlacementError(
+                        f"the chat template does not put the hint at the end of the prompt: {problem}; "
+                        f"{hint_remedy(where, conversation)}",
+                        row_index=row,
+                        row_place=f"row {row}",
+                    )
+            ids = (encodings[student].input_ids, encodings[teacher_at].input_ids)
+            found.append(HintedPrompt(*ids, is_hinted=hinted is not None))
+        return found
+
+    def _draft(self, conversation: Conversation) -> Draft:
+        def apply(messages: Any) -> str:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs))
+
+        try:
+            return self._encoder._drafter.draft(
+                list(conversation.messages), add_generation_prompt=True, **self._template_kwargs
+            )
+        except TemplateError as error:
+            cause = error.__cause__
+            raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error
+
+
+def _hinted(plain: Conversation, hint: str, options: HintedPrompts) -> tuple[Conversation, Hint]:
+    """The prompt with its hint, and where that is: as in front of the turn that is still to be written."""
+    turn = len(plain.messages)
+    turns = Conversation(
+        plain.trace_id,
+        [*plain.messages, {"role": "assistant", "content": ""}],
+        range(turn + 1),
+        plain.template_kwargs,
+    )
+    whole, hints = with_hints(turns, [ErrorSite(turn, hint)], options)
+    teacher = Conversation(
+        plain.trace_id, whole.messages[:-1], whole.turn_indices[:-1], plain.template_kwargs, plain=plain
+    )
+    return teacher, hints[turn]

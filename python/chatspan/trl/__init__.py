@@ -1,0 +1,10 @@
+"""For TRL's distillation trainers: batches for GKD and GOLD, the teacher's context for SDPO.
+
+TRL is not imported: what is here is given to its trainers, which are written against TRL 1.16.
+"""
+
+from chatspan.trl.gkd import GKDCollator, response_rows
+from chatspan.trl.sdpo import TeacherContextBuilder
+from chatspan.trl.sdpo_rows import sdpo_rows
+
+__all__ = ["GKDCollator", "TeacherContextBuilder", "response_rows", "sdpo_rows"]

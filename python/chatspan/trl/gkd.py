@@ -1,0 +1,221 @@
+"""Conversations → the batches of TRL's ``GKDTrainer`` and ``GOLDTrainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from chatspan.chat_collator import ChatCollator
+from chatspan.config import BackendOption, require_choices
+from chatspan.dataset.conversations import Chat, chat_of
+from chatspan.dataset.rows import RawRow
+from chatspan.drafter import SpecialTokens
+from chatspan.encoder import Truncation, truncated
+from chatspan.errors import LayoutError, OptionError
+from chatspan.padded import padded, padded_mask
+from chatspan.supervised import IGNORED, EmptyRows, SupervisedLossOn, SupervisedRow, require_columns
+from chatspan.trl.byte_offsets import response_byte_offsets
+from chatspan.turns import EndOfTurn
+
+Responses = Literal["one", "all"]
+
+
+class GKDCollator(ChatCollator):
+    """Builds the batch of TRL's ``GKDTrainer`` and ``GOLDTrainer``, in place of TRL's ``DataCollatorForChatML``.
+
+    Called with rows as :class:`chatspan.ChatCollator` takes them. What is trained is what the model has to produce
+    itself, its end of turn included and the newline behind that not.
+
+    Args:
+        tokenizer: an HF fast tokenizer.
+        responses: ``"one"``: each row is one prompt and one response, which is what these trainers know: the message
+            that the loss is on (``loss_messages``, or the only assistant's), and what follows it is left out, so that
+            the template writes it as the last one; :func:`response_rows` makes such rows. ``"all"``: the loss is on
+            every turn; for GKD with ``lmbda=0`` and GOLD with one tokenizer, where nothing is sampled.
+        loss_on, end_of_turn, max_length, truncation, empty_rows, column, special_tokens, chat_template, backend: see
+            :class:`chatspan.ChatCollator`.
+
+    Returns (of a call):
+        int64, padded on the left: ``input_ids``, ``attention_mask``, ``labels`` (-100 where nothing is trained)
+        ``[B, T]``; ``prompts``, ``prompt_attention_mask`` ``[B, P]``, everything in front of the response (with
+        ``"all"``, of the last one). With ``"one"`` also what GOLD aligns two tokenizers by: ``original_prompt_text``,
+        ``original_completion_text`` (lists of text), and, from byte-level tokenizers, int64 ``[B, T, 2]``
+        ``byte_offsets``, in the UTF-8 bytes of the completion, (0, 0) elsewhere.
+
+    Raises:
+        LayoutError: with ``"one"``, a row in which the loss is on several messages, or on parts of one that do not
+            adjoin; with its place.
+        ChatspanError: as :class:`chatspan.ChatCollator`.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> from chatspan.trl import GKDCollator
+        >>> tokenizer = AutoTokenizer.from_pretrained("examples/tokenizer")
+        >>> collate = GKDCollator(tokenizer)
+        >>> batch = collate([{"messages": [{"role": "user", "content": "2 + 2?"},
+        ...                                {"role": "assistant", "content": "It is 4."}]}])
+        >>> tokenizer.decode(batch["labels"][batch["labels"] != -100])
+        'It is 4.<|im_end|>'
+        >>> tokenizer.decode(batch["prompts"][0])
+        '<|im_start|>user\\n2 + 2?<|im_end|>\\n<|im_start|>assistant\\n'
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        responses: Responses = "one",
+        loss_on: SupervisedLossOn = "turn",
+        end_of_turn: EndOfTurn = "token",
+        max_length: int | None = None,
+        truncation: Truncation = "error",
+        empty_rows: EmptyRows = "error",
+        column: str | None = None,
+        special_tokens: SpecialTokens = "as_rendered",
+        chat_template: str | Mapping[str, str] | None = None,
+        backend: BackendOption = "auto",
+    ) -> None:
+        super().__init__(
+            tokenizer,
+            loss_on=loss_on,
+            end_of_turn=end_of_turn,
+            max_length=max_length,
+            truncation=truncation,
+            empty_rows=empty_rows,
+            padding_side="left",
+            column=column,
+            special_tokens=special_tokens,
+            chat_template=chat_template,
+            backend=backend,
+        )
+        self.responses: Responses = responses
+        require_choices(self, responses=Responses)
+        if isinstance(loss_on, Mapping):
+            raise OptionError("GKD and GOLD know no weights: give loss_on as a name or a set of Kinds")
+
+    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
+        if self.responses == "all":
+            return super()._supervised(rows)
+        column = self._options.column
+        found = super()._supervised([replace(row, value=_up_to_its_response(row, column)) for row in rows])
+        return [None if one is None else _its_response(one, row) for one, row in zip(found, rows, strict=True)]
+
+    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+        batch = super()._batch(rows)
+        starts = [_stretches(row)[-1][0] for row in rows]
+        prompts = [row.encoding.input_ids[:start] for row, start in zip(rows, starts, strict=True)]
+        batch["prompts"] = padded(prompts, self._pad_id, "left")
+        batch["prompt_attention_mask"] = padded_mask(prompts, "left")
+        return batch if self.responses == "all" else batch | self._texts(rows, starts)
+
+    def _texts(self, rows: Sequence[SupervisedRow], starts: Sequence[int]) -> dict[str, Any]:
+        """What GOLD aligns two tokenizers by."""
+        chars = [int(row.encoding.offsets[start, 0]) for row, start in zip(rows, starts, strict=True)]
+        ends = [int(row.encoding.offsets[-1, 1]) for row in rows]
+        texts = [row.encoding.text[start:end] for row, start, end in zip(rows, chars, ends, strict=True)]
+        found: dict[str, Any] = {
+            "original_prompt_text": [row.encoding.text[:start] for row, start in zip(rows, chars, strict=True)],
+            "original_completion_text": texts,
+        }
+        width = max(len(row.encoding) for row in rows)
+        offsets = np.zeros((len(rows), width, 2), dtype=np.int64)
+        for index, (row, start, text) in enumerate(zip(rows, starts, texts, strict=True)):
+            of_row = response_byte_offsets(self.encoder.tokenizer, row.encoding.input_ids[start:], text)
+            if of_row is None:
+                # GOLD says itself that it needs them.
+                return found
+            offsets[index, width - len(of_row) :] = of_row
+        return {**found, "byte_offsets": offsets}
+
+
+def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = None) -> list[dict[str, Any]]:
+    """A row for each response: each message that the loss is on, with the conversation up to it.
+
+    Args:
+        rows: as :class:`chatspan.ChatCollator` takes them.
+        column: the column of the messages, if it has another name.
+
+    Returns:
+        ``{"messages", "loss_messages"}``, with ``tools``, ``documents``, ``chat_template_kwargs`` and ``trace_id``
+        where the row has them.
+
+    Raises:
+        RowError: a row has no conversation, or no message that the loss could be on; with ``row_index``.
+
+    Example:
+        >>> from chatspan.trl import response_rows
+        >>> turns = [{"role": role, "content": text} for role, text in
+        ...          [("user", "Hi"), ("assistant", "Hello!"), ("user", "Bye"), ("assistant", "See you.")]]
+        >>> [row["messages"][-1]["content"] for row in response_rows([{"messages": turns}])]
+        ['Hello!', 'See you.']
+    """
+    found = []
+    for index, row in enumerate(rows):
+        raw = RawRow(index=index, place=f"row {index}", value=row)
+        chat = chat_of(raw, column)
+        responses = _responses(chat)
+        if not responses:
+            raise raw.error("it has no assistant's message, so there is no response")
+        found += [_row_up_to(chat, response) for response in responses]
+    return found
+
+
+def _responses(chat: Chat) -> list[int]:
+    """The messages that the loss may be on."""
+    chosen = range(len(chat.messages)) if chat.loss_messages is None else chat.loss_messages
+    return [index for index in chosen if chat.messages[index].get("role") == "assistant"]
+
+
+def _row_up_to(chat: Chat, response: int) -> dict[str, Any]:
+    kept = {key: chat.row[key] for key in ("tools", "documents", "chat_template_kwargs", "trace_id") if key in chat.row}
+    return {"messages": list(chat.messages[: response + 1]), "loss_messages": [response], **kept}
+
+
+def _up_to_its_response(row: RawRow, column: str | None) -> Mapping[str, Any]:
+    """The row without what follows its response, so that the template writes that as the last message."""
+    require_columns(row, column)
+    chat = chat_of(row, column)
+    responses = _responses(chat)
+    if len(responses) > 1:
+        raise LayoutError(
+            f"the loss is on {len(responses)} messages ({', '.join(map(str, responses))}), and GKD and GOLD know one "
+            "prompt and one response a row: make rows of them with chatspan.trl.response_rows(rows), name one in the "
+            'row\'s "loss_messages", or give responses="all" where nothing is sampled',
+            row_index=row.index,
+            row_place=row.place,
+            message_index=responses[1],
+        )
+    # One without any is told of by what looks for something to train on.
+    found = _row_up_to(chat, responses[0]) if responses else {**chat.row, "messages": list(chat.messages)}
+    return {column or "messages": found.pop("messages"), **found}
+
+
+def _its_response(found: SupervisedRow, row: RawRow) -> SupervisedRow:
+    """The row up to the end of its response."""
+    stretches = _stretches(found)
+    place: dict[str, Any] = {"row_index": row.index, "row_place": row.place}
+    if len(stretches) > 1:
+        between = found.encoding.input_ids[stretches[0][1] : stretches[1][0]]
+        raise LayoutError(
+            f"the loss is on {len(stretches)} parts of the response with {len(between)} tokens between them, and GKD "
+            'and GOLD know one response: loss_on="turn" is whole, responses="all" takes parts where nothing is sampled',
+            **place,
+        )
+    ((start, end),) = stretches
+    if found.encoding.truncated and start <= 1:
+        raise LayoutError(
+            f"the response alone is longer than max_length={len(found.encoding)}: nothing is left of its prompt",
+            **place,
+        )
+    encoding = truncated(found.encoding, end, "right")
+    return SupervisedRow(encoding, found.labels[:end], None)
+
+
+def _stretches(row: SupervisedRow) -> list[tuple[int, int]]:
+    """The ranges of tokens that are trained, half-open."""
+    trained = np.concatenate([[False], row.labels != IGNORED, [False]])
+    edges = np.flatnonzero(trained[1:] != trained[:-1]).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))

@@ -1,0 +1,65 @@
+"""Traces → the data set of TRL's ``SDPOTrainer``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chatspan.config import CollatorConfig
+from chatspan.errors import LayoutError
+from chatspan.traces import Trace, read_traces
+
+
+def sdpo_rows(
+    traces: Sequence[Mapping[str, Any]],
+    config: CollatorConfig,
+    *,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each error site: the conversation in front of it, for which the student samples its own recovery.
+
+    Args:
+        traces: as :class:`chatspan.ComposerDataCollator` takes them.
+        config: of it ``hint_generator`` counts.
+        chat_template_kwargs: those of ``SDPOConfig``, ``tools`` among them: they are the same for all rows there.
+
+    Returns:
+        ``{"prompt", "privileged_context", "trace_id", "turn_index"}``: messages, and the hint.
+
+    Raises:
+        LayoutError: a site that nothing stands in front of, or a trace whose ``tools`` or ``chat_template_kwargs`` are
+            others; with ``trace_id`` and ``turn_index``.
+        TraceError, HintError: as the collator.
+
+    Example:
+        >>> from chatspan import CollatorConfig
+        >>> from chatspan.trl import sdpo_rows
+        >>> config = CollatorConfig(hint_generator=lambda error, meta: f"Mind the {error}.")
+        >>> [row] = sdpo_rows([{"trace_id": "t1", "turns": [
+        ...     {"role": "user", "content": "Book it."},
+        ...     {"role": "assistant", "content": "It is full.", "tool_error": "limit"}]}], config)
+        >>> row["prompt"], row["privileged_context"]
+        ([{'role': 'user', 'content': 'Book it.'}], 'Mind the limit.')
+    """
+    rows = []
+    for trace in read_traces(traces, config):
+        if trace.error_sites:
+            _require_same_kwargs(trace, dict(chat_template_kwargs or {}))
+        for site in trace.error_sites:
+            place: dict[str, Any] = {"trace_id": trace.plain.trace_id, "turn_index": site.turn_index}
+            if site.turn_index == 0:
+                raise LayoutError("nothing stands in front of it, so there is no prompt to sample for", **place)
+            prompt = [dict(message) for message in trace.plain.messages[: site.turn_index]]
+            rows.append({"prompt": prompt, "privileged_context": site.hint, **place})
+    return rows
+
+
+def _require_same_kwargs(trace: Trace, given: Mapping[str, Any]) -> None:
+    own = trace.plain.template_kwargs
+    for name in sorted({*own, *given}):
+        if own.get(name) != given.get(name):
+            raise LayoutError(
+                f"its {name!r} is {own.get(name)!r:.60}, that of SDPOConfig's chat_template_kwargs is "
+                f"{given.get(name)!r:.60}: TRL renders every row with the same; make a data set for each",
+                trace_id=trace.plain.trace_id,
+            )
