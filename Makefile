@@ -14,6 +14,8 @@ LAYOUT ?= aligned
 # With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered.
 COMPAT := oldest newest4
 COMPAT_TESTS ?= tests/test_identity_zoo.py tests/test_sentinels_zoo.py tests/test_traced_str.py tests/test_encoder.py
+# With verl, which wants a transformers of its own.
+VERL_TESTS ?= tests/test_verl_library.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
 
@@ -21,7 +23,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) bench bench-encode screenshots lint format wheel clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode screenshots lint format wheel clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +49,9 @@ $(COMPAT:%=test-compat-%): test-compat-%: $(VENV)-compat/%/.installed $(VENV)/.b
 	@$(<D)/bin/python -c "import transformers as t, tokenizers as k, jinja2 as j; \
 		print(f'transformers {t.__version__}, tokenizers {k.__version__}, jinja2 {j.__version__}')"
 	$(<D)/bin/python -m pytest $(COMPAT_TESTS) $(ARGS)
+
+test-verl: $(VENV)-compat/verl/.installed $(VENV)/.built  ## VERL_TESTS with verl itself
+	$(<D)/bin/python -m pytest $(VERL_TESTS) $(ARGS)
 
 bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paired runs
 	$(BIN)/python benches/run.py $(ARGS)
@@ -87,6 +92,6 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	touch $@
 
 # Older versions on top of VENV, whose torch and built package they use.
-$(COMPAT:%=$(VENV)-compat/%/.installed): $(VENV)-compat/%/.installed: $(VENV)/.installed pyproject.toml tools/compat_env.py | $(VENV)/.built
+$(COMPAT:%=$(VENV)-compat/%/.installed) $(VENV)-compat/verl/.installed: $(VENV)-compat/%/.installed: $(VENV)/.installed pyproject.toml tools/compat_env.py | $(VENV)/.built
 	$(BIN)/python tools/compat_env.py $* $(@D)
 	touch $@

@@ -263,7 +263,7 @@ def trained_by_trl(tokenizer: Any, folder: Any, row: Any, **options: Any) -> str
     found = trainer.train_dataset[0]
     if -100 not in found["labels"]:
         return f"all {len(found['labels'])} tokens"
-    return _cell(stretches(tokenizer, torch.tensor(found["input_ids"]), torch.tensor(found["labels"]) != -100))
+    return as_cell(stretches(tokenizer, torch.tensor(found["input_ids"]), torch.tensor(found["labels"]) != -100))
 
 
 def knows(tokenizer: Any) -> bool:
@@ -271,7 +271,7 @@ def knows(tokenizer: Any) -> bool:
     return tokenizer.chat_template in templates().values()
 
 
-def _cell(texts: list[str]) -> str:
+def as_cell(texts: list[str]) -> str:
     return " · ".join("`" + text.replace("\n", "\\n").replace("|", "\\|") + "`" for text in texts)
 
 
@@ -281,7 +281,7 @@ def table(load: Callable[[], Any], folder: Any) -> list[str]:
         for what, row in COMPARED.items():
             tokenizer = load_with(load, template)
             batch = ChatCollator(tokenizer)([row])
-            ours = _cell(stretches(tokenizer, batch["input_ids"][0], batch["labels"][0] != -100))
+            ours = as_cell(stretches(tokenizer, batch["input_ids"][0], batch["labels"][0] != -100))
             default = trained_by_trl(tokenizer, folder, row)
             only = trained_by_trl(load_with(load, template), folder, row, assistant_only_loss=True)
             lines.append(f"| {name} | {what} | {ours} | {default} | {only} |")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from batches import stretches
+from batches import stretches, text_of
 from cases import TEMPLATES, assistant, config, failed, system, trace, user
 from chatspan import (
     ComposerDataCollator,
@@ -276,7 +276,7 @@ def test_real_traces(name: str, loss_on: Any, zoo_tokenizer: Any, zoo_traces: An
     ]
     assert list(zip(tensors["row_index"].tolist(), tensors["message_index"].tolist(), strict=True)) == sites
     for at, (row, index) in enumerate(sites):
-        text = tokenizer.decode(tensors["responses"][at][tensors["response_mask"][at] == 1])
+        text = text_of(tokenizer, tensors["responses"][at], tensors["response_mask"][at])
         content = traces[row]["turns"][index]["content"].strip()
         assert text.strip() == content if loss_on == "content" else content in text
     say(f"verl tensors of {name}, loss_on={loss_on!r}: {len(sites)} responses, the contract holds")
@@ -386,30 +386,39 @@ def test_a_response_that_is_not_the_same_on_both_sides(small_copy: Any) -> None:
         sdpo_tensors(composer(small_copy, **options), [trace(*turns)])
 
 
-def test_the_teacher_of_sampled_responses(small: Any) -> None:
-    """A rollout in which a tool answered: its result is in no loss, and the teacher sees it."""
-    texts = ["I look.<|im_end|>", "It is full.<|im_end|>"]
-    result = "\n<|im_start|>tool\n404<|im_end|>\n<|im_start|>assistant\nGone.<|im_end|>"
-    ids = [small(texts[0] + result)["input_ids"], small(texts[1])["input_ids"]]
+SAMPLED = ("I look.<|im_end|>", "It is full.<|im_end|>")
+# A tool's answer and what the model said to it: of one rollout.
+RESULT = "\n<|im_start|>tool\n404<|im_end|>\n<|im_start|>assistant\nGone.<|im_end|>"
+
+
+def sampled(tokenizer: Any) -> tuple[Tensors, Tensors]:
+    """A batch of rollouts, and its teacher's tensors."""
+    ids = [tokenizer(SAMPLED[0] + RESULT)["input_ids"], tokenizer(SAMPLED[1])["input_ids"]]
     width = max(map(len, ids))
-    responses = torch.tensor([one + [small.pad_token_id] * (width - len(one)) for one in ids])
+    responses = torch.tensor([one + [tokenizer.pad_token_id] * (width - len(one)) for one in ids])
     real = torch.tensor([[1] * len(one) + [0] * (width - len(one)) for one in ids])
     batch = {"responses": responses, "attention_mask": torch.cat([torch.ones(2, 7, dtype=torch.int64), real], dim=1)}
-    prompts = HintedPrompts(small, hint_placement="before_turn")
-    found = teacher_tensors(batch, [[BOOK], [BOOK, FULL]], ["Mind the limit.", None], prompts=prompts)
+    prompts = HintedPrompts(tokenizer, hint_placement="before_turn")
+    return batch, teacher_tensors(batch, [[BOOK], [BOOK, FULL]], ["Mind the limit.", None], prompts=prompts)
+
+
+def test_the_teacher_of_sampled_responses(small: Any) -> None:
+    """A tool's result in a rollout is in no loss, and the teacher sees it."""
+    batch, found = sampled(small)
+    width = batch["responses"].shape[1]
     assert found["self_distillation_mask"].tolist() == [1.0, 0.0]
     assert seen(small, found, "teacher_", 0) == (
         "<|im_start|>user\nBook it.<|im_end|>\n<|im_start|>system\nMind the limit.<|im_end|>\n"
-        f"{HEADER}{texts[0]}{result}"
+        f"{HEADER}{SAMPLED[0]}{RESULT}"
     )
     assert seen(small, found, "teacher_", 1) == (
-        f"<|im_start|>user\nBook it.<|im_end|>\n<|im_start|>tool\nerror: full<|im_end|>\n{HEADER}{texts[1]}"
+        f"<|im_start|>user\nBook it.<|im_end|>\n<|im_start|>tool\nerror: full<|im_end|>\n{HEADER}{SAMPLED[1]}"
     )
-    assert found["teacher_input_ids"][:, -width:].equal(responses)
-    assert teacher_tensors(batch, [[BOOK]] * 2, [" "] * 2, prompts=prompts, max_reprompt_len=80)[
-        "teacher_input_ids"
-    ].shape == (2, 80 + width)
-    with pytest.raises(TruncationError, match="row 0: .* are more than max_reprompt_len=4"):
+    assert found["teacher_input_ids"][:, -width:].equal(batch["responses"])
+    prompts = HintedPrompts(small)
+    wide = teacher_tensors(batch, [[BOOK]] * 2, [" "] * 2, prompts=prompts, max_reprompt_len=80)
+    assert wide["teacher_input_ids"].shape == (2, 80 + width)
+    with pytest.raises(TruncationError, match=r"row 0: .* are more than max_reprompt_len=4"):
         teacher_tensors(batch, [[BOOK]] * 2, ["a", "b"], prompts=prompts, max_reprompt_len=4)
     with pytest.raises(LayoutError, match="1 raw_prompts for a batch of 2 responses"):
         teacher_tensors(batch, [[BOOK]], ["a"], prompts=prompts)

@@ -1,4 +1,4 @@
-"""Makes a small environment with older versions of what renders and tokenizes, on top of the main one: NAME FOLDER.
+"""Makes a small environment with other versions of what renders and tokenizes, on top of the main one: NAME FOLDER.
 
 Run by the main environment's Python. What the small one does not have itself (torch, numpy, pytest, the package as it
 is built here) is the main one's, so that it takes seconds and no gigabytes. A virtual environment, not a folder for
@@ -38,6 +38,8 @@ def requirements(name: str) -> list[str]:
     return {
         "oldest": [f"{package}=={bounds[package]}" for package in TESTED],
         "newest4": [f"transformers>={bounds['transformers']},<5"],
+        # It wants an older transformers than the newest. Behind it stands what it imports and does not declare.
+        "verl": ["verl>=0.9", "cachetools", "fastapi", "uvicorn"],
     }[name]
 
 
