@@ -79,15 +79,19 @@ format: $(VENV)/.installed  ## format everything
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# ARGS for older systems, with ziglang installed: --zig --compatibility manylinux2014
 wheel: $(VENV)/.installed  ## a wheel for every Python from 3.10 on, in target/wheels
-	$(BIN)/maturin build --release --locked
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --release --locked $(ARGS)
 
 sdist: $(VENV)/.installed  ## the sources, in target/wheels
 	$(BIN)/maturin sdist
 
-wheel-test: wheel sdist  ## the wheel alone in an empty environment, where pip installs all that it needs: the quick start of the docs
-	$(BIN)/twine check --strict target/wheels/chatspan-*
-	$(BIN)/python tools/wheel_test.py target/wheels
+wheel-test: $(VENV)/.installed  ## the quick start of the docs with the wheel alone, for which pip installs all that it needs
+	rm -rf target/wheel-test
+	$(BIN)/maturin sdist --out target/wheel-test
+	$(BIN)/maturin build --release --locked --out target/wheel-test
+	$(BIN)/twine check --strict target/wheel-test/*
+	$(BIN)/python tools/wheel_test.py target/wheel-test
 
 clean:  ## what was built
 	rm -rf target site $(VENV) $(VENV)-compat

@@ -20,13 +20,17 @@ import re
 import shlex
 import textwrap
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import commands
 import pytest
+import typer
+from chatspan.cli.app import app
 from conftest import REPO
 
 PAGES = tuple(sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")]))
@@ -43,6 +47,7 @@ STAND_INS = {
 }
 GOOD_ROWS = "chats.jsonl"
 
+_VARIABLE = re.compile(r"[A-Z_]+=")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 
 
@@ -95,6 +100,18 @@ def blocks_of(page: Path) -> list[Block]:
     return blocks
 
 
+def indented_code_of(page: Path) -> list[str]:
+    """The first lines of code without a fence, which nothing would run."""
+    lines = _FENCE.sub("", page.read_text(encoding="utf-8")).splitlines()
+    found = []
+    before = ""
+    for above, line in pairwise(lines):
+        before = above if above.strip() else before
+        if not above.strip() and line.startswith("    ") and not re.match(r"\s|[-*:]|\d+\.", before):
+            found.append(line)
+    return found
+
+
 def programs_of(page: Path) -> list[Program]:
     """The blocks of a page that run."""
     programs: list[Program] = []
@@ -130,6 +147,15 @@ def furnish(folder: Path) -> None:
     (folder / GOOD_ROWS).write_text("\n".join(line for line in lines if line.endswith("}")), encoding="utf-8")
 
 
+def commands_of(block: Block) -> Iterator[tuple[dict[str, str], list[str]]]:
+    """The commands of a block: variables that are set in front, and words."""
+    for line in block.code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        environment = dict(word.split("=", 1) for word in takewhile(_VARIABLE.match, words))
+        if words[len(environment) :]:
+            yield environment, words[len(environment) :]
+
+
 def run_python(program: Program) -> None:
     """Runs it in this process and compares."""
     names = {"__name__": "__main__"}
@@ -152,15 +178,12 @@ def run_python(program: Program) -> None:
 def run_commands(program: Program) -> None:
     """Runs each ``chatspan`` of a block and compares; looks that what other commands name is there."""
     printed, error = "", None
-    for line in program.block.code.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        environment = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
-        words = [word for word in words if word.split("=")[0] not in environment]
-        if words and words[0] != "chatspan":
-            require_there(words)
-        elif words:
+    for environment, words in commands_of(program.block):
+        if words[0] == "chatspan":
             done, error = _chatspan(words[1:], environment, may_raise=program.raises is not None)
             printed += done
+        else:
+            require_there(words)
     require_said(program.raises, error)
     if program.prints is not None:
         require_said(program.prints, printed)
@@ -192,12 +215,27 @@ def require_there(words: Sequence[str]) -> None:
         targets = re.findall(r"^([a-z][a-z-]*):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         named = [word for word in rest if "=" not in word]
         assert set(named) <= set(targets), f"make has no {set(named) - set(targets)}"
-    elif command in ("python", ".venv/bin/python", "pip", "cargo", "cd", "git"):
-        paths = [word.split("::")[0] for word in rest if re.search(r"\w/\w|\.(py|toml|rs)$", word.split("::")[0])]
-        missing = [path for path in paths if not (REPO / path).exists() and not path.startswith("target/")]
+    elif command in ("python", ".venv/bin/python", "pip", "cargo"):
+        paths = [word.split("::")[0] for word in rest if re.search(r"\w/\w|\.py$", word.split("::")[0])]
+        missing = [path for path in paths if not (REPO / path).exists()]
         assert missing == [], f"{' '.join(words)}: there is no {missing}"
     else:
         pytest.fail(f"{' '.join(words)}: nothing here knows how to check {command!r}")
+
+
+def require_valid(block: Block) -> None:
+    """Fails for a program that is no Python, or a command with options that there are not; runs nothing."""
+    if block.language == "python":
+        compile(block.code, str(block), "exec")
+        return
+    group: Any = typer.main.get_command(app)
+    for _, words in commands_of(block):
+        if words[0] != "chatspan":
+            require_there(words)
+            continue
+        name, *rest = words[1:]
+        assert name in group.commands, f"{block}: chatspan has no {name!r}"
+        group.commands[name].make_context(name, rest)
 
 
 def require_said(claim: Block | None, found: str | None) -> None:

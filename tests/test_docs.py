@@ -8,10 +8,13 @@ import chatspan
 import docs_blocks
 import pytest
 from conftest import REPO
-from docs_blocks import ALL_BLOCKS, ALL_PROGRAMS, PRINTS, RAISES, RUN, Program
+from docs_blocks import ALL_BLOCKS, ALL_PROGRAMS, PAGES, PRINTS, RAISES, RUN, Block, Program, indented_code_of
 
 # What pages may hold beside programs, by language.
 SHOWN = {"diff": "a change of a reader's own code"}
+
+# Programs and commands that cannot run here: "page: a part of the code", and why. They are still read.
+NOT_RUN: dict[str, str] = {}
 
 # Texts that nothing here compares, by their title.
 NOT_COMPARED = {
@@ -30,8 +33,16 @@ NOT_COMPARED = {
 def test_a_block_does_what_its_page_says(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     docs_blocks.furnish(tmp_path)
     monkeypatch.chdir(tmp_path)
+    docs_blocks.require_valid(program.block)
+    if any(is_of(program.block, key) for key in NOT_RUN):
+        return
     run = docs_blocks.run_python if program.block.language == "python" else docs_blocks.run_commands
     run(program)
+
+
+def is_of(block: Block, key: str) -> bool:
+    page, _, part = key.partition(": ")
+    return block.page == page and part in block.code
 
 
 def test_no_block_is_left_out() -> None:
@@ -46,7 +57,17 @@ def test_no_block_is_left_out() -> None:
             assert block.language in SHOWN, f"{block}: nothing runs ```{block.language}"
 
 
+def test_no_code_is_without_a_fence(monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = REPO / "docs" / "api"
+    assert {
+        str(page): found for page in PAGES if reference not in page.parents and (found := indented_code_of(page))
+    } == {}
+    monkeypatch.setattr(Path, "read_text", lambda *args, **kwargs: "Say:\n\n    print(1)\n\n- a list\n\n    of two\n")
+    assert indented_code_of(PAGES[0]) == ["    print(1)"]
+
+
 def test_the_tables_of_this_test_have_nothing_that_no_page_has() -> None:
+    assert [key for key in NOT_RUN if not any(is_of(program.block, key) for program in ALL_PROGRAMS)] == []
     assert set(SHOWN) == {block.language for block in ALL_BLOCKS} - {*RUN, "text", "pytb"}
     assert set(NOT_COMPARED) == {block.title for block in ALL_BLOCKS if block.language == "text"} - {"prints"}
     code = " ".join(block.code for block in ALL_BLOCKS)
@@ -87,3 +108,19 @@ def test_a_claim_that_is_not_so_is_noticed(tmp_path: Path, monkeypatch: pytest.M
         run('```python\nraise ValueError("three")\n```\n')
     with pytest.raises(AssertionError, match="say only a language"):
         run("```python linenums=1\n1\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("language", "code", "message"),
+    [
+        ("python", "print(\n", "never closed"),
+        ("sh", "chatspan inspect chats.jsonl --tokeniser gpt2\n", "No such option"),
+        ("sh", "chatspan explain chats.jsonl\n", "chatspan has no 'explain'"),
+        ("sh", "make tee  # for two\n", "make has no {'tee'}"),
+        ("sh", "python tools/no_such_tool.py\n", "there is no"),
+        ("sh", "curl elsewhere\n", "nothing here knows how to check 'curl'"),
+    ],
+)
+def test_what_cannot_run_is_still_read(language: str, code: str, message: str) -> None:
+    with pytest.raises(BaseException, match=message):
+        docs_blocks.require_valid(Block("docs/a.md", 1, language, "", code))

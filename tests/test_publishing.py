@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import chatspan
+import griffe
 import pytest
+from check_site import loaded_from_elsewhere
 from conftest import REPO
 from docs_blocks import ALL_BLOCKS
-
-sys.path.insert(0, str(REPO / "tools"))
+from griffe_docstrings import Docstrings
 from wheel_test import quick_start, run_quick_start
 
 MAX_SDIST_BYTES = 1_000_000
@@ -109,8 +110,6 @@ def test_the_wheel_has_the_package_and_nothing_else(sources: set[str], tmp_path:
 
 
 def test_a_page_that_loads_something_from_elsewhere_is_noticed(tmp_path: Path) -> None:
-    from check_site import loaded_from_elsewhere
-
     (tmp_path / "page.html").write_text(
         '<link rel="stylesheet" href="https://elsewhere.example/a.css"><script src="//elsewhere.example/b.js"></script>'
         '<link rel="canonical" href="https://elsewhere.example/"><a href="https://elsewhere.example/">a link</a>'
@@ -128,9 +127,6 @@ def test_a_page_that_loads_something_from_elsewhere_is_noticed(tmp_path: Path) -
 
 
 def test_docstrings_become_what_the_reference_reads() -> None:
-    import griffe
-    from griffe_docstrings import Docstrings
-
     code = '''
 class Box:
     """Holds ``things``, see :meth:`put` and :class:`chatspan.Kind`.
