@@ -18,6 +18,7 @@ from check_site import loaded_from_elsewhere
 from conftest import REPO
 from docs_blocks import ALL_BLOCKS
 from griffe_docstrings import Docstrings
+from mkdocs_tables import on_page_markdown
 from wheel_test import quick_start, run_quick_start
 
 MAX_SDIST_BYTES = 1_000_000
@@ -124,6 +125,11 @@ def test_a_page_that_loads_something_from_elsewhere_is_noticed(tmp_path: Path) -
         "page.css: https://elsewhere.example/c.css",
         "page.css: //elsewhere.example/d.woff",
     ]
+
+
+def test_a_pipe_in_the_code_of_a_table_is_a_pipe() -> None:
+    page = "| `<\\|im_end\\|>` | a \\| b |\n\n`\\|`\n"
+    assert on_page_markdown(page) == "| `<|im_end|>` | a \\| b |\n\n`\\|`\n"
 
 
 def test_docstrings_become_what_the_reference_reads() -> None:

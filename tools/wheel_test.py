@@ -1,7 +1,7 @@
 """Runs the quick start of the docs with a wheel in an empty environment: FOLDER, which holds the wheel.
 
-pip installs all that the wheel names; settings of pip (``PIP_EXTRA_INDEX_URL`` …) count. The program runs in an empty
-folder, without the hub, and must print what ``docs/index.md`` says.
+pip installs all that the wheel names. The program runs in an empty folder, without the hub, and must print what
+``docs/index.md`` says.
 """
 
 from __future__ import annotations
