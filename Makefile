@@ -23,7 +23,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode screenshots lint format wheel clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode screenshots docs docs-serve lint format wheel sdist wheel-test clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,23 +62,44 @@ bench-encode: $(VENV)/.built  ## chatspan encode on 20,000 rows: rows a second, 
 screenshots: $(VENV)/.built  ## the pictures in docs/images, with Chromium; ARGS names some of them
 	$(BIN)/python tools/screenshots.py $(ARGS)
 
-lint: $(VENV)/.built  ## formatting, clippy, ruff, types
+docs: $(VENV)/.installed  ## the documentation as a site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/python tools/check_site.py site
+
+docs-serve: $(VENV)/.installed  ## the same on a local port, anew after each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+lint: $(VENV)/.built  ## formatting, clippy, ruff, types, workflows and forms
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[0-9]*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 format: $(VENV)/.installed  ## format everything
 	cargo fmt
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# ARGS for older systems, with ziglang installed: --zig --compatibility manylinux2014
 wheel: $(VENV)/.installed  ## a wheel for every Python from 3.10 on, in target/wheels
-	$(BIN)/maturin build --release --locked
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/maturin build --release --locked $(ARGS)
+
+sdist: $(VENV)/.installed  ## the sources, in target/wheels
+	$(BIN)/maturin sdist
+
+wheel-test: $(VENV)/.installed  ## the quick start of the docs with the wheel alone, for which pip installs all that it needs
+	rm -rf target/wheel-test
+	$(BIN)/maturin sdist --out target/wheel-test
+	$(BIN)/maturin build --release --locked --out target/wheel-test
+	$(BIN)/twine check --strict target/wheel-test/*
+	$(BIN)/python tools/wheel_test.py target/wheel-test
 
 clean:  ## what was built
-	rm -rf target $(VENV) $(VENV)-compat
+	rm -rf target site $(VENV) $(VENV)-compat
 
 # The dependencies of the package and of its development, as pyproject.toml names them.
 $(VENV)/.installed: pyproject.toml tools/requirements.py

@@ -255,9 +255,10 @@ def test_inside_a_compiled_function(backend: str) -> None:
 
 def test_the_trainer_of_the_docs_brings_a_student_to_its_teacher(tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="transformers.Trainer needs accelerate")
-    page = (REPO / "docs" / "loss.md").read_text(encoding="utf-8")
+    page = (REPO / "docs" / "trainer.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
-    exec(page.split("```python\n")[1].split("```")[0], names)
+    (block,) = (block for block in page.split("```python\n")[1:] if "class SelfDistillationTrainer" in block)
+    exec(block.split("```")[0], names)
     torch.manual_seed(0)
     config = Qwen2Config(
         vocab_size=32,
