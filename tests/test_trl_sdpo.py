@@ -12,6 +12,7 @@ import torch
 from cases import TEMPLATES, assistant, config, failed, system, trace, user
 from chatspan import (
     ComposerDataCollator,
+    EmptyBatchError,
     HintedPrompts,
     HintError,
     HintPlacementError,
@@ -371,6 +372,8 @@ def test_rows_of_traces(small: Any) -> None:
     assert [row["prompt"][-1]["content"] for row in rows] == ["error: full", "Move it."]
     # No row has a key of a trace's that a template would not know.
     assert "tool_error" not in json.dumps(rows)
+    with pytest.raises(EmptyBatchError, match="none of 1 traces has an error site that gets a hint"):
+        sdpo_rows([trace(user("Hi"), assistant("Hello!"))], config())
     with pytest.raises(LayoutError, match="trace 't', turn 0: nothing stands in front of it"):
         sdpo_rows([trace(failed("Hm."))], config())
     with pytest.raises(LayoutError, match=r"trace 't': its 'tools' is .* is None: TRL renders every row with the same"):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatspan.config import CollatorConfig
-from chatspan.errors import LayoutError
+from chatspan.errors import EmptyBatchError, LayoutError
 from chatspan.traces import Trace, read_traces
 
 
@@ -29,6 +29,7 @@ def sdpo_rows(
     Raises:
         LayoutError: a site that nothing stands in front of, or a trace whose ``tools`` or ``chat_template_kwargs`` are
             others; with ``trace_id`` and ``turn_index``.
+        EmptyBatchError: no trace has an error site that gets a hint.
         TraceError, HintError: as the collator.
 
     Example:
@@ -51,6 +52,8 @@ def sdpo_rows(
                 raise LayoutError("nothing stands in front of it, so there is no prompt to sample for", **place)
             prompt = [dict(message) for message in trace.plain.messages[: site.turn_index]]
             rows.append({"prompt": prompt, "privileged_context": site.hint, **place})
+    if not rows:
+        raise EmptyBatchError(f"none of {len(traces)} traces has an error site that gets a hint, so there is no row")
     return rows
 
 
