@@ -231,7 +231,7 @@ def test_what_cannot_be(small: Any, on_disk: Any) -> None:
 def test_the_trainers_take_what_it_makes(small: Any, on_disk: Any, tmp_path: Any) -> None:
     """TRL's own collator and packing, and transformers' collators, on ids and labels that are there already."""
     trl = pytest.importorskip("trl", reason="TRL is not installed")
-    from test_sft_trainers import model_of
+    from training import model_of
     from transformers import DataCollatorForSeq2Seq
 
     encoded = mapped(on_disk, ChatEncoder(small).as_map_fn())

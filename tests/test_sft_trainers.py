@@ -13,60 +13,24 @@ from batches import stretches
 from cases import assistant, user
 from chatspan import ChatCollator, ChatEncoder, Kind, RowError, pack_dataset
 from conftest import REPO
-from conversations import call, calls, schema, tool
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments
+from tables_of_trl import COMPARED, as_cell
+from training import CITIES, QUIET, ROWS, UNPREPARED, losses_of, model_of
+from transformers import Trainer, TrainingArguments
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 
 DOCS = (REPO / "docs" / "sft.md").read_text(encoding="utf-8")
 OWN_MASKING = (REPO / "docs" / "sfttrainer.md").read_text(encoding="utf-8")
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-}
-# As TRL wants a data set that it is not to tokenize.
-UNPREPARED: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}}
-CITIES = ("Bern", "Köln", "Rome", "Lyon", "Oslo", "Bonn", "Nice", "York")
-ROWS = [
-    {"messages": [user(f"Where is the train to {city}? " * (1 + i % 3)), assistant(f"In {city}.")]}
-    for i, city in enumerate(CITIES)
-]
-
-
-def model_of(tokenizer: Any, family: str = "qwen2", **options: Any) -> Any:
-    torch.manual_seed(0)
-    config = {**SIZES, "vocab_size": len(tokenizer), "initializer_range": 0.1, **options}
-    return Qwen2ForCausalLM(Qwen2Config(**config)) if family == "qwen2" else LlamaForCausalLM(LlamaConfig(**config))
 
 
 def trainer_of(kind: str, tokenizer: Any, folder: Any, collate: Any, rows: Any = None, **options: Any) -> Any:
-    common: dict[str, Any] = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 4,
-        "max_steps": 10,
-        "learning_rate": 1e-2,
-        "remove_unused_columns": False,
-        "report_to": "none",
-        "use_cpu": True,
-        "bf16": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-    }
+    common = {**QUIET, "output_dir": str(folder), "remove_unused_columns": False}
     rows = datasets.Dataset.from_list(ROWS) if rows is None else rows
     given = {"model": model_of(tokenizer), "train_dataset": rows, "data_collator": collate}
     if kind == "Trainer":
         return Trainer(args=TrainingArguments(**{**common, **options}), **given)
     trl = pytest.importorskip("trl", reason="TRL is not installed")
     return trl.SFTTrainer(args=trl.SFTConfig(**{**common, **options}), processing_class=tokenizer, **given)
-
-
-def losses_of(trainer: Any) -> list[float]:
-    trainer.train()
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 KINDS: dict[str, dict[str, Any]] = {"Trainer": {}, "SFTTrainer": UNPREPARED}
@@ -224,27 +188,6 @@ def test_columns_that_a_streaming_data_set_lost(small: Any, tmp_path: Any) -> No
         trainer_of("Trainer", small, tmp_path, ChatCollator(small), rows, remove_unused_columns=True).train()
 
 
-# What TRL's own masking trains on the same rows.
-TURNS = [user("Hi"), assistant("Hello!"), user("Bye"), assistant("See you.")]
-REASONED = "<think>\nadd\n</think>\n\nIt is {}."
-COMPARED: dict[str, dict[str, Any]] = {
-    "two turns": {"messages": TURNS},
-    "reasoning": {
-        "messages": [user("2 + 2?"), assistant(REASONED.format(4)), user("3 + 3?"), assistant(REASONED.format(6))]
-    },
-    "a call": {
-        "messages": [
-            user("Move it."),
-            calls(call("rebook", {"train": "2"}), content="I will."),
-            tool("ok"),
-            assistant("Done."),
-        ],
-        "tools": [schema()],
-    },
-    "prompt and completion": {"prompt": TURNS[:3], "completion": TURNS[3:]},
-}
-
-
 def templates() -> dict[str, str | None]:
     """The small tokenizer's own, which TRL does not know, and two that it does."""
     known = pytest.importorskip("trl.chat_template_utils", reason="TRL is not installed")
@@ -270,10 +213,6 @@ def trained_by_trl(tokenizer: Any, folder: Any, row: Any, **options: Any) -> str
 def knows(tokenizer: Any) -> bool:
     """Whether TRL has a copy of the template."""
     return tokenizer.chat_template in templates().values()
-
-
-def as_cell(texts: list[str]) -> str:
-    return " · ".join("`" + text.replace("\n", "\\n").replace("|", "\\|") + "`" for text in texts)
 
 
 def table(load: Callable[[], Any], folder: Any) -> list[str]:

@@ -15,7 +15,8 @@ from conftest import EXAMPLES, REPO
 from conversations import call, calls, schema, tool
 from hypothesis import given
 from hypothesis import strategies as st
-from test_sft_trainers import COMPARED, ROWS, TURNS, UNPREPARED, as_cell, model_of
+from tables_of_trl import COMPARED, TURNS, as_cell
+from training import QUIET, ROWS, UNPREPARED, losses_of, model_of
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
 gkd = pytest.importorskip("trl.experimental.gkd", reason="TRL is not installed")
@@ -30,21 +31,7 @@ def trainer_of(kind: str, tokenizer: Any, folder: Any, collate: Any, rows: Any =
     make, configure = TRAINERS[kind]
     torch.manual_seed(0)
     teacher = model_of(tokenizer, initializer_range=0.3)
-    arguments: dict[str, Any] = {
-        "output_dir": str(folder),
-        "per_device_train_batch_size": 4,
-        "max_steps": 10,
-        "learning_rate": 1e-2,
-        "lmbda": 0.0,
-        "report_to": "none",
-        "use_cpu": True,
-        "bf16": False,
-        "logging_steps": 1,
-        "save_strategy": "no",
-        "disable_tqdm": True,
-        **UNPREPARED,
-        **options,
-    }
+    arguments = {**QUIET, "output_dir": str(folder), "lmbda": 0.0, **UNPREPARED, **options}
     return make(
         model=model_of(tokenizer),
         teacher_model=teacher,
@@ -53,11 +40,6 @@ def trainer_of(kind: str, tokenizer: Any, folder: Any, collate: Any, rows: Any =
         train_dataset=datasets.Dataset.from_list(rows),
         data_collator=collate,
     )
-
-
-def losses_of(trainer: Any) -> list[float]:
-    trainer.train()
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
 def trained(tokenizer: Any, batch: Any) -> list[str]:

@@ -24,7 +24,7 @@ from chatspan import (
 )
 from chatspan.trl import TeacherContextBuilder, sdpo_rows
 from conversations import schema, tool
-from test_sft_trainers import model_of
+from training import QUIET, model_of
 
 HEADER = "<|im_start|>assistant\n"
 TURNS = [
@@ -50,21 +50,14 @@ def sdpo_trainer(small: Any, tmp_path: Any) -> Any:
     model_of(small, initializer_range=0.3).save_pretrained(tmp_path / "model")
 
     def make(rows: Any, **options: Any) -> Any:
-        arguments: dict[str, Any] = {
+        arguments = {
+            **QUIET,
             "output_dir": str(tmp_path / "out"),
-            "per_device_train_batch_size": 4,
             "num_generations": 2,
             "max_steps": 2,
-            "learning_rate": 1e-3,
             "max_prompt_length": None,
             "max_completion_length": 8,
             "include_environment_feedback": True,
-            "report_to": "none",
-            "use_cpu": True,
-            "bf16": False,
-            "logging_steps": 1,
-            "save_strategy": "no",
-            "disable_tqdm": True,
             **options,
         }
         return sdpo.SDPOTrainer(

@@ -26,7 +26,7 @@ from chatspan.loss import sdpo_loss
 from chatspan.verl import sdpo_tensors, teacher_tensors
 from conftest import ZOO_TOKENIZERS
 from conversations import tool
-from test_sft_trainers import model_of
+from training import model_of
 
 Tensors = dict[str, torch.Tensor]
 

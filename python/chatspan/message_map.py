@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from chatspan.sequences import common_front
+
 Messages = Sequence[Any]
 Pairs = list[tuple[int, int]]
 
@@ -73,8 +75,7 @@ def _numbers(student: Messages, teacher: Messages) -> tuple[list[int], list[int]
 def _longest_common(student: Sequence[int], teacher: Sequence[int]) -> Pairs:
     """The pairs of a longest common subsequence."""
     # Taking what is equal in front loses nothing, and mostly leaves little for the table.
-    front = next((i for i, pair in enumerate(zip(student, teacher, strict=False)) if pair[0] != pair[1]), None)
-    front = min(len(student), len(teacher)) if front is None else front
+    front = common_front(student, teacher)
     pairs = [(i, i) for i in range(front)]
     lengths = _common_lengths(student[front:], teacher[front:])
     i = j = 0

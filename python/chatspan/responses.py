@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
 from chatspan.examples import Example
 from chatspan.layouts import Row, row_of
+from chatspan.sequences import common_front
 from chatspan.traces import Conversation
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def _require_asked(tokenizer: Any, row: Row) -> None:
         written = chat.encoding.text[: int(chat.encoding.offsets[in_loss[0], 0])]
         if written.startswith(asked):
             continue
-        at = len(commonprefix([asked, written]))
+        at = common_front(asked, written)
         raise LayoutError(
             f"asked for this message, the chat template writes another {whose}prompt: from its character {at} on "
             f"{asked[at : at + 60]!r}, where the conversation has {written[at : at + 60]!r}; check_prompt=False takes "

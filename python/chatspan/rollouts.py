@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from chatspan.errors import RolloutError
+from chatspan.sequences import common_front
 from chatspan.token_offsets import CharRange, decode, token_offsets
 
 # A piece of a turn before the template trimmed it, and the characters that are left of it in the turn.
@@ -70,8 +71,7 @@ def _from_both_ends(tokenizer: Any, ids: Sequence[int], turn: str) -> list[CharR
 
 
 def _difference(decoded: str, turn: str) -> str:
-    pairs = zip(decoded, turn, strict=False)
-    at = next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(decoded), len(turn)))
+    at = common_front(decoded, turn)
     return (
         f"token_ids do not decode to the turn: from its character {at} on they say {decoded[at : at + 40]!r}, "
         f"the render says {turn[at : at + 40]!r}; token_ids_check=False takes them as they are"
