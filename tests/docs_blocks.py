@@ -46,6 +46,8 @@ STAND_INS = {
     "Qwen/Qwen3-0.6B": "examples/tokenizer",
 }
 GOOD_ROWS = "chats.jsonl"
+# Libraries of programs that cannot be installed everywhere.
+NOT_ON_EVERY_PYTHON = {"trl": "it needs Python 3.11"}
 
 _VARIABLE = re.compile(r"[A-Z_]+=")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
@@ -167,6 +169,8 @@ def run_python(program: Program) -> None:
         try:
             exec(compile(program.block.code, str(program.block), "exec"), names)
         except Exception as raised:
+            if isinstance(raised, ModuleNotFoundError) and raised.name in NOT_ON_EVERY_PYTHON:
+                pytest.skip(f"{raised.name} is not installed: {NOT_ON_EVERY_PYTHON[raised.name]}")
             if program.raises is None:
                 raise
             error = _last_line(raised)
