@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -162,6 +163,8 @@ def _workers(engine: EngineName, processes: int | None) -> Iterator[int]:
     with ExitStack() as stack:
         with waiting("connecting to Ray"):
             stack.enter_context(connected())
+        # Ray says there that a worker is gone, and stdout is for results.
+        stack.enter_context(redirect_stdout(sys.stderr))
         yield processes or cpu_count()
 
 

@@ -43,20 +43,18 @@ def map_on_actors(
     Raises:
         WorkerError: no worker could be started, or too many in turn ended on the same chunk.
     """
+    chunk = next(chunks, None)
+    # Its actors end when nobody can call them any more, and finish what they have.
     pool = _Pool(worker, work, actors)
     waiting: deque[tuple[Sequence[RawRow], Any]] = deque()
-    try:
-        chunk = next(chunks, None)
-        while chunk is not None or waiting:
-            while chunk is not None and len(waiting) < _AHEAD * actors and pool.has_room():
-                waiting.append((chunk, pool.submit(chunk)))
-                chunk = next(chunks, None)
-            pool.wait()
-            while waiting and pool.is_done(waiting[0][1]):
-                rows, reference = waiting.popleft()
-                yield Done(rows[0].index, len(rows), rows[-1].position, pool.result(reference, rows))
-    finally:
-        pool.stop()
+    while chunk is not None or waiting:
+        while chunk is not None and len(waiting) < _AHEAD * actors and pool.has_room():
+            waiting.append((chunk, pool.submit(chunk)))
+            chunk = next(chunks, None)
+        pool.wait()
+        while waiting and pool.is_done(waiting[0][1]):
+            rows, reference = waiting.popleft()
+            yield Done(rows[0].index, len(rows), rows[-1].position, pool.result(reference, rows))
 
 
 class _Actor:
@@ -92,8 +90,8 @@ class _Pool:
         made = self._ray.remote(_Actor).options(num_cpus=NUM_CPUS, max_restarts=-1, max_task_retries=RETRIES)
         # In a list, so that it is not fetched with each call.
         self._shared = [self._ray.put((worker, work))]
-        self._actors = [made.remote() for _ in range(count)]
-        self._starting = {actor.start.remote(self._shared): actor for actor in self._actors}
+        actors = [made.remote() for _ in range(count)]
+        self._starting = {actor.start.remote(self._shared): actor for actor in actors}
         self._load: Counter[Any] = Counter()
         self._started: list[Any] = []
         self._running: dict[Any, Any] = {}
@@ -147,14 +145,10 @@ class _Pool:
             raise (error.cause or error) from None
         except self._ray.exceptions.RayError as error:
             raise WorkerError(
-                f"rows {rows[0].index:,} to {rows[-1].index:,}: {RETRIES + 1} workers of Ray in turn ended by "
-                f"themselves on them ({type(error).__name__}): killed, or no memory left; try fewer --rows-per-shard"
+                f"rows {rows[0].index:,} to {rows[-1].index:,} were begun again ({RETRIES} of {RETRIES}), and each time "
+                f"their worker ended by itself ({type(error).__name__}): it was killed, or there was no memory left; try "
+                "fewer --rows-per-shard"
             ) from None
-
-    def stop(self) -> None:
-        """Ends the actors, at once."""
-        for actor in self._actors:
-            self._ray.kill(actor)
 
 
 def _last_line(error: BaseException) -> str:

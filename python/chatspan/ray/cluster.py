@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,6 +19,8 @@ NUM_CPUS = 0.5
 # How often a batch is begun again whose worker is gone. A machine that is taken away shall cost nothing; a row that
 # kills each worker that takes it up shall end the run, which Ray's own default, without end, would not.
 RETRIES = 5
+
+SECONDS_UNTIL_REACHED = 10.0
 
 
 def require_ray() -> Any:
@@ -46,6 +49,9 @@ def connected() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    address = os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _require_reachable(address)
     # A cluster that nobody started on purpose reports to nobody.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     stop = signal.getsignal(signal.SIGTERM)
@@ -55,7 +61,6 @@ def connected() -> Iterator[None]:
     except Exception as error:
         with suppress(Exception):
             ray.shutdown()
-        address = os.environ.get("RAY_ADDRESS")
         where = "start Ray on this machine" if address is None else f"reach Ray at RAY_ADDRESS={address}"
         raise EngineError(f"cannot {where}: {' '.join(str(error).split())}") from None
     finally:
@@ -65,6 +70,17 @@ def connected() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Somebody listens there: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_UNTIL_REACHED).close()
+    except (OSError, OverflowError) as error:
+        raise EngineError(f"cannot reach Ray at RAY_ADDRESS={address}: {error}; start Ray there, or unset it") from None
 
 
 def cpu_count() -> int:
