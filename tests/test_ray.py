@@ -180,32 +180,28 @@ def test_rows_that_fail_are_rejected_and_none_is_lost(tmp_path: Path, small: Any
     assert '"arguments": {"price": 3, "seats": []}' in small.decode(found[6]["input_ids"])
 
 
-def test_a_row_that_fails_ends_the_run_with_its_place(small: Any) -> None:
-    rows = [*(chat(i) for i in range(30)), {"messages": []}, chat(31)]
-    for dataset in (ray.data.from_items(rows), ray.data.from_items([{**row, "row_index": 5000} for row in rows[-2:]])):
-        dataset.context.max_errored_blocks = -1  # with which Ray leaves out blocks that fail
-        encoded = on_ray.encode(dataset, **OPTIONS)
-        with pytest.raises(RowError, match=r"its 'messages' must be a list with at least one message") as error:
-            encoded.take_all()
-        assert error.value.row_index == (30 if len(dataset.take_all()) == 32 else 5000)
+def test_a_row_that_fails_ends_the_run_with_its_place() -> None:
+    dataset = ray.data.from_items([*(chat(i) for i in range(30)), {"messages": []}, chat(31)])
+    dataset.context.max_errored_blocks = -1  # with which Ray leaves out blocks that fail
+    with pytest.raises(RowError, match="row 30: its 'messages' must be a list with at least one message") as error:
+        on_ray.encode(dataset, **OPTIONS).take_all()
+    assert error.value.row_index == 30
 
 
 def test_tables_fill_up_keys_and_they_are_taken_away(small: Any) -> None:
     """A message without tool calls has ``None`` for them in a table; templates take that for something else."""
     talk = [user("Go."), calls(call("rebook", {"train": "2"})), tool("ok"), assistant("Done.", reasoning_content="so")]
-    rows = [{"messages": talk, "tools": [schema()]}, chat(1), {"messages": json.dumps(talk)}]
-    tabled = [ray.data.from_items([row]) for row in rows]
-    dataset = tabled[0].union(tabled[1])
+    rows = [{"messages": talk, "tools": [schema()]}, chat(1)]
+    dataset = ray.data.from_items(rows)
     assert dataset.take(1)[0]["messages"][0]["tool_calls"] is None
     found = rows_of(on_ray.encode(dataset, loss_on="content", **OPTIONS))
-    assert found == on_one_machine(small, rows[:2], loss_on="content")
-    assert rows_of(on_ray.encode(tabled[2], **OPTIONS)) == on_one_machine(small, rows[2:])
+    assert found == on_one_machine(small, rows, loss_on="content")
 
 
-def test_weights_and_the_rows_own_index(small: Any) -> None:
-    rows = [{**chat(i), "row_index": 10 - i} for i in range(3)]
-    encoded = on_ray.encode(ray.data.from_items(rows), loss_on={"assistant": 0.5}, batch_size=1, **OPTIONS)
-    found = encoded.sort("row_index").take_all()
+def test_weights_json_text_and_the_rows_own_index(small: Any) -> None:
+    rows = [{"messages": json.dumps(chat(i)["messages"]), "row_index": 10 - i} for i in range(3)]
+    dataset = ray.data.from_items(rows)
+    found = rows_of(on_ray.encode(dataset, loss_on={"assistant": 0.5}, batch_size=1, **OPTIONS))
     assert [row["row_index"] for row in found] == [8, 9, 10]
     for row, number in zip(found, (2, 1, 0), strict=True):
         assert f"What is {number} + {number}?" in small.decode(row["input_ids"])
@@ -244,6 +240,7 @@ def test_a_row_that_kills_each_of_its_workers_ends_the_run(monkeypatch: pytest.M
 
     def kill(worker: Any, rows: list[RawRow]) -> int:
         if rows[0].index == 1:
+            time.sleep(0.5)  # in which it gives back what it has done before
             os.kill(os.getpid(), signal.SIGKILL)
         return len(rows)
 
@@ -253,7 +250,8 @@ def test_a_row_that_kills_each_of_its_workers_ends_the_run(monkeypatch: pytest.M
     found = actors.map_on_actors(chunks, worker, kill, 1)
     assert next(found).result == 1
     with pytest.raises(
-        WorkerError, match=r"^rows 1 to 1 were begun again \(1 of 1\), and each time their worker ended"
+        WorkerError,
+        match=r"^rows 1 to 1: their worker ended by itself .* each of the 1 times that they were begun again",
     ):
         next(found)
 

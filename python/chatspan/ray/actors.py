@@ -145,9 +145,9 @@ class _Pool:
             raise (error.cause or error) from None
         except self._ray.exceptions.RayError as error:
             raise WorkerError(
-                f"rows {rows[0].index:,} to {rows[-1].index:,} were begun again ({RETRIES} of {RETRIES}), and each time "
-                f"their worker ended by itself ({type(error).__name__}): it was killed, or there was no memory left; try "
-                "fewer --rows-per-shard"
+                f"rows {rows[0].index:,} to {rows[-1].index:,}: their worker ended by itself ({type(error).__name__}), "
+                f"and so it did each of the {RETRIES} times that they were begun again: it was killed, or there was no "
+                "memory left; try fewer --rows-per-shard"
             ) from None
 
 

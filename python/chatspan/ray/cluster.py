@@ -69,7 +69,22 @@ def connected() -> Iterator[None]:
     try:
         yield
     finally:
-        ray.shutdown()
+        # Of a run that is stopped it complains about work that it can no longer report, past Python's own streams.
+        with _silent_stderr():
+            ray.shutdown()
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _require_reachable(address: str) -> None:

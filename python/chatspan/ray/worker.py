@@ -63,7 +63,7 @@ class RowEncoder:
         # One bad row must not cost its neighbours; which one it is shows one by one.
         except Exception as error:
             if self._settings.on_error == "raise":
-                raise
+                raise _of_a_user(error) from None
             if len(rows) == 1:
                 return [(rows[0], error)]
             return [each for row in rows for each in self._encoded([row])]
@@ -97,3 +97,15 @@ def _message(error: Exception) -> str:
     """The message with the row's place; what cannot be in a table's text is spelled out."""
     text = str(error) if isinstance(error, ChatspanError) else f"{type(error).__name__}: {error}"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _of_a_user(error: Exception) -> Exception:
+    """The error, of its own type and of the one by which Ray knows users' errors: others it takes for its own, shows
+    with all of its stack, hundreds of lines, and asks for a report.
+    """
+    from ray.exceptions import UserCodeException
+
+    kind = type(error)
+    if isinstance(error, ChatspanError):
+        error.__class__ = type(kind.__name__, (kind, UserCodeException), {"__module__": kind.__module__})
+    return error
