@@ -112,6 +112,8 @@ def test_bytes_of_the_command_with_a_worker_killed_in_the_middle(
     monkeypatch.setattr("chatspan.shards.run.make_shard", make)
     done = chatspan(*command, "-o", str(tmp_path / "ray"), "--engine", "ray", "-p", "2")
     assert done.returncode == 1
+    # What Ray says of the worker goes elsewhere.
+    assert done.stdout.startswith(f"342 rows in {tmp_path / 'ray'} (40 files)")
     assert "chatspan: 58 rows rejected, each with its error in" in done.stderr
     killer.require_in_the_middle(set(range(0, 400, 10)))
     assert chatspan(*command, "-o", str(tmp_path / "local"), "-p", "1").returncode == 1

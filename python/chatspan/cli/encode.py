@@ -107,11 +107,12 @@ def encode(
     """
     from chatspan.cli.load import load_encoder
     from chatspan.dataset.sources import open_source
-    from chatspan.ray.cluster import require_ray
     from chatspan.shards.plan import EncodePlan, manifest_of
     from chatspan.shards.run import encode_files, prepare, written
 
     if engine is EngineName.ray:
+        from chatspan.ray.cluster import require_ray
+
         # Said before anything is waited for.
         require_ray()
     with waiting(f"opening {file}"):
