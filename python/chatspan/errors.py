@@ -202,3 +202,7 @@ class WorkerError(ChatspanError):
 
 class OutputError(ChatspanError):
     """A place to write to that holds something else."""
+
+
+class EngineError(ChatspanError):
+    """An engine that cannot work: its library is not installed, or it cannot be reached."""

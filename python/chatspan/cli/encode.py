@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import enum
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,6 +47,13 @@ class SpecialTokensName(str, enum.Enum):
     error = "error"
 
 
+class EngineName(str, enum.Enum):
+    """What the worker processes run on."""
+
+    local = "local"
+    ray = "ray"
+
+
 def encode(
     file: options.File,
     tokenizer: options.Tokenizer,
@@ -70,6 +80,14 @@ def encode(
         ),
     ] = SpecialTokensName.as_rendered,
     processes: options.Processes = None,
+    engine: Annotated[
+        EngineName,
+        typer.Option(
+            "--engine",
+            help="What the processes run on: this machine, or a Ray cluster (RAY_ADDRESS, else one that runs here, "
+            "else one of this machine). DIR is written by this machine alone.",
+        ),
+    ] = EngineName.local,
     rows_per_shard: Annotated[
         int, typer.Option("--rows-per-shard", min=1, metavar="N", help="Rows a file.", rich_help_panel=_WRITING)
     ] = 1000,
@@ -92,6 +110,11 @@ def encode(
     from chatspan.shards.plan import EncodePlan, manifest_of
     from chatspan.shards.run import encode_files, prepare, written
 
+    if engine is EngineName.ray:
+        from chatspan.ray.cluster import require_ray
+
+        # Said before anything is waited for.
+        require_ray()
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     plan = EncodePlan(
@@ -112,13 +135,14 @@ def encode(
     encoder = load_encoder(tokenizer, template)
     summary = prepare(out, manifest_of(plan, encoder), force=force)
     if summary is None:
-        wanted = options.process_count(processes)
         before = sum(record.rows for record in written(out).values())
         if before:
             stderr().print(f"chatspan: {plural(before, 'row')} are there already", soft_wrap=True)
         try:
-            with RowProgress("encoding") as progress:
-                summary = encode_files(source, plan, encoder, out, processes=wanted, progress=progress.advance)
+            with _workers(engine, processes) as wanted, RowProgress("encoding") as progress:
+                summary = encode_files(
+                    *(source, plan, encoder, out), processes=wanted, progress=progress.advance, engine=engine.value
+                )
         except KeyboardInterrupt:
             rows = sum(record.rows for record in written(out).values())
             raise Stopped(
@@ -127,6 +151,22 @@ def encode(
     _report(summary, file_format, as_json)
     if summary.rejected:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _workers(engine: EngineName, processes: int | None) -> Iterator[int]:
+    """The engine's, while they are needed: how many there shall be."""
+    if engine is EngineName.local:
+        yield options.process_count(processes)
+        return
+    from chatspan.ray.cluster import connected, cpu_count
+
+    with ExitStack() as stack:
+        with waiting("connecting to Ray"):
+            stack.enter_context(connected())
+        # Ray says there that a worker is gone, and stdout is for results.
+        stack.enter_context(redirect_stdout(sys.stderr))
+        yield processes or cpu_count()
 
 
 def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:

@@ -15,8 +15,8 @@ from chatspan.shards.plan import Format
 _ROW_GROUP = 256
 
 
-def table_bytes(batches: Sequence[Any], file_format: Format) -> memoryview:
-    """The file of a shard; the same for the same rows."""
+def table_bytes(batches: Sequence[Any], file_format: Format) -> Any:
+    """The file of a shard, as a buffer of Arrow; the same for the same rows."""
     sink = pa.BufferOutputStream()
     if file_format == "arrow":
         with pa.ipc.new_stream(sink, SCHEMA) as stream:
@@ -35,4 +35,4 @@ def table_bytes(batches: Sequence[Any], file_format: Format) -> memoryview:
             use_dictionary=dictionaries,
             write_statistics=["row_index"],
         )
-    return memoryview(sink.getvalue())
+    return sink.getvalue()

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from chatspan.dataset.parallel import map_chunks
+from chatspan.dataset.parallel import Done, map_chunks
 from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OutputError
@@ -17,7 +17,9 @@ from chatspan.shards.plan import MANIFEST, UNFINISHED, EncodePlan, Manifest, fin
 from chatspan.shards.worker import (
     ShardRecord,
     ShardWorker,
+    make_shard,
     rejects_path,
+    save_shard,
     shard_path,
     write_shard,
 )
@@ -26,6 +28,7 @@ from chatspan.whole_files import TEMPORARY, write_json, write_whole
 REJECTS = "rejects.jsonl"
 
 Progress = Callable[[int, float | None], None]
+Engine = Literal["local", "ray"]
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,22 @@ def prepare(out: Path, manifest: Manifest, *, force: bool) -> Summary | None:
 
 
 def encode_files(
-    source: Source, plan: EncodePlan, encoder: ChatEncoder, out: Path, *, processes: int, progress: Progress
+    source: Source,
+    plan: EncodePlan,
+    encoder: ChatEncoder,
+    out: Path,
+    *,
+    processes: int,
+    progress: Progress,
+    engine: Engine = "local",
 ) -> Summary:
     """Writes the shards that are not there yet, then finishes. Call :func:`prepare` before.
 
     Args:
         encoder: that of the plan's tokenizer and template.
+        processes: how many work: of this machine, or of Ray's.
         progress: is told of rows that are done and of how much of the data set has been read, from 0 to 1.
+        engine: what they run on; the files are the same. ``"ray"`` needs :func:`chatspan.ray.cluster.connected`.
 
     Raises:
         SourceError, WorkerError: see :func:`chatspan.dataset.parallel.map_chunks`.
@@ -93,7 +105,7 @@ def encode_files(
     rows_before = sum(record.rows for record in before.values())
     chunks = _missing(source, plan.rows_per_shard, before, progress)
     encoder.warm_up()
-    for done in map_chunks(chunks, ShardWorker(plan, folder, encoder), write_shard, processes):
+    for done in _written_shards(chunks, ShardWorker(plan, folder, encoder), processes, engine):
         progress(done.row_count, done.position)
     records = written(out)
     rows = sum(record.rows for record in records.values())
@@ -111,6 +123,21 @@ def encode_files(
     write_json(out / MANIFEST, {**read_manifest(out), "summary": told})
     shutil.rmtree(folder)
     return summary
+
+
+def _written_shards(
+    chunks: Iterator[Sequence[RawRow]], worker: ShardWorker, processes: int, engine: Engine
+) -> Iterator[Done[Any]]:
+    if engine == "local":
+        yield from map_chunks(chunks, worker, write_shard, processes)
+        return
+    from chatspan.ray.actors import map_on_actors
+
+    # Other machines need not see the folder, and two of them never write the same file: a worker that was believed to
+    # be dead may still be at work beside the one that was started in its place.
+    for done in map_on_actors(chunks, worker, make_shard, processes):
+        save_shard(worker.folder, done.result)
+        yield done
 
 
 def written(out: Path) -> dict[int, ShardRecord]:

@@ -1,4 +1,4 @@
-"""A shard: rows → encodings → a file, the rows that fail beside it."""
+"""A shard: rows → encodings → the bytes of a file, and of one of the rows that fail → files."""
 
 from __future__ import annotations
 
@@ -60,9 +60,32 @@ class ShardWorker:
     rejects: list[dict[str, Any]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A shard that can be written.
+
+    Attributes:
+        number: from 0.
+        table: its file, as a buffer of Arrow, which goes to another process without a copy.
+        rejects: the file of its rejected rows.
+        record: what became of its rows.
+    """
+
+    number: int
+    table: Any
+    rejects: bytes
+    record: ShardRecord
+
+
 def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:
-    """Encodes rows and writes their shard, its rejects and its record, in this order."""
-    number = rows[0].index // worker.plan.rows_per_shard
+    """Encodes rows and writes their shard."""
+    shard = make_shard(worker, rows)
+    save_shard(worker.folder, shard)
+    return shard.record
+
+
+def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
+    """Encodes rows; nothing is written yet. The same rows give the same bytes."""
     worker.rejects = []
     record = ShardRecord(rows=len(rows))
     batches = []
@@ -77,10 +100,19 @@ def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:
             record.cut += sum(encoding.truncated > 0 for encoding in encodings)
     record.rejected = len(worker.rejects)
     lines = "".join(json.dumps(reject, ensure_ascii=False, default=str) + "\n" for reject in worker.rejects)
-    write_whole(shard_path(worker.folder, number), table_bytes(batches, worker.plan.file_format))
-    write_whole(rejects_path(worker.folder, number), lines.encode("utf-8", "surrogatepass"))
-    write_json(record_path(worker.folder, number), vars(record))
-    return record
+    return Shard(
+        number=rows[0].index // worker.plan.rows_per_shard,
+        table=table_bytes(batches, worker.plan.file_format),
+        rejects=lines.encode("utf-8", "surrogatepass"),
+        record=record,
+    )
+
+
+def save_shard(folder: Path, shard: Shard) -> None:
+    """Writes a shard, its rejects and its record, in this order."""
+    write_whole(shard_path(folder, shard.number), memoryview(shard.table))
+    write_whole(rejects_path(folder, shard.number), shard.rejects)
+    write_json(record_path(folder, shard.number), vars(shard.record))
 
 
 def shard_path(folder: Path, number: int) -> Path:

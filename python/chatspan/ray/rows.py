@@ -1,0 +1,152 @@
+"""Rows of a ``ray.data.Dataset``, and where each comes from: Ray keeps no order, so a column carries it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from chatspan.dataset.parallel import in_chunks
+from chatspan.dataset.rows import RawRow, Source
+from chatspan.dataset.sources import open_source, without_nulls
+from chatspan.errors import OptionError, RowError
+from chatspan.ray.cluster import require_ray
+
+ROW_INDEX = "row_index"
+# What `read` gives beside it. The row is a JSON object in bytes: in a table, dicts would get each other's keys.
+PLACE = "row_place"
+JSON = "row_json"
+
+_READ_SCHEMA = pa.schema([(ROW_INDEX, pa.int64()), (PLACE, pa.string()), (JSON, pa.binary())])
+_ROWS_A_BLOCK = 1000
+
+
+def read(source: str | Source, *, split: str = "train", subset: str | None = None) -> Any:
+    """Reads what ``chatspan encode`` reads, for :func:`chatspan.ray.encode`.
+
+    Rows are as they stand in the file, which they would not be in a table, where numbers become of one type, and dicts
+    get each other's keys; and their ``row_index`` is that of the file. One task reads, on any machine, so a file has
+    to be where all of them see it, as for Ray's own readers; the rows are encoded on all.
+
+    Args:
+        source: JSON lines, a JSON array (``.gz`` too), Parquet, a folder that :mod:`datasets` can load, or a name on
+            the Hugging Face hub.
+        split, subset: of a folder or a data set of the hub.
+
+    Returns:
+        a ``ray.data.Dataset`` with ``row_index`` (int64), ``row_place`` (where a person finds the row:
+        ``"data.jsonl:17"``) and ``row_json`` (bytes).
+
+    Raises:
+        SourceError: there is no such thing, it cannot be read, or it has no rows.
+        EngineError: Ray is not installed.
+    """
+    ray = require_ray()
+    from ray.data import Datasource, ReadTask
+    from ray.data.block import BlockMetadata
+
+    if isinstance(source, str):
+        # Ray's processes may stand in another folder.
+        name = str(Path(source).resolve()) if Path(source).exists() else source
+        source = open_source(name, split=split, subset=subset)
+    opened = source
+
+    class _Rows(Datasource):  # type: ignore[misc]
+        def get_name(self) -> str:
+            return "ChatRows"
+
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:
+            metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+            return [ReadTask(lambda: _tables(opened), metadata)]
+
+    return ray.data.read_datasource(_Rows())
+
+
+def _tables(source: Source) -> Iterator[pa.Table]:
+    for rows in in_chunks(source.rows(), _ROWS_A_BLOCK):
+        columns = [[row.index for row in rows], [row.place for row in rows], [_json(row) for row in rows]]
+        yield pa.table(columns, schema=_READ_SCHEMA)
+
+
+def _json(row: RawRow) -> bytes:
+    return row.value if isinstance(row.value, bytes) else json.dumps(row.value, default=str).encode()
+
+
+def with_row_index(dataset: Any) -> Any:
+    """Adds the column ``row_index``, int64, from 0, in the order in which the data set is read.
+
+    For that it is executed, block by block in order, and its blocks are in Ray's object store afterwards (on disk,
+    where they are too many): where a row stands is known only when all in front of it have been counted. What
+    ``ray.data.expressions.monotonically_increasing_id`` gives depends on which task read the row, and differs from run
+    to run. A column of one's own that says which row it is costs nothing of this, nor does :func:`chatspan.ray.read`.
+
+    Args:
+        dataset: a ``ray.data.Dataset``.
+
+    Raises:
+        OptionError: it has such a column already.
+        EngineError: Ray is not installed.
+    """
+    ray = require_ray()
+    if ROW_INDEX in (dataset.columns() or ()):
+        raise OptionError(f"the data set has a column {ROW_INDEX!r} already: dataset.drop_columns([{ROW_INDEX!r}])")
+    options = dataset.context.execution_options
+    before = options.preserve_order
+    options.preserve_order = True
+    try:
+        blocks = dataset.to_arrow_refs()
+    finally:
+        options.preserve_order = before
+    counts = ray.get([ray.remote(_count).remote(block) for block in blocks])
+    numbered = ray.remote(_numbered)
+    firsts = accumulate(counts, initial=0)
+    return ray.data.from_arrow_refs(
+        [numbered.remote(block, first) for block, first, count in zip(blocks, firsts, counts, strict=False) if count]
+        or [ray.put(pa.table({ROW_INDEX: pa.array([], pa.int64())}))]
+    )
+
+
+def _count(block: pa.Table) -> int:
+    return int(block.num_rows)
+
+
+def _numbered(block: pa.Table, first: int) -> pa.Table:
+    indices = pa.array(range(first, first + block.num_rows), pa.int64())
+    return block.append_column(ROW_INDEX, indices)
+
+
+def raw_rows(table: pa.Table) -> Sequence[RawRow]:
+    """The rows of a batch, as :func:`chatspan.supervised.supervised_rows` takes them.
+
+    Raises:
+        RowError: a row has no ``row_index``.
+    """
+    indices = table.column(ROW_INDEX)
+    if indices.null_count:
+        raise RowError(f"a row has a null for its {ROW_INDEX!r}: give each row a whole number of its own")
+    numbers = [int(index) for index in indices.to_pylist()]
+    if JSON in table.column_names:
+        places = table.column(PLACE).to_pylist()
+        values: list[Any] = table.column(JSON).to_pylist()
+    else:
+        places = [f"row {number}" for number in numbers]
+        rows = table.drop_columns([ROW_INDEX]).to_pylist()
+        values = [without_nulls(_listed(row)) for row in rows]
+    return [
+        RawRow(index=number, place=place, value=value)
+        for number, place, value in zip(numbers, places, values, strict=True)
+    ]
+
+
+def _listed(value: Any) -> Any:
+    """Ray's tensors as lists."""
+    if isinstance(value, Mapping):
+        return {key: _listed(item) for key, item in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
