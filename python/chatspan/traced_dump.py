@@ -19,34 +19,38 @@ def dump_json(
 ) -> str:
     """What transformers' ``tojson`` filter gives, which is ``json.dumps``."""
     text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    def pieces() -> _Pieces:
-        walk = _Pieces(json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring)
-        step = " " * indent if isinstance(indent, int) else indent
-        item, key = separators or ((", ", ": ") if indent is None else (",", ": "))
-        walk.json(value, None, 0, (step, item, key, sort_keys))
-        return walk
-
-    return _traced(text, value, pieces)
+    step = " " * indent if isinstance(indent, int) else indent
+    return _traced(text, value, (ensure_ascii, step, separators, sort_keys))
 
 
 def dump_repr(value: Any) -> str:
     """What ``str()`` gives of a list, a dict or a tuple."""
-    text = repr(value)
+    return _traced(repr(value), value, None)
 
-    def pieces() -> _Pieces:
+
+# How a value was written: `ensure_ascii`, what a level is indented by, separators, `sort_keys`; nothing for `repr`.
+Style = tuple[bool, str | None, tuple[str, str] | None, bool]
+
+
+def runs_of_dump(value: Any, text: str, style: Style | None) -> tuple[Run, ...]:
+    """The runs of a value that was written as this text."""
+    container = None if isinstance(value, str) or not hasattr(value, "_message_index") else value
+    if style is None:
         walk = _Pieces(str.__repr__)
         walk.repr(value, None)
-        return walk
+    else:
+        ensure_ascii, step, separators, sort_keys = style
+        walk = _Pieces(json.encoder.encode_basestring_ascii if ensure_ascii else json.encoder.encode_basestring)
+        item, key = separators or ((", ", ": ") if step is None else (",", ": "))
+        walk.json(value, None, 0, (step, item, key, sort_keys))
+    return walk.runs(text, container)
 
-    return _traced(text, value, pieces)
 
-
-def _traced(text: str, value: Any, pieces: Callable[[], _Pieces]) -> str:
+def _traced(text: str, value: Any, style: Style | None) -> str:
     container = None if isinstance(value, str) or not hasattr(value, "_message_index") else value
 
     def runs() -> tuple[Run, ...]:
-        return pieces().runs(text, container)
+        return runs_of_dump(value, text, style)
 
     if container is not None and container._path:
         return Traced(text, ((0, len(text), Dump(container, runs), 0),))

@@ -6,6 +6,7 @@
 //! - [`error`]: one error type, each kind with its place
 //! - [`text`]: blanks as Python sees them; bytes ↔ characters
 //! - [`locate`]: contents → character spans of a given render, for those who have no template
+//! - [`template`]: messages → a render and where it came from, evaluated here instead of in Jinja2
 //! - `tokenize` (feature `native`): text → ids and offsets
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
@@ -24,6 +25,7 @@ pub mod project;
 pub mod render;
 pub mod segments;
 pub mod span;
+pub mod template;
 pub mod text;
 #[cfg(feature = "native")]
 pub mod tokenize;

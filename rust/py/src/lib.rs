@@ -7,6 +7,7 @@ mod errors;
 mod native;
 mod render;
 mod table;
+mod template;
 
 use arrays::{pairs_from, spans_to_array};
 use chatspan_core::locate::{Anchor, Blanks};
@@ -118,6 +119,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<render::Segments>()?;
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
+    module.add_class::<template::TemplateProgram>()?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())

@@ -1,0 +1,305 @@
+//! Attributes, items, slices, `in` and iteration, as Jinja's sandbox has them.
+
+use std::rc::Rc;
+
+use super::string::{Text, join};
+use super::value::{Dict, List, Value, equal, require_hashable};
+use super::{Eval, lacks, raise};
+
+/// Methods of strings that do no harm.
+pub const OF_STRINGS: [&str; 43] = [
+    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find", "format", "format_map",
+    "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
+    "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix",
+    "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines",
+    "startswith", "strip", "title", "upper",
+];
+/// Others of them, which no template has.
+const OF_STRINGS_TOO: [&str; 4] = ["maketrans", "swapcase", "translate", "zfill"];
+/// Methods of dicts that change nothing.
+pub const OF_DICTS: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
+/// Those that change it: the sandbox gives something undefined for them.
+const CHANGING_DICTS: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
+/// Methods of lists.
+const OF_LISTS: [&str; 3] = ["copy", "count", "index"];
+const CHANGING_LISTS: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
+const OF_NUMBERS: [&str; 14] = [
+    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "fromhex", "hex", "imag",
+    "is_integer", "numerator", "real", "to_bytes", "from_number",
+];
+
+fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
+    names.iter().find(|each| **each == name).copied()
+}
+
+/// `value.name`
+pub fn attribute(value: &Value, name: &str) -> Eval<Value> {
+    let of_object = object_attribute(value, name)?;
+    if let Some(found) = of_object {
+        return Ok(found);
+    }
+    Ok(match value {
+        Value::Dict(dict) => dict.get_str(name).cloned().unwrap_or(Value::Undefined),
+        _ => Value::Undefined,
+    })
+}
+
+/// What Python's `getattr` gives, as far as the sandbox lets it through; none where there is no such attribute.
+fn object_attribute(value: &Value, name: &str) -> Eval<Option<Value>> {
+    let method = |name: Option<&'static str>| name.map(|name| Value::Method(Rc::new(value.clone()), name));
+    if name.starts_with('_') && !matches!(value, Value::Undefined | Value::Namespace(_)) {
+        // What Python has under such names the sandbox hides; others are items like any.
+        return if name.starts_with("__") { lacks(format!("the attribute {name}")) } else { Ok(None) };
+    }
+    Ok(match value {
+        Value::Undefined => return raise("an attribute of something undefined"),
+        Value::Str(_) => {
+            if known(&OF_STRINGS_TOO, name).is_some() {
+                return lacks(format!("str.{name}"));
+            }
+            method(known(&OF_STRINGS, name))
+        }
+        Value::Dict(_) => {
+            if known(&CHANGING_DICTS, name).is_some() {
+                return Ok(Some(Value::Undefined));
+            }
+            method(known(&OF_DICTS, name))
+        }
+        Value::List(_) => {
+            if known(&CHANGING_LISTS, name).is_some() {
+                return Ok(Some(Value::Undefined));
+            }
+            method(known(&OF_LISTS, name))
+        }
+        Value::Namespace(attributes) => {
+            attributes.borrow().iter().find(|(own, _)| **own == *name).map(|(_, value)| value.clone())
+        }
+        Value::Loop(_) if matches!(name, "cycle" | "changed") => method(known(&["cycle", "changed"], name)),
+        Value::Loop(of) => of.attribute(name),
+        Value::Int(..) | Value::Float(..) | Value::Bool(_) if known(&OF_NUMBERS, name).is_some() => {
+            return lacks(format!("the attribute {name} of a number"));
+        }
+        Value::Tuple(_) | Value::Range(..) if matches!(name, "count" | "index" | "start" | "stop" | "step") => {
+            return lacks(format!("the attribute {name} of a {}", value.type_name()));
+        }
+        Value::Function("dict") if name == "fromkeys" => return lacks("dict.fromkeys"),
+        Value::View(..) | Value::Generator(_) | Value::Macro(_) | Value::Method(..) | Value::Function(_) => {
+            return lacks(format!("the attribute {name} of a {}", value.type_name()));
+        }
+        _ => None,
+    })
+}
+
+/// `value[key]`
+pub fn item(value: &Value, key: &Value) -> Eval<Value> {
+    let found = match (value, key) {
+        (Value::Undefined, _) => return raise("an item of something undefined"),
+        (Value::Dict(dict), _) => {
+            if require_hashable(key).is_err() {
+                return Ok(Value::Undefined);
+            }
+            dict.get(key).cloned()
+        }
+        (Value::List(list), Value::Int(..) | Value::Bool(_)) => at(&list.items, key).cloned(),
+        (Value::Tuple(items), Value::Int(..) | Value::Bool(_)) => at(items, key).cloned(),
+        (Value::Str(text), Value::Int(..) | Value::Bool(_)) => {
+            let chars = text.count();
+            index(key, chars).map(|index| {
+                let start = text.byte_of(index);
+                Value::Str(text.cut(start, text.byte_of(index + 1)))
+            })
+        }
+        (Value::Range(start, _, step), Value::Int(..) | Value::Bool(_)) => {
+            let count = value.range_len().unwrap_or(0);
+            index(key, count).map(|index| Value::int(start + step * i64::try_from(index).unwrap_or(0)))
+        }
+        (Value::Namespace(_) | Value::Macro(_) | Value::Loop(_) | Value::Function(_), _) => None,
+        _ => None,
+    };
+    if let Some(found) = found {
+        return Ok(found);
+    }
+    match key {
+        Value::Str(name) => Ok(object_attribute(value, name.as_str())?.unwrap_or(Value::Undefined)),
+        _ => Ok(Value::Undefined),
+    }
+}
+
+fn at<'v>(items: &'v [Value], key: &Value) -> Option<&'v Value> {
+    index(key, items.len()).and_then(|index| items.get(index))
+}
+
+/// A place among so many, also counted from the end; none outside.
+fn index(key: &Value, count: usize) -> Option<usize> {
+    let place = match key {
+        Value::Int(place, _) => *place,
+        Value::Bool(place) => i64::from(*place),
+        _ => return None,
+    };
+    let count = i64::try_from(count).ok()?;
+    let place = if place < 0 { place + count } else { place };
+    usize::try_from(place).ok().filter(|_| place < count)
+}
+
+/// `value[start:stop:step]`
+pub fn slice(value: &Value, parts: [Value; 3]) -> Eval<Value> {
+    let whole = |part: &Value| match part {
+        Value::None => Ok(None),
+        Value::Int(i, _) => Ok(Some(*i)),
+        Value::Bool(b) => Ok(Some(i64::from(*b))),
+        _ => raise("slice indices must be integers or None or have an __index__ method"),
+    };
+    let [start, stop, step] = &parts;
+    let count = match value {
+        Value::Str(text) => text.count(),
+        Value::List(list) => list.items.len(),
+        Value::Tuple(items) => items.len(),
+        Value::Range(..) => return lacks("a slice of a range"),
+        _ => return raise(format!("'{}' object is not subscriptable", value.type_name())),
+    };
+    let (start, stop, step) = (whole(start)?, whole(stop)?, whole(step)?.unwrap_or(1));
+    if step == 0 {
+        return raise("slice step cannot be zero");
+    }
+    let places = places(start, stop, step, count);
+    Ok(match value {
+        Value::Str(text) if step == 1 => {
+            let (first, end) = places.first().map_or((0, 0), |first| (*first, first + places.len()));
+            Value::Str(text.cut(text.byte_of(first), text.byte_of(end)))
+        }
+        Value::Str(text) => {
+            let chars = text.chars();
+            Value::Str(join(places.iter().map(|place| &chars[*place])))
+        }
+        Value::List(list) => Value::list(places.iter().map(|place| list.items[*place].clone()).collect()),
+        Value::Tuple(items) => Value::Tuple(places.iter().map(|place| items[*place].clone()).collect()),
+        _ => Value::Undefined,
+    })
+}
+
+/// The places that Python's `slice.indices` goes through.
+fn places(start: Option<i64>, stop: Option<i64>, step: i64, count: usize) -> Vec<usize> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let (low, high) = if step > 0 { (0, count) } else { (-1, count - 1) };
+    let clamp = |place: i64| (if place < 0 { place.saturating_add(count) } else { place }).clamp(low, high);
+    let start = start.map_or(if step > 0 { low } else { high }, clamp);
+    let stop = stop.map_or(if step > 0 { high } else { low }, clamp);
+    let mut found = Vec::new();
+    let mut place = start;
+    while (step > 0 && place < stop) || (step < 0 && place > stop) {
+        found.extend(usize::try_from(place));
+        place = place.saturating_add(step);
+    }
+    found
+}
+
+/// `needle in value`
+pub fn contains(value: &Value, needle: &Value) -> Eval<bool> {
+    Ok(match value {
+        Value::Str(text) => {
+            let Value::Str(needle) = needle else {
+                return raise(format!("'in <string>' requires string as left operand, not {}", needle.type_name()));
+            };
+            text.as_str().contains(needle.as_str())
+        }
+        Value::Dict(dict) | Value::View("keys", dict) => {
+            require_hashable(needle)?;
+            dict.get(needle).is_some()
+        }
+        Value::List(list) => list.items.iter().any(|item| equal(item, needle)),
+        Value::Tuple(items) => items.iter().any(|item| equal(item, needle)),
+        Value::Generator(_) => lacks("`in` of a generator")?,
+        _ => iterate(value)?.iter().any(|item| equal(item, needle)),
+    })
+}
+
+/// What `for` goes through.
+pub fn iterate(value: &Value) -> Eval<Vec<Value>> {
+    Ok(match value {
+        Value::Undefined => Vec::new(),
+        Value::Str(text) => text.chars().into_iter().map(Value::Str).collect(),
+        Value::List(list) => list.items.clone(),
+        Value::Tuple(items) => items.to_vec(),
+        Value::Dict(dict) => dict.keys(),
+        Value::View(kind, dict) => dict.view(kind),
+        Value::Range(start, _, step) => {
+            let count = value.range_len().unwrap_or(0);
+            (0..count).map(|i| Value::int(start + step * i64::try_from(i).unwrap_or(0))).collect()
+        }
+        Value::Generator(generator) => {
+            let items = generator.rest.borrow_mut().by_ref().collect();
+            if let Some(halt) = generator.end.borrow_mut().take() {
+                return Err(halt);
+            }
+            items
+        }
+        Value::Loop(_) => return lacks("a loop over `loop`"),
+        _ => return raise(format!("'{}' object is not iterable", value.type_name())),
+    })
+}
+
+/// `len(value)`
+pub fn length(value: &Value) -> Eval<usize> {
+    Ok(match value {
+        Value::Undefined => 0,
+        Value::Str(text) => text.count(),
+        Value::List(list) => list.items.len(),
+        Value::Tuple(items) => items.len(),
+        Value::Dict(dict) | Value::View(_, dict) => dict.entries.len(),
+        Value::Range(..) => value.range_len().unwrap_or(0),
+        Value::Loop(of) => of.items.len(),
+        _ => return raise(format!("object of type '{}' has no len()", value.type_name())),
+    })
+}
+
+impl Dict {
+    /// Its keys, as a template gets them.
+    pub fn keys(&self) -> Vec<Value> {
+        self.entries.iter().map(|(key, _)| self.shown_key(key)).collect()
+    }
+
+    /// Its keys, values, or both.
+    pub fn view(&self, kind: &str) -> Vec<Value> {
+        match kind {
+            "keys" => self.keys(),
+            "values" => self.entries.iter().map(|(_, value)| value.clone()).collect(),
+            _ => {
+                let pair = |(key, value): &(Value, Value)| Value::Tuple(Rc::new([self.shown_key(key), value.clone()]));
+                self.entries.iter().map(pair).collect()
+            }
+        }
+    }
+}
+
+impl super::value::Loop {
+    fn attribute(&self, name: &str) -> Option<Value> {
+        let (index, count) = (self.index.get(), self.items.len());
+        let neighbour = |place: Option<usize>| place.and_then(|p| self.items.get(p)).cloned().unwrap_or(Value::Undefined);
+        Some(match name {
+            "index" => Value::count(index + 1),
+            "index0" => Value::count(index),
+            "revindex" => Value::count(count - index),
+            "revindex0" => Value::count(count - index - 1),
+            "first" => Value::Bool(index == 0),
+            "last" => Value::Bool(index + 1 == count),
+            "length" => Value::count(count),
+            "depth" => Value::count(self.depth + 1),
+            "depth0" => Value::count(self.depth),
+            "previtem" => neighbour(index.checked_sub(1)),
+            "nextitem" => neighbour(Some(index + 1)),
+            _ => return None,
+        })
+    }
+}
+
+/// Strings of any value that has them: a list's own items, as `str.join` takes them.
+pub fn strings(values: &[Value]) -> Eval<Vec<Text>> {
+    values
+        .iter()
+        .enumerate()
+        .map(|(index, value)| match value {
+            Value::Str(text) => Ok(text.clone()),
+            _ => raise(format!("sequence item {index}: expected str instance, {} found", value.type_name())),
+        })
+        .collect()
+}

@@ -1,0 +1,454 @@
+//! Jinja's filters, and transformers' `tojson`.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::access::{item, iterate, length};
+use super::machine::{Called, Machine};
+use super::methods::in_case;
+use super::operators::{escape, tuple};
+use super::string::{Text, derived, join_with};
+use super::value::{Dict, Number, Value, equal, order, require_hashable};
+use super::write::{Style, dump, soft_text, to_text};
+use super::{Eval, Halt, lacks, raise, tests};
+
+/// Those of Jinja that it lacks; a name that is in neither list raises when it is reached, as in Jinja.
+const LACKING: [&str; 16] = [
+    "attr", "batch", "center", "filesizeformat", "format", "groupby", "pprint", "random", "round", "slice", "striptags",
+    "truncate", "urlencode", "urlize", "wordwrap", "xmlattr",
+];
+
+/// `value | name(…)`
+pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
+    let text = |machine: &mut Machine<'_>| soft_text(machine, value);
+    Ok(match name {
+        "string" => Value::Str(to_text(machine, value)?),
+        "safe" => Value::Str(to_text(machine, value)?.into_markup()),
+        "e" | "escape" => match value {
+            Value::Str(text) => Value::Str(escape(text)),
+            _ => Value::Str(escape(&Text::plain(to_text(machine, value)?.as_str()))),
+        },
+        "forceescape" => Value::Str(escape(&Text::plain(to_text(machine, value)?.as_str()))),
+        "tojson" => tojson(machine, value, called)?,
+        "length" | "count" => Value::count(length(value)?),
+        "trim" => {
+            called.names(&["chars"])?;
+            let chars = match called.argument(0, "chars") {
+                None | Some(Value::None) => None,
+                Some(Value::Str(chars)) => Some(chars.as_str()),
+                Some(_) => return raise("trim wants a string of characters"),
+            };
+            Value::Str(text(machine)?.strip(chars, true, true))
+        }
+        "upper" | "lower" | "capitalize" => {
+            let text = text(machine)?;
+            Value::Str(in_case(machine, &text, name)?)
+        },
+        "title" => {
+            let text = text(machine)?;
+            Value::Str(title(machine, &text, value)?)
+        }
+        "default" | "d" => {
+            called.names(&["default_value", "boolean"])?;
+            let strict = called.argument(1, "boolean").is_some_and(Value::truth);
+            if matches!(value, Value::Undefined) || (strict && !value.truth()) {
+                called.argument(0, "default_value").cloned().unwrap_or_else(|| Value::str(""))
+            } else {
+                value.clone()
+            }
+        }
+        "first" => match value {
+            Value::Generator(generator) => generator.rest.borrow_mut().next().unwrap_or(Value::Undefined),
+            _ => iterate(value)?.into_iter().next().unwrap_or(Value::Undefined),
+        },
+        "last" => match value {
+            Value::Generator(_) | Value::Undefined => return lacks("last of a generator"),
+            _ => iterate(value)?.pop().unwrap_or(Value::Undefined),
+        },
+        "list" => Value::list(iterate(value)?),
+        "items" => match value {
+            Value::Undefined => Value::generator(Vec::new(), None),
+            Value::Dict(dict) => Value::generator(dict.view("items"), None),
+            // A generator, which raises when it is gone through.
+            _ => Value::generator(Vec::new(), Some(Halt::Raised("Can only get item pairs from a mapping.".into()))),
+        },
+        "join" => {
+            called.names(&["d", "attribute"])?;
+            let separator = match called.argument(0, "d") {
+                None => Text::plain(""),
+                Some(separator) => to_text(machine, separator)?,
+            };
+            let mut values = iterate(value)?;
+            if let Some(attribute) = called.argument(1, "attribute") {
+                values = values.iter().map(|value| by_attribute(value, attribute)).collect::<Eval<_>>()?;
+            }
+            let parts = values.iter().map(|value| to_text(machine, value)).collect::<Eval<Vec<_>>>()?;
+            Value::Str(join_with(&separator, &parts))
+        }
+        "replace" => {
+            called.names(&["old", "new", "count"])?;
+            let (Some(old), Some(new)) = (called.argument(0, "old"), called.argument(1, "new")) else {
+                return raise("replace wants two strings");
+            };
+            let most = match called.argument(2, "count") {
+                None | Some(Value::None) => None,
+                Some(Value::Int(i, _)) => usize::try_from(*i).ok(),
+                Some(_) => return lacks("a count that is no whole number"),
+            };
+            let (own, old, new) = (to_text(machine, value)?, to_text(machine, old)?, to_text(machine, new)?);
+            Value::Str(own.replace(old.as_str(), &new, most))
+        }
+        "map" => map(machine, value, called)?,
+        "select" | "reject" | "selectattr" | "rejectattr" => select(machine, name, value, called)?,
+        "dictsort" => dictsort(machine, value, called)?,
+        "sort" => sort(machine, value, called)?,
+        "unique" => unique(machine, value, called)?,
+        "reverse" => match value {
+            Value::Str(_) => return lacks("reverse of a string"),
+            _ => {
+                let mut items = iterate(value)?;
+                items.reverse();
+                Value::generator(items, None)
+            }
+        },
+        "indent" => Value::Str(indent(machine, value, called)?),
+        "int" => int(value, called)?,
+        "float" => match value.number() {
+            Some(number) => Value::Float(number.float(), None),
+            None => return lacks("float of what is no number"),
+        },
+        "abs" => match value.number() {
+            Some(Number::Int(i)) => Value::int(i.checked_abs().ok_or_else(|| Halt::Lacking("a big number".into()))?),
+            Some(Number::Float(f)) => Value::Float(f.abs(), None),
+            None => return raise("bad operand type for abs()"),
+        },
+        "sum" => {
+            called.only(0, 0)?;
+            let mut values = vec![Value::int(0)];
+            values.extend(iterate(value)?);
+            super::operators::add(&values)?
+        }
+        "min" | "max" => {
+            called.only(0, 0)?;
+            extreme(machine, &iterate(value)?, name == "max")?
+        }
+        "wordcount" => match value {
+            Value::Str(text) if text.as_str().is_ascii() => {
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                Value::count(text.as_str().split(|c| !word(c)).filter(|part| !part.is_empty()).count())
+            }
+            _ => return lacks("wordcount"),
+        },
+        _ if LACKING.contains(&name) => return lacks(format!("the filter {name}")),
+        _ => return raise(format!("No filter named {name:?} found.")),
+    })
+}
+
+fn tojson(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+    called.names(&["ensure_ascii", "indent", "separators", "sort_keys"])?;
+    let indent = match called.argument(1, "indent") {
+        None | Some(Value::None) => None,
+        Some(Value::Int(i, _)) => Some(" ".repeat(usize::try_from(*i).unwrap_or(0).min(1000))),
+        Some(Value::Str(step)) => Some(step.as_str().to_owned()),
+        Some(_) => return lacks("tojson with such an indent"),
+    };
+    let separators = match called.argument(2, "separators") {
+        None | Some(Value::None) => None,
+        Some(value) => match iterate(value)?.as_slice() {
+            [Value::Str(item), Value::Str(key)] => Some((item.as_str().to_owned(), key.as_str().to_owned())),
+            _ => return lacks("tojson with such separators"),
+        },
+    };
+    let truth = |index: usize, name: &str| called.argument(index, name).is_some_and(Value::truth);
+    let style =
+        Style::Json { ensure_ascii: truth(0, "ensure_ascii"), indent, separators, sort_keys: truth(3, "sort_keys") };
+    if matches!(value, Value::Generator(_) | Value::View(..) | Value::Range(..)) {
+        return raise(format!("Object of type {} is not JSON serializable", value.type_name()));
+    }
+    Ok(Value::Str(dump(machine, value, &style)?))
+}
+
+/// Jinja's `title`: words end at blanks and opening brackets and hyphens.
+fn title(machine: &Machine<'_>, text: &Text, value: &Value) -> Eval<Text> {
+    let own = text.as_str();
+    let breaks = |c: char| crate::text::is_blank(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
+    let mut inside = false;
+    let cased: String = if !own.is_ascii() {
+        machine.ask("title filter", own)?
+    } else {
+        own
+        .chars()
+        .map(|c| {
+            let found = if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+            inside = !breaks(c);
+            found
+        })
+        .collect()
+    };
+    if let Value::Str(source) = value {
+        return Ok(derived(cased, &[source]));
+    }
+    Ok(Text::derived_from(cased, value.origin()))
+}
+
+/// What an attribute of a filter names: `a.b.0`.
+fn by_attribute(value: &Value, attribute: &Value) -> Eval<Value> {
+    match attribute {
+        Value::Str(path) => path.as_str().split('.').try_fold(value.clone(), |value, part| {
+            let key = part.parse::<i64>().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
+            item(&value, &key.map_or_else(|| Value::str(part), Value::int))
+        }),
+        _ => item(value, attribute),
+    }
+}
+
+fn map(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+    if !value.truth() {
+        return Ok(Value::generator(Vec::new(), None));
+    }
+    if called.positional.is_empty() {
+        called.names(&["attribute", "default"])?;
+        let Some(attribute) = called.argument(9, "attribute") else { return raise("map wants a filter") };
+        let default = called.argument(9, "default");
+        let get = |value: &Value| {
+            let found = by_attribute(value, attribute)?;
+            Ok(match (found, default) {
+                (Value::Undefined, Some(default)) => default.clone(),
+                (found, _) => found,
+            })
+        };
+        return lazily(iterate(value)?, |value| get(value).map(Some));
+    }
+    let Value::Str(name) = &called.positional[0] else { return raise("map wants the name of a filter") };
+    let name = Arc::<str>::from(name.as_str());
+    let rest = Called { positional: called.positional[1..].to_vec(), named: called.named.clone() };
+    lazily(iterate(value)?, |value| call(machine, &name, value, &rest).map(Some))
+}
+
+/// A generator: what goes wrong goes wrong when it is reached.
+fn lazily(values: Vec<Value>, mut make: impl FnMut(&Value) -> Eval<Option<Value>>) -> Eval<Value> {
+    let mut found = Vec::with_capacity(values.len());
+    for value in values {
+        match make(&value) {
+            Ok(made) => found.extend(made),
+            Err(halt @ Halt::Raised(_)) => return Ok(Value::generator(found, Some(halt))),
+            Err(halt) => return Err(halt),
+        }
+    }
+    Ok(Value::generator(found, None))
+}
+
+fn select(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
+    if !value.truth() {
+        return Ok(Value::generator(Vec::new(), None));
+    }
+    let wanted = name.starts_with("select");
+    let mut arguments = called.positional.iter().cloned();
+    let attribute = if name.ends_with("attr") {
+        match arguments.next() {
+            Some(attribute) => Some(attribute),
+            None => return raise("Missing parameter for attribute name"),
+        }
+    } else {
+        None
+    };
+    let test = match arguments.next() {
+        None => None,
+        Some(Value::Str(test)) => Some(Arc::<str>::from(test.as_str())),
+        Some(_) => return raise("a test is named by a string"),
+    };
+    let rest = Called { positional: arguments.collect(), named: called.named.clone() };
+    lazily(iterate(value)?, |value| {
+        let tested = match &attribute {
+            Some(attribute) => by_attribute(value, attribute)?,
+            None => value.clone(),
+        };
+        let passes = match &test {
+            Some(test) => tests::call(machine, test, &tested, &rest)?,
+            None => tested.truth(),
+        };
+        Ok((passes == wanted).then(|| value.clone()))
+    })
+}
+
+/// How Jinja sorts without regard to case.
+fn sort_key(machine: &Machine<'_>, value: &Value, case_sensitive: bool) -> Eval<Value> {
+    match value {
+        Value::Str(text) if !case_sensitive => {
+            Ok(Value::Str(in_case(machine, &Text::plain(text.as_str()), "lower")?))
+        }
+        _ => Ok(value.clone()),
+    }
+}
+
+fn sorted<T: Clone>(keyed: Vec<(Value, T)>, reverse: bool) -> Eval<Vec<T>> {
+    let mut problem = None;
+    let mut keyed = keyed;
+    let mut compare = |a: &Value, b: &Value| match order(a, b) {
+        Ok(found) => found.unwrap_or(Ordering::Equal),
+        Err(halt) => {
+            problem.get_or_insert(halt);
+            Ordering::Equal
+        }
+    };
+    // Python keeps equal ones in order, reversed too.
+    keyed.sort_by(|(a, _), (b, _)| if reverse { compare(b, a) } else { compare(a, b) });
+    problem.map_or_else(|| Ok(keyed.into_iter().map(|(_, value)| value).collect()), Err)
+}
+
+fn dictsort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+    called.names(&["case_sensitive", "by", "reverse"])?;
+    let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
+    let reverse = called.argument(2, "reverse").is_some_and(Value::truth);
+    let by_value = match called.argument(1, "by") {
+        None => false,
+        Some(Value::Str(by)) if by.as_str() == "key" => false,
+        Some(Value::Str(by)) if by.as_str() == "value" => true,
+        Some(_) => return raise("You can only sort by either \"key\" or \"value\""),
+    };
+    let Value::Dict(dict) = value else { return raise("dictsort wants a dict") };
+    let keyed = dict
+        .entries
+        .iter()
+        .map(|(key, value)| {
+            let sorted_by = sort_key(machine, if by_value { value } else { key }, case_sensitive)?;
+            Ok((sorted_by, tuple(vec![dict.shown_key(key), value.clone()])))
+        })
+        .collect::<Eval<Vec<_>>>()?;
+    Ok(Value::list(sorted(keyed, reverse)?))
+}
+
+fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+    called.names(&["reverse", "case_sensitive", "attribute"])?;
+    let reverse = called.argument(0, "reverse").is_some_and(Value::truth);
+    let case_sensitive = called.argument(1, "case_sensitive").is_some_and(Value::truth);
+    let attribute = match called.argument(2, "attribute") {
+        None | Some(Value::None) => None,
+        Some(Value::Str(path)) if path.as_str().contains(',') => return lacks("sort by several attributes"),
+        Some(attribute) => Some(attribute),
+    };
+    let keyed = iterate(value)?
+        .into_iter()
+        .map(|value| {
+            let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(&value, attribute))?;
+            Ok((sort_key(machine, &by, case_sensitive)?, value))
+        })
+        .collect::<Eval<Vec<_>>>()?;
+    Ok(Value::list(sorted(keyed, reverse)?))
+}
+
+fn unique(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+    called.names(&["case_sensitive", "attribute"])?;
+    let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
+    let attribute = called.argument(1, "attribute").filter(|attribute| !matches!(attribute, Value::None));
+    let mut seen: Vec<Value> = Vec::new();
+    lazily(iterate(value)?, |value| {
+        let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(value, attribute))?;
+        let key = sort_key(machine, &by, case_sensitive)?;
+        require_hashable(&key)?;
+        if seen.iter().any(|other| equal(other, &key)) {
+            return Ok(None);
+        }
+        seen.push(key);
+        Ok(Some(value.clone()))
+    })
+}
+
+fn extreme(machine: &Machine<'_>, values: &[Value], most: bool) -> Eval<Value> {
+    let mut best: Option<(Value, &Value)> = None;
+    for value in values {
+        let key = sort_key(machine, value, false)?;
+        let better = match &best {
+            None => true,
+            Some((other, _)) => order(&key, other)? == Some(if most { Ordering::Greater } else { Ordering::Less }),
+        };
+        if better {
+            best = Some((key, value));
+        }
+    }
+    Ok(best.map_or(Value::Undefined, |(_, value)| value.clone()))
+}
+
+/// Jinja's `indent`, line for line.
+fn indent(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Text> {
+    called.names(&["width", "first", "blank"])?;
+    let Value::Str(text) = value else { return lacks("indent of what is no string") };
+    let indention = match called.argument(0, "width") {
+        None => "    ".to_owned(),
+        Some(Value::Int(i, _)) => " ".repeat(usize::try_from(*i).unwrap_or(0).min(1000)),
+        Some(Value::Str(width)) => width.as_str().to_owned(),
+        Some(_) => return raise("indent wants a number or a string"),
+    };
+    machine.spend(text.len())?;
+    let (first, blank) = (
+        called.argument(1, "first").is_some_and(Value::truth),
+        called.argument(2, "blank").is_some_and(Value::truth),
+    );
+    let lines = super::string::join([text, &Text::plain("\n")]).lines(false);
+    let indent = Text::plain(indention.as_str());
+    let indented = if blank {
+        join_with(&Text::plain(format!("\n{indention}")), &lines)
+    } else {
+        let mut parts: Vec<Text> = Vec::with_capacity(lines.len());
+        for (index, line) in lines.iter().enumerate() {
+            let whole = index > 0 && !line.is_empty();
+            parts.push(if whole { super::string::join([&indent, line]) } else { line.clone() });
+        }
+        join_with(&Text::plain("\n"), &parts)
+    };
+    Ok(if first { super::string::join([&indent, &indented]) } else { indented })
+}
+
+fn int(value: &Value, called: &Called) -> Eval<Value> {
+    called.names(&["default", "base"])?;
+    if called.argument(1, "base").is_some() {
+        return lacks("int with a base");
+    }
+    let default = || called.argument(0, "default").cloned().unwrap_or_else(|| Value::int(0));
+    Ok(match value {
+        Value::Int(i, _) => Value::int(*i),
+        Value::Bool(b) => Value::int(i64::from(*b)),
+        Value::Str(text) => {
+            let own = text.as_str().trim_matches(crate::text::is_blank);
+            let digits = own.strip_prefix(['-', '+']).unwrap_or(own);
+            if !digits.is_empty() && digits.len() < 18 && digits.bytes().all(|b| b.is_ascii_digit()) {
+                Value::int(own.parse().unwrap_or(0))
+            } else if own.is_ascii() && !own.contains(|c: char| c.is_ascii_digit()) {
+                let infinite = own.to_ascii_lowercase();
+                if infinite.contains("inf") || infinite.contains("nan") {
+                    return lacks("int of a float");
+                }
+                default()
+            } else {
+                return lacks("int of such a string");
+            }
+        }
+        Value::None | Value::Undefined => default(),
+        _ => return lacks(format!("int of a {}", value.type_name())),
+    })
+}
+
+/// A dict of pairs, as `dict(…)` makes it.
+pub fn dict_of(called: &Called) -> Eval<Value> {
+    called.at_most(1)?;
+    let mut dict = Dict::default();
+    match called.positional.first() {
+        None => {}
+        Some(Value::Dict(other)) => dict.entries.clone_from(&other.entries),
+        Some(pairs) => {
+            for pair in iterate(pairs)? {
+                let mut pair = iterate(&pair)?;
+                let (Some(value), Some(key), true) = (pair.pop(), pair.pop(), pair.is_empty()) else {
+                    return raise("dictionary update sequence element has another length than 2");
+                };
+                require_hashable(&key)?;
+                dict.set(key, value);
+            }
+        }
+    }
+    for (name, value) in &called.named {
+        dict.set(Value::str(name), value.clone());
+    }
+    Ok(Value::Dict(Rc::new(dict)))
+}

@@ -1,0 +1,55 @@
+//! A chat template, evaluated: messages in, a render out, with where each character came from.
+//!
+//! Jinja2's own parser stands in front, in Python: it makes the [`program`]. The modules stand in the order of the data:
+//!
+//! - [`program`]: the template's syntax tree, as it comes from the front
+//! - [`string`]: strings that remember which characters are copies of which field
+//! - [`value`]: what templates compute with, and Python's rules of truth, equality and order
+//! - [`access`]: attributes, items, slices, `in`, iteration
+//! - [`operators`]: `+`, `-`, `%`, comparisons
+//! - [`write`]: values as text: `str`, `repr`, `tojson`
+//! - [`methods`], [`filters`], [`tests`]: what templates call
+//! - [`output`]: what is written, and which message was being rendered
+//! - [`machine`]: statements and expressions
+//!
+//! What the machine does not know it does not guess: [`Halt::Lacking`] leaves the template to Jinja2.
+
+mod access;
+mod filters;
+mod machine;
+mod methods;
+mod operators;
+mod output;
+pub mod program;
+pub mod string;
+mod tests;
+pub mod value;
+mod write;
+
+pub use machine::{Dump, Host, Limits, Rendered, render};
+pub use write::Style;
+pub use program::Program;
+
+/// Why a render stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The template raises: what it says.
+    Raised(String),
+    /// The machine lacks something: what.
+    Lacking(String),
+    /// A bound was reached: which.
+    Limit(String),
+}
+
+/// What most of the machine gives.
+pub type Eval<T> = Result<T, Halt>;
+
+/// The template raises.
+pub(crate) fn raise<T>(message: impl Into<String>) -> Eval<T> {
+    Err(Halt::Raised(message.into()))
+}
+
+/// The machine lacks something.
+pub(crate) fn lacks<T>(what: impl Into<String>) -> Eval<T> {
+    Err(Halt::Lacking(what.into()))
+}

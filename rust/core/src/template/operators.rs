@@ -1,0 +1,163 @@
+//! `+`, `-`, `%` and so on, and comparisons.
+
+use std::cmp::Ordering;
+use std::rc::Rc;
+
+use super::access::contains;
+use super::string::{Text, derived, join};
+use super::value::{Number, Value, equal, order};
+use super::{Eval, lacks, raise};
+
+/// `a + b + …`
+pub fn add(values: &[Value]) -> Eval<Value> {
+    let texts: Option<Vec<&Text>> = values
+        .iter()
+        .map(|value| match value {
+            Value::Str(text) if !text.markup => Some(text),
+            _ => None,
+        })
+        .collect();
+    if let Some(texts) = texts {
+        return Ok(Value::Str(join(texts)));
+    }
+    let mut values = values.iter();
+    let first = values.next().cloned().unwrap_or(Value::Undefined);
+    values.try_fold(first, |sum, value| add_two(&sum, value))
+}
+
+fn add_two(a: &Value, b: &Value) -> Eval<Value> {
+    match (a, b) {
+        (Value::Str(a), Value::Str(b)) if a.markup => Ok(Value::Str(join([a, &escape(b)]).into_markup())),
+        (Value::Str(a), Value::Str(b)) if b.markup => Ok(Value::Str(join([&escape(a), b]).into_markup())),
+        (Value::Str(a), Value::Str(b)) => Ok(Value::Str(join([a, b]))),
+        (Value::List(a), Value::List(b)) => Ok(Value::list([a.items.as_slice(), &b.items].concat())),
+        (Value::Tuple(a), Value::Tuple(b)) => Ok(Value::Tuple([&**a, &**b].concat().into())),
+        _ => arithmetic("add", a, b),
+    }
+}
+
+/// `a - b` and so on.
+pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
+    match (operator, a, b) {
+        ("mul", Value::Str(text), times) | ("mul", times, Value::Str(text)) if whole(times).is_some() => {
+            let times = usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0);
+            if text.len().saturating_mul(times) > MOST_REPEATED {
+                return Err(super::Halt::Limit(format!("a text repeated {times} times")));
+            }
+            Ok(Value::Str(join(std::iter::repeat_n(text, times))))
+        }
+        ("mul", Value::List(list), times) | ("mul", times, Value::List(list)) if whole(times).is_some() => {
+            let times = usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0);
+            if list.items.len().saturating_mul(times) > MOST_REPEATED {
+                return Err(super::Halt::Limit(format!("a list repeated {times} times")));
+            }
+            let items = std::iter::repeat_n(&list.items, times).flatten().cloned();
+            Ok(Value::list(items.collect()))
+        }
+        ("mod", Value::Str(_), _) => lacks("% of a string"),
+        _ => arithmetic(operator, a, b),
+    }
+}
+
+/// What `*` makes at most of a text or a list.
+const MOST_REPEATED: usize = 1 << 24;
+
+const fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(i, _) => Some(*i),
+        Value::Bool(b) => Some(*b as i64),
+        _ => None,
+    }
+}
+
+fn arithmetic(operator: &str, a: &Value, b: &Value) -> Eval<Value> {
+    let (Some(x), Some(y)) = (a.number(), b.number()) else {
+        return raise(format!("unsupported operand types for {operator}: {} and {}", a.type_name(), b.type_name()));
+    };
+    if let (Number::Int(x), Number::Int(y)) = (x, y) {
+        if matches!(operator, "div" | "floordiv" | "mod") && y == 0 {
+            return raise("division by zero");
+        }
+        let found = match operator {
+            "add" => x.checked_add(y),
+            "sub" => x.checked_sub(y),
+            "mul" => x.checked_mul(y),
+            "floordiv" => x.checked_div_euclid(y).map(|_| x.div_euclid(y)).map(|q| floor_fix(x, y, q)),
+            "mod" => x.checked_rem(y).map(|r| if r != 0 && (r < 0) != (y < 0) { r + y } else { r }),
+            "pow" if y >= 0 => u32::try_from(y).ok().and_then(|y| x.checked_pow(y)),
+            "div" => return Ok(Value::Float(Number::Int(x).float() / Number::Int(y).float(), None)),
+            _ => None,
+        };
+        return found.map_or_else(|| lacks("numbers of more than 64 bits"), |found| Ok(Value::int(found)));
+    }
+    let (x, y) = (x.float(), y.float());
+    if matches!(operator, "div" | "floordiv" | "mod") && y == 0.0 {
+        return raise("division by zero");
+    }
+    Ok(Value::Float(
+        match operator {
+            "add" => x + y,
+            "sub" => x - y,
+            "mul" => x * y,
+            "div" => x / y,
+            _ => return lacks(format!("{operator} of floats")),
+        },
+        None,
+    ))
+}
+
+/// Python rounds down; `div_euclid` leaves a remainder that is not negative.
+const fn floor_fix(x: i64, y: i64, euclid: i64) -> i64 {
+    if y < 0 && x.rem_euclid(y) != 0 { euclid - 1 } else { euclid }
+}
+
+/// `-a`, `+a`
+pub fn sign(value: &Value, negative: bool) -> Eval<Value> {
+    match value.number() {
+        Some(Number::Int(i)) if negative => {
+            i.checked_neg().map_or_else(|| lacks("numbers of more than 64 bits"), |i| Ok(Value::int(i)))
+        }
+        Some(Number::Int(i)) => Ok(Value::int(i)),
+        Some(Number::Float(f)) => Ok(Value::Float(if negative { -f } else { f }, None)),
+        None => raise(format!("bad operand type for unary: '{}'", value.type_name())),
+    }
+}
+
+/// `a < b` and so on.
+pub fn compare(operator: &str, a: &Value, b: &Value) -> Eval<bool> {
+    Ok(match operator {
+        "eq" => equal(a, b),
+        "ne" => !equal(a, b),
+        "in" => contains(b, a)?,
+        "notin" => !contains(b, a)?,
+        _ => {
+            let found = order(a, b)?;
+            match operator {
+                "lt" => found == Some(Ordering::Less),
+                "lteq" => matches!(found, Some(Ordering::Less | Ordering::Equal)),
+                "gt" => found == Some(Ordering::Greater),
+                _ => matches!(found, Some(Ordering::Greater | Ordering::Equal)),
+            }
+        }
+    })
+}
+
+/// `markupsafe.escape`: what is escaped is derived, the characters between keep their runs.
+pub fn escape(text: &Text) -> Text {
+    if text.markup {
+        return text.clone();
+    }
+    let mut escaped = text.clone();
+    for (character, entity) in [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")] {
+        if escaped.as_str().contains(character) {
+            let entity = if text.is_traced() { derived(entity.into(), &[text]) } else { Text::plain(entity) };
+            escaped = escaped.replace(character, &entity, None);
+        }
+    }
+    escaped.into_markup()
+}
+
+/// A tuple of these.
+pub fn tuple(items: Vec<Value>) -> Value {
+    Value::Tuple(Rc::from(items))
+}
