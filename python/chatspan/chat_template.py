@@ -13,6 +13,7 @@ import jinja2
 import jinja2.meta
 import jinja2.nodes
 
+from chatspan._core import NativeRender
 from chatspan.origins import Run
 from chatspan.template_env import TracedEnvironment
 from chatspan.traced_str import Field, OwnerMark
@@ -32,6 +33,8 @@ class Render:
         messages: the traced messages.
         prompt_start_char: where the generation prompt begins; -1 if there is none.
         open_end: whether the last message is to be continued.
+        native: the core's own, where it made this one whole.
+        roles: of the messages, where they are known without these.
     """
 
     text: str
@@ -41,6 +44,11 @@ class Render:
     messages: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     prompt_start_char: int = -1
     open_end: bool = False
+    native: NativeRender | None = field(default=None, repr=False)
+    roles: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "native": None}
 
 
 class TemplateRaisedError(Exception):

@@ -46,13 +46,16 @@ class Draft:
     @functools.cached_property
     def roles(self) -> tuple[str, ...]:
         """The role of each message."""
-        return tuple(roles_of(self.render.messages))
+        known = self.render.roles
+        return tuple(roles_of(self.render.messages)) if known is None else known
 
     @functools.cached_property
     def segments(self) -> Segments:
         """The render cut by message and kind, and the region of each message."""
         render = self.render
         prompt = render.prompt_start_char if render.prompt_start_char >= 0 else None
+        if render.native is not None:
+            return render.native.segments(list(self.roles), list(render.owners), self.conventions.habits, prompt)
         return attribute_render(
             render.text, list(render.runs), list(render.owners), self.roles, self.conventions.habits, prompt
         )

@@ -1,20 +1,22 @@
-"""A chat template that the core evaluates: traced input in, a render out."""
+"""A chat template that the core evaluates: messages in, a render out, and where it came from when it is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, overload
 
 from jinja2.filters import do_title
 
-from chatspan._core import TemplateProgram
-from chatspan.chat_template import Render, TemplateRaisedError, compiled
-from chatspan.origins import Dump
+from chatspan._core import NativeRender, TemplateInput, TemplateProgram
+from chatspan.chat_template import Render, compiled
+from chatspan.errors import TemplateError
+from chatspan.origins import Dump, Root, Run
+from chatspan.preparation import REASONING_KEYS, Habits, plain
 from chatspan.template_program import Unsupported, program_of
-from chatspan.traced_dump import runs_of_dump
-
-__all__ = ["NativeTemplate", "Unsupported"]
+from chatspan.traced_data import trace
+from chatspan.traced_dump import Style, runs_of_dump
 
 # What of texts that are not ASCII depends on Python's version of Unicode.
 _OF_STRINGS = ("upper", "lower", "title", "capitalize", "casefold", "isalpha", "isalnum", "isdigit", "isdecimal")
@@ -23,6 +25,10 @@ _ANSWERS: dict[str, Callable[[str], Any]] = {
     "title filter": do_title,
     **{name: getattr(str, name) for name in (*_OF_STRINGS, "isnumeric", "isspace", "isupper", "islower")},
 }
+
+
+class RaisedError(Exception):
+    """The template raised; traced Jinja2 says where."""
 
 
 class NativeTemplate:
@@ -36,27 +42,121 @@ class NativeTemplate:
         self.source = source
         self._program = TemplateProgram(program_of(compiled(source).tree))
 
-    def render(self, variables: Mapping[str, Any], now: datetime) -> Render:
-        """Renders traced variables.
+    def read(
+        self, messages: Sequence[Any], variables: Mapping[str, Any], tokens: Mapping[str, Any], habits: Habits
+    ) -> TemplateInput:
+        """Reads what is to be rendered, prepared as transformers does.
+
+        Args:
+            variables: tools, documents and keywords.
+            tokens: special tokens, which are the template's own text.
 
         Raises:
-            TemplateRaisedError: the template raised.
+            Unsupported: it holds what the core lacks.
+        """
+        prepare = plain if habits.plain_types else None
+        aliases = list(REASONING_KEYS) if habits.aliases_reasoning else []
+        try:
+            return TemplateInput(messages, dict(variables), dict(tokens), prepare, habits.drops_none, aliases)
+        except (ValueError, TypeError) as error:
+            raise Unsupported(str(error)) from None
+
+    def render(self, given: TemplateInput, now: datetime, *, add_generation_prompt: bool) -> NativeRender:
+        """Renders.
+
+        Raises:
+            RaisedError: the template raised.
             Unsupported: it met something that the core lacks.
+            TemplateError: it took more steps or more memory than any template has a use for.
         """
 
         def answer(question: str, text: str) -> str:
             return now.strftime(text) if question == "strftime" else str(_ANSWERS[question](text))
 
-        outcome, found = self._program.render(dict(variables), answer, _dump)
+        outcome, found = self._program.render(given, add_generation_prompt, answer)
         if outcome == "rendered":
-            text, runs, owners, generation = found
-            if not owners or owners[0][0] > 0:
-                owners.insert(0, (0, -1))
-            return Render(text, runs, owners, generation, variables["messages"])
+            assert isinstance(found, NativeRender)
+            return found
         if outcome == "lacking":
-            raise Unsupported(found)
-        raise TemplateRaisedError(Exception(found), None, -1)
+            raise Unsupported(str(found))
+        if outcome == "limit":
+            raise TemplateError(f"the chat template was stopped: {found}; it may never end")
+        raise RaisedError(str(found))
 
 
-def _dump(container: Any, text: str, style: tuple[bool, str | None, tuple[str, str] | None, bool] | None) -> Dump:
+@functools.lru_cache(maxsize=256)
+def native_template(source: str) -> NativeTemplate | str:
+    """The template of a source, made ready once per process; or what of it the core lacks."""
+    try:
+        return NativeTemplate(source)
+    except Unsupported as lacking:
+        return str(lacking)
+
+
+def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
+    """The render as the rest of the package takes it; what only few ask for is made when it is asked for."""
+    owners = native.owners()
+    if not owners or owners[0][0] > 0:
+        owners.insert(0, (0, -1))
+    origins = Origins(native)
+    return Render(native.text, origins.runs, owners, native.generation(), origins.messages, native=native, roles=roles)
+
+
+class Origins:
+    """The objects that a native render came from, made from what the core read."""
+
+    def __init__(self, native: NativeRender) -> None:
+        self._native = native
+        self.runs: Sequence[Run] = _Later(lambda: self._runs)
+        self.messages: Sequence[Mapping[str, Any]] = _Later(lambda: self._variables["messages"])
+
+    @functools.cached_property
+    def _variables(self) -> dict[str, Any]:
+        given = self._native.input.to_python()
+        messages = [trace(message, Root(index, ()), False) for index, message in enumerate(given.pop("messages"))]
+        return {"messages": messages, **{name: trace(value, Root(-1, (name,)), False) for name, value in given.items()}}
+
+    @functools.cached_property
+    def _runs(self) -> list[Run]:
+        return self._native.runs(self._find, _dump)
+
+    def _find(self, message_index: int, path: tuple[Any, ...]) -> Any:
+        """What stands at a place."""
+        found: Any = self._variables["messages"][message_index] if message_index >= 0 else self._variables
+        for key in path:
+            found = found[key]
+        return found
+
+
+def _dump(container: Any, text: str, style: Style | None) -> Dump:
     return Dump(container, lambda: runs_of_dump(container, text, style))
+
+
+class _Later(Sequence[Any]):
+    """A list that is made when it is first looked at."""
+
+    def __init__(self, make: Callable[[], list[Any]]) -> None:
+        self._make = make
+
+    @functools.cached_property
+    def _items(self) -> list[Any]:
+        return self._make()
+
+    def __reduce__(self) -> Any:
+        return (list, (self._items,))
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        return self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        return list(self) == other

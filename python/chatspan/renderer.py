@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError, compiled
 from chatspan.errors import MessageError, OptionError, RenderMismatchError, TemplateError, TokenizerError
+from chatspan.native_template import NativeTemplate, RaisedError, Unsupported, native_template, render_of
 from chatspan.origins import Root, cut_runs
 from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
 from chatspan.traced_data import TracedDict, trace
@@ -41,6 +43,8 @@ class ChatRenderer:
         self._chat_template = chat_template
         self._verified: set[str] = set()
         self._warned: set[str] = set()
+        self.native_renders = 0
+        self.left: Counter[str] = Counter()
         if not callable(getattr(tokenizer, "apply_chat_template", None)):
             raise TokenizerError(f"{type(tokenizer).__name__} has no apply_chat_template")
         self._options = frozenset(inspect.signature(tokenizer.apply_chat_template).parameters)
@@ -100,20 +104,24 @@ class ChatRenderer:
             "continue_final_message": continue_final_message,
             **template_kwargs,
         }
-        variables = self._variables(tools, documents, template_kwargs)
-        variables["messages"] = _trace_messages(messages, {} if traced_messages is None else traced_messages)
-        variables["add_generation_prompt"] = add_generation_prompt
         now = now or datetime.now()
-        try:
-            render = template.render(variables, now)
-            if add_generation_prompt:
-                render = self._with_prompt(render, template, variables, now)
-        except TemplateRaisedError as raised:
-            raise self._template_error(messages, raised, hf_kwargs)  # noqa: B904 - it has its cause
+        render = self._native_render(template, messages, tools, documents, template_kwargs, add_generation_prompt, now)
+        if render is None:
+            known = {} if traced_messages is None else traced_messages
+            variables = self._variables(tools, documents, template_kwargs)
+            variables["messages"] = _trace_messages(messages, known)
+            variables["add_generation_prompt"] = add_generation_prompt
+            try:
+                render = template.render(variables, now)
+                if add_generation_prompt:
+                    without = template.render({**variables, "add_generation_prompt": False}, now).text
+                    render = _with_prompt(render, without)
+            except TemplateRaisedError as raised:
+                raise self._template_error(messages, raised, hf_kwargs)  # noqa: B904 - it has its cause
         if continue_final_message:
             return _cut(render, self._own_text(messages, hf_kwargs))
         if template.source not in self._verified:
-            self._verify(messages, render, template, variables, hf_kwargs)
+            self._verify(messages, render, now, hf_kwargs)
             self._verified.add(template.source)
         return render
 
@@ -136,38 +144,63 @@ class ChatRenderer:
         variables["documents"] = traced(documents, "documents")
         return variables
 
-    def _with_prompt(
-        self, render: Render, template: ChatTemplate, variables: Mapping[str, Any], now: datetime
-    ) -> Render:
-        """A prompt may be written inside of the loop over messages; what the render without it lacks, is it."""
-        without = template.render({**variables, "add_generation_prompt": False}, now).text
-        start = len(render.text)
-        if render.text.startswith(without):
-            start = len(without)
-        elif render.owners[-1][1] == -1:
-            start = render.owners[-1][0]
-        owners = [owner for owner in render.owners if owner[0] < start]
-        return replace(render, prompt_start_char=start, owners=[*owners, (start, -1)] if start else [(0, -1)])
+    def _native_render(
+        self,
+        template: ChatTemplate,
+        messages: Messages,
+        tools: Sequence[Any] | None,
+        documents: Any,
+        template_kwargs: Mapping[str, Any],
+        add_generation_prompt: bool,
+        now: datetime,
+    ) -> Render | None:
+        """The core's render; nothing where it leaves this one to traced Jinja2."""
+        native = native_template(template.source)
+        if not isinstance(native, NativeTemplate):
+            self.left[native] += 1
+            return None
+        try:
+            roles = _roles(messages)
+            variables = {"tools": tool_schemas(tools), "documents": documents}
+            tokens = dict(self._tokenizer.special_tokens_map)
+            for name, value in template_kwargs.items():
+                # Special tokens given by hand are the template's own text all the same.
+                (tokens if name.endswith("_token") else variables)[name] = value
+            given = native.read(messages, variables, tokens, habits())
+            found = native.render(given, now, add_generation_prompt=add_generation_prompt)
+            render = render_of(found, roles)
+            if add_generation_prompt:
+                render = _with_prompt(render, native.render(given, now, add_generation_prompt=False).text)
+        except Unsupported as lacking:
+            self.left[str(lacking)] += 1
+            return None
+        except RaisedError:
+            # Traced Jinja2 raises it with its line and its message.
+            self.left["it raises"] += 1
+            return None
+        self.native_renders += 1
+        return render
 
     def _own_text(self, messages: Messages, hf_kwargs: Mapping[str, Any]) -> str:
         """The tokenizer's own render."""
         return str(self._tokenizer.apply_chat_template(list(messages), tokenize=False, **hf_kwargs))
 
-    def _verify(
-        self,
-        messages: Messages,
-        render: Render,
-        template: ChatTemplate,
-        variables: Mapping[str, Any],
-        hf_kwargs: Mapping[str, Any],
-    ) -> None:
+    def _verify(self, messages: Messages, render: Render, now: datetime, hf_kwargs: Mapping[str, Any]) -> None:
         own = self._own_text(messages, hf_kwargs)
-        if own != render.text:
-            # The clock may have gone on between the two.
-            again = template.render(variables, datetime.now()).text
-            own = self._own_text(messages, hf_kwargs)
-            if own != again:
-                raise _mismatch(again, own)
+        if own == render.text:
+            return
+        # The clock may have gone on between the two.
+        tools, documents, prompt = (hf_kwargs[name] for name in ("tools", "documents", "add_generation_prompt"))
+        keywords = {name: value for name, value in hf_kwargs.items() if name not in _OPTIONS}
+        variables = self._variables(tools, documents, keywords)
+        variables["messages"], variables["add_generation_prompt"] = _trace_messages(messages, {}), prompt
+        template = self.template(tools)
+        if render.text != template.render(variables, now).text:
+            raise _mismatch(render.text, own)
+        again = template.render(variables, datetime.now()).text
+        own = self._own_text(messages, hf_kwargs)
+        if own != again:
+            raise _mismatch(again, own)
 
     def _template_error(
         self, messages: Messages, raised: TemplateRaisedError, hf_kwargs: Mapping[str, Any]
@@ -213,6 +246,32 @@ class ChatRenderer:
                 )
 
 
+def _with_prompt(render: Render, without: str) -> Render:
+    """A prompt may be written inside of the loop over messages; what the render without it lacks, is it."""
+    start = len(render.text)
+    if render.text.startswith(without):
+        start = len(without)
+    elif render.owners[-1][1] == -1:
+        start = render.owners[-1][0]
+    owners = [owner for owner in render.owners if owner[0] < start]
+    return replace(render, prompt_start_char=start, owners=[*owners, (start, -1)] if start else [(0, -1)])
+
+
+def _roles(messages: Messages) -> tuple[str, ...]:
+    """The role of each message, ``""`` where it has none."""
+    if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
+        raise Unsupported("messages of a wrong form")
+    roles = []
+    for message in messages:
+        if not isinstance(message, Mapping):
+            raise Unsupported("messages of a wrong form")
+        role = message.get("role", "")
+        roles.append("" if role is None and habits().drops_none else str(role))
+    return tuple(roles)
+
+
+# Of `hf_kwargs`, what is no keyword of the template.
+_OPTIONS = frozenset({"tools", "documents", "chat_template", "add_generation_prompt", "continue_final_message"})
 _ALWAYS_GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
 _ALWAYS_GIVEN |= {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
 
@@ -254,6 +313,7 @@ def _cut(render: Render, own: str) -> Render:
         render,
         text=own,
         runs=cut_runs(tuple(render.runs), 0, end),
+        native=None,
         owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],
         generation=[(start, min(stop, end)) for start, stop in render.generation if start < end],
         open_end=True,

@@ -23,7 +23,7 @@ _BINARY: dict[type[nodes.Node], str] = {
 }
 
 
-class Unsupported(Exception):  # noqa: N818 - nothing is wrong: another renderer takes over
+class Unsupported(Exception):
     """What a template has, or met, that the core lacks."""
 
 

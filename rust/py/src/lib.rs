@@ -120,6 +120,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
     module.add_class::<template::TemplateProgram>()?;
+    module.add_class::<template::TemplateInput>()?;
+    module.add_class::<template::NativeRender>()?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())

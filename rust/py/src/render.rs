@@ -17,7 +17,7 @@ use crate::table::TableRef;
 
 /// What a template writes around assistants' messages.
 #[pyclass(frozen, module = "chatspan._core")]
-pub struct Habits(CoreHabits);
+pub struct Habits(pub CoreHabits);
 
 #[pymethods]
 impl Habits {
@@ -38,7 +38,7 @@ impl Habits {
 #[pyclass(frozen, module = "chatspan._core")]
 pub struct Segments {
     pub segments: CoreSegments,
-    regions: Vec<(i32, Region)>,
+    pub regions: Vec<(i32, Region)>,
 }
 
 type Arrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>);

@@ -1,24 +1,70 @@
-//! Chat templates that the core evaluates: Python's values in, a render out, with the objects that it came from.
+//! Chat templates that the core evaluates: Python's values in, a render out, and where it came from when it is asked.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use chatspan_core::template::string::{FIRST_DUMP, Origin, Text};
-use chatspan_core::template::value::{Dict, List, Value};
-use chatspan_core::template::{Dump, Halt, Host, Limits, Program, Rendered, Style, render};
+use chatspan_core::render::{Render, Role, Root, Run, segments_of};
+use chatspan_core::template::input::{Input, Key, Place, Places};
+use chatspan_core::template::string::{FIRST_DUMP, Origin, Run as ByteRun};
+use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, Style, render};
 use chatspan_core::text::CharCounter;
 use pyo3::exceptions::PyValueError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+use crate::render::{Habits, Segments};
 
 /// A template, ready to be evaluated.
 #[pyclass(frozen, module = "chatspan._core")]
 pub struct TemplateProgram(Program);
 
-/// `(text, runs, owners, generation)`
-type Written<'py> = (Bound<'py, PyString>, Bound<'py, PyList>, Vec<(usize, i32)>, Vec<(usize, usize)>);
+/// What a template is given: messages and variables, read once.
+#[pyclass(frozen, module = "chatspan._core")]
+pub struct TemplateInput {
+    variables: Vec<(Arc<str>, Input)>,
+    places: Places,
+}
+
+#[pymethods]
+impl TemplateInput {
+    /// Reads the messages and the other variables; those in `plain` without places. What JSON has no type for is given
+    /// to `prepare` first.
+    #[new]
+    fn new(
+        messages: &Bound<'_, PyAny>,
+        variables: &Bound<'_, PyDict>,
+        plain: &Bound<'_, PyDict>,
+        prepare: Option<Bound<'_, PyAny>>,
+        drops_none: bool,
+        reasoning_keys: Vec<String>,
+    ) -> PyResult<Self> {
+        let mut reader = Reader { places: Places::default(), prepare };
+        let mut read = Vec::with_capacity(variables.len() + plain.len() + 1);
+        let mut items = Vec::new();
+        for (index, message) in messages.try_iter()?.enumerate() {
+            let index = i32::try_from(index)?;
+            items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
+        }
+        read.push((Arc::from("messages"), Input::List(items, None)));
+        for (name, value) in variables.iter() {
+            let name: Arc<str> = name.extract::<&str>()?.into();
+            let value = reader.value(&value, None, Some(Key::Name(Arc::clone(&name))), -1)?;
+            read.push((name, value));
+        }
+        for (name, value) in plain.iter() {
+            read.push((name.extract::<&str>()?.into(), reader.without_place(&value)?));
+        }
+        Ok(Self { variables: read, places: reader.places })
+    }
+
+    /// What it was read from, made anew.
+    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let found = PyDict::new(py);
+        for (name, value) in &self.variables {
+            found.set_item(&**name, to_python(py, value)?)?;
+        }
+        Ok(found)
+    }
+}
 
 #[pymethods]
 impl TemplateProgram {
@@ -27,260 +73,416 @@ impl TemplateProgram {
         Program::parse(program).map(Self).map_err(PyValueError::new_err)
     }
 
-    /// Renders traced variables: what it came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or
-    /// what is said.
-    #[pyo3(signature = (variables, answer, make_dump, limits=None))]
-    fn render<'py>(
+    /// Renders: what it came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or what is said.
+    #[pyo3(signature = (input, add_generation_prompt, answer, limits=None))]
+    fn render(
         &self,
-        variables: &Bound<'py, PyDict>,
-        answer: Bound<'py, PyAny>,
-        make_dump: &Bound<'py, PyAny>,
+        py: Python<'_>,
+        input: Py<TemplateInput>,
+        add_generation_prompt: bool,
+        answer: Py<PyAny>,
         limits: Option<(u64, usize, usize)>,
-    ) -> PyResult<(&'static str, Bound<'py, PyAny>)> {
-        let py = variables.py();
-        let mut reader = Reader { objects: Vec::new(), texts: Vec::new(), messages: Vec::new() };
-        let mut values = Vec::with_capacity(variables.len());
-        for (name, value) in variables.iter() {
-            match reader.read(&value, None)? {
-                Ok(value) => values.push((name.extract::<String>()?, value)),
-                Err(what) => return Ok(("lacking", PyString::new(py, &what).into_any())),
-            }
-        }
+    ) -> PyResult<(&'static str, Py<PyAny>)> {
         let limits = limits.map_or_else(Limits::default, |(steps, depth, bytes)| Limits { steps, depth, bytes });
-        let said = |what: &str| PyString::new(py, what).into_any();
-        Ok(match render(&self.0, values, &reader.messages, &Answers(answer), limits) {
-            Ok(rendered) => ("rendered", reader.written(py, &rendered, make_dump)?.into_pyobject(py)?.into_any()),
-            Err(Halt::Raised(what)) => ("raised", said(&what)),
-            Err(Halt::Lacking(what)) => ("lacking", said(&what)),
-            Err(Halt::Limit(what)) => ("limit", said(&what)),
+        let own = input.get();
+        let outcome = py.detach(|| {
+            let prompt = [(Arc::from("add_generation_prompt"), Input::Bool(add_generation_prompt))];
+            render(&self.0, &[&own.variables, &prompt], &own.places, &Answers(answer), limits)
+        });
+        let said = |what: &str| Ok::<_, PyErr>(PyString::new(py, what).into_any().unbind());
+        Ok(match outcome {
+            Ok(rendered) => {
+                let render = NativeRender { rendered, input, python_text: OnceLock::new() };
+                ("rendered", Py::new(py, render)?.into_any())
+            }
+            Err(Halt::Raised(what)) => ("raised", said(&what)?),
+            Err(Halt::Lacking(what)) => ("lacking", said(&what)?),
+            Err(Halt::Limit(what)) => ("limit", said(&what)?),
         })
     }
 }
 
 /// The running Python.
-struct Answers<'py>(Bound<'py, PyAny>);
+struct Answers(Py<PyAny>);
 
-impl Host for Answers<'_> {
+impl Host for Answers {
     fn ask(&self, question: &str, text: &str) -> Option<String> {
-        self.0.call1((question, text)).ok()?.extract().ok()
+        Python::attach(|py| self.0.bind(py).call1((question, text)).ok()?.extract().ok())
     }
 }
 
-/// Reads Python's values, and numbers what they come from.
+/// Reads Python's values, and numbers the places of those that strings may come from.
 struct Reader<'py> {
-    objects: Vec<Bound<'py, PyAny>>,
-    /// Of those that are strings.
-    texts: Vec<Option<Arc<str>>>,
-    messages: Vec<i32>,
+    places: Places,
+    prepare: Option<Bound<'py, PyAny>>,
 }
 
-struct Types {
-    field: Py<PyType>,
-    dict: Py<PyType>,
-    list: Py<PyType>,
-    int: Py<PyType>,
-    float: Py<PyType>,
+fn lacks<T>(what: &str) -> PyResult<T> {
+    Err(PyValueError::new_err(what.to_owned()))
 }
 
-fn types(py: Python<'_>) -> PyResult<&Types> {
-    static TYPES: PyOnceLock<Types> = PyOnceLock::new();
-    TYPES.get_or_try_init(py, || {
-        let data = py.import("chatspan.traced_data")?;
-        let named = |name: &str| Ok::<_, PyErr>(data.getattr(name)?.cast_into::<PyType>()?.unbind());
-        Ok(Types {
-            field: named("Field")?,
-            dict: named("TracedDict")?,
-            list: named("TracedList")?,
-            int: named("TracedInt")?,
-            float: named("TracedFloat")?,
-        })
-    })
-}
-
-/// A value, or what of it the machine lacks.
-type Read = PyResult<Result<Value, String>>;
-
-macro_rules! known {
-    ($read:expr) => {
-        match $read {
-            Ok(value) => value,
-            Err(what) => return Ok(Err(what)),
-        }
-    };
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
+    value.cast::<PyString>()?.to_str().map_or_else(|_| lacks("a lone surrogate in a text"), |text| Ok(text.into()))
 }
 
 impl<'py> Reader<'py> {
-    fn origin(&mut self, object: &Bound<'py, PyAny>, text: Option<Arc<str>>, message: i32) -> Option<Origin> {
-        let origin = Origin::try_from(self.objects.len()).ok()?;
-        self.objects.push(object.clone());
-        self.texts.push(text);
-        self.messages.push(message);
-        Some(origin)
+    fn place(&mut self, parent: Option<Origin>, key: Option<Key>, message: i32, text: Option<&Arc<str>>) -> Option<Origin> {
+        self.places.push(Place { parent, key, message, text: text.cloned() })
     }
 
-    /// The value, inside of a message, or of what has none (-1), or in nothing that is traced.
-    fn read(&mut self, value: &Bound<'py, PyAny>, message: Option<i32>) -> Read {
-        let py = value.py();
-        let kind = value.get_type();
-        let types = types(py)?;
-        let own = |reader: &Self| -> PyResult<i32> {
-            let _ = reader;
-            match message {
-                Some(message) => Ok(message),
-                None => value.getattr(intern!(py, "_message_index"))?.extract(),
+    fn message(
+        &mut self,
+        message: &Bound<'py, PyAny>,
+        index: i32,
+        drops_none: bool,
+        reasoning_keys: &[String],
+    ) -> PyResult<Input> {
+        let prepared;
+        let dict = match (message.cast_exact::<PyDict>(), &self.prepare) {
+            (Ok(dict), _) => dict,
+            (Err(_), Some(prepare)) => {
+                prepared = prepare.call1((message,))?;
+                prepared.cast_exact::<PyDict>()?
             }
+            (Err(_), None) => return lacks("a message that is no dict"),
         };
-        if kind.is(&types.field) {
-            let Ok(text) = value.cast::<PyString>()?.to_str() else {
-                return Ok(Err("a lone surrogate in a text".into()));
-            };
-            let text: Arc<str> = text.into();
-            let message = own(self)?;
-            let origin = self.origin(value, Some(Arc::clone(&text)), message);
-            return Ok(Ok(Value::Str(match origin {
-                Some(origin) => Text::field(text, origin),
-                None => Text::plain(text),
-            })));
-        }
-        if kind.is(&types.dict) {
-            let index = own(self)?;
-            let is_message = message.is_none()
-                && value.getattr(intern!(py, "_key"))?.is_none()
-                && value.getattr(intern!(py, "_parent"))?.getattr(intern!(py, "_path"))?.is_empty()?;
-            let origin = self.origin(value, None, index);
-            let entries = known!(self.entries(value.cast::<PyDict>()?, Some(index))?);
-            let dict = Dict { entries, origin, message: is_message.then_some(index) };
-            return Ok(Ok(Value::Dict(Rc::new(dict))));
-        }
-        if kind.is(&types.list) {
-            let index = own(self)?;
-            let origin = self.origin(value, None, index);
-            let items = known!(self.items(value.cast::<PyList>()?.iter(), Some(index))?);
-            return Ok(Ok(Value::List(Rc::new(List { items, origin }))));
-        }
-        if kind.is(&types.int) {
-            let Ok(number) = value.extract::<i64>() else { return Ok(Err("a number of more than 64 bits".into())) };
-            let index = own(self)?;
-            return Ok(Ok(Value::Int(number, self.origin(value, None, index))));
-        }
-        if kind.is(&types.float) {
-            let index = own(self)?;
-            return Ok(Ok(Value::Float(value.extract()?, self.origin(value, None, index))));
-        }
-        self.read_plain(value, message)
-    }
-
-    fn read_plain(&mut self, value: &Bound<'py, PyAny>, message: Option<i32>) -> Read {
-        let py = value.py();
-        let kind = value.get_type();
-        if value.is_none() {
-            return Ok(Ok(Value::None));
-        }
-        if kind.is(py.get_type::<PyBool>()) {
-            return Ok(Ok(Value::Bool(value.extract()?)));
-        }
-        if kind.is(py.get_type::<PyString>()) {
-            return Ok(match value.cast::<PyString>()?.to_str() {
-                Ok(text) => Ok(Value::str(text)),
-                Err(_) => Err("a lone surrogate in a text".into()),
-            });
-        }
-        if kind.is(py.get_type::<PyInt>()) {
-            return Ok(value.extract::<i64>().map(Value::int).map_err(|_| "a number of more than 64 bits".into()));
-        }
-        if kind.is(py.get_type::<PyFloat>()) {
-            return Ok(Ok(Value::Float(value.extract()?, None)));
-        }
-        if kind.is(py.get_type::<PyList>()) {
-            let items = known!(self.items(value.cast::<PyList>()?.iter(), message)?);
-            return Ok(Ok(Value::list(items)));
-        }
-        if kind.is(py.get_type::<PyTuple>()) {
-            let items = known!(self.items(value.cast::<PyTuple>()?.iter(), message)?);
-            return Ok(Ok(Value::Tuple(items.into())));
-        }
-        if kind.is(py.get_type::<PyDict>()) {
-            let entries = known!(self.entries(value.cast::<PyDict>()?, message)?);
-            return Ok(Ok(Value::Dict(Rc::new(Dict { entries, origin: None, message: None }))));
-        }
-        Ok(Err(format!("a value of type {}", kind.name()?)))
-    }
-
-    fn items(
-        &mut self,
-        items: impl Iterator<Item = Bound<'py, PyAny>>,
-        message: Option<i32>,
-    ) -> PyResult<Result<Vec<Value>, String>> {
-        let mut found = Vec::new();
-        for item in items {
-            found.push(known!(self.read(&item, message)?));
-        }
-        Ok(Ok(found))
-    }
-
-    fn entries(
-        &mut self,
-        dict: &Bound<'py, PyDict>,
-        message: Option<i32>,
-    ) -> PyResult<Result<Vec<(Value, Value)>, String>> {
-        let mut found = Vec::with_capacity(dict.len());
+        let origin = self.place(None, None, index, None);
+        let mut entries = Vec::with_capacity(dict.len() + 2);
         for (key, value) in dict.iter() {
-            let key = known!(self.read_plain(&key, message)?);
-            let value = known!(self.read(&value, message)?);
-            found.push((key, value));
+            if !(drops_none && value.is_none()) {
+                entries.push(self.entry(&key, &value, origin, index)?);
+            }
         }
-        Ok(Ok(found))
+        let reasoning = reasoning_keys.iter().find_map(|name| get(&entries, name).filter(|value| **value != Input::None));
+        if let Some(reasoning) = reasoning.cloned() {
+            alias(&mut entries, reasoning);
+        }
+        Ok(Input::Dict(entries, origin, true))
     }
 
-    /// The render in characters, with the objects that it came from.
-    fn written(
+    fn entry(
+        &mut self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        parent: Option<Origin>,
+        message: i32,
+    ) -> PyResult<(Input, Input)> {
+        let key = self.without_place(key)?;
+        let Input::Str(name, _) = &key else { return lacks("a key that is no string") };
+        let step = Key::Name(Arc::clone(name));
+        let value = self.value(value, parent, Some(step), message)?;
+        Ok((key, value))
+    }
+
+    fn value(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        parent: Option<Origin>,
+        key: Option<Key>,
+        message: i32,
+    ) -> PyResult<Input> {
+        if value.is_exact_instance_of::<PyString>() {
+            let text = text_of(value)?;
+            let origin = if text.is_empty() { None } else { self.place(parent, key, message, Some(&text)) };
+            return Ok(Input::Str(text, origin));
+        }
+        if value.is_none() {
+            return Ok(Input::None);
+        }
+        if let Ok(dict) = value.cast_exact::<PyDict>() {
+            let origin = self.place(parent, key, message, None);
+            let entries =
+                dict.iter().map(|(key, value)| self.entry(&key, &value, origin, message)).collect::<PyResult<_>>()?;
+            return Ok(Input::Dict(entries, origin, false));
+        }
+        if let Ok(list) = value.cast_exact::<PyList>() {
+            let origin = self.place(parent, key, message, None);
+            let items = list.iter().enumerate();
+            let items =
+                items.map(|(i, item)| self.value(&item, origin, Some(Key::Index(i)), message)).collect::<PyResult<_>>()?;
+            return Ok(Input::List(items, origin));
+        }
+        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            // What it is in is a place, but it has none itself.
+            let origin = self.place(parent, key, message, None);
+            let items = tuple.iter().enumerate();
+            let items =
+                items.map(|(i, item)| self.value(&item, origin, Some(Key::Index(i)), message)).collect::<PyResult<_>>()?;
+            return Ok(Input::Tuple(items));
+        }
+        if value.is_exact_instance_of::<PyBool>() {
+            return Ok(Input::Bool(value.extract()?));
+        }
+        if value.is_exact_instance_of::<PyInt>() {
+            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
+            return Ok(Input::Int(number, self.place(parent, key, message, None)));
+        }
+        if value.is_exact_instance_of::<PyFloat>() {
+            return Ok(Input::Float(value.extract()?, self.place(parent, key, message, None)));
+        }
+        let Some(prepare) = &self.prepare else { return lacks("a value that JSON has no type for") };
+        let prepared = prepare.call1((value,))?;
+        self.value(&prepared, parent, key, message)
+    }
+
+    /// A value of the template's own: a key, or a special token.
+    fn without_place(&self, value: &Bound<'py, PyAny>) -> PyResult<Input> {
+        Ok(if value.is_exact_instance_of::<PyString>() {
+            Input::Str(text_of(value)?, None)
+        } else if value.is_none() {
+            Input::None
+        } else if value.is_exact_instance_of::<PyBool>() {
+            Input::Bool(value.extract()?)
+        } else if value.is_exact_instance_of::<PyInt>() {
+            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
+            Input::Int(number, None)
+        } else if value.is_exact_instance_of::<PyFloat>() {
+            Input::Float(value.extract()?, None)
+        } else if let Ok(list) = value.cast_exact::<PyList>() {
+            Input::List(list.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?, None)
+        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
+            Input::Tuple(tuple.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?)
+        } else {
+            return lacks("such a key or special token");
+        })
+    }
+}
+
+fn get<'e>(entries: &'e [(Input, Input)], name: &str) -> Option<&'e Input> {
+    entries.iter().find(|(key, _)| matches!(key, Input::Str(own, _) if **own == *name)).map(|(_, value)| value)
+}
+
+/// A message's reasoning under the names that templates know, as transformers gives it.
+fn alias(entries: &mut Vec<(Input, Input)>, reasoning: Input) {
+    let name = |name: &str| Input::Str(name.into(), None);
+    let is = |key: &Input, name: &str| matches!(key, Input::Str(own, _) if **own == *name);
+    match entries.iter().position(|(key, _)| is(key, "thinking")) {
+        // Its value stays, its place is the first.
+        Some(at) => {
+            let own = entries.remove(at);
+            entries.insert(0, own);
+        }
+        None => entries.insert(0, (name("thinking"), reasoning.clone())),
+    }
+    match entries.iter_mut().find(|(key, _)| is(key, "reasoning_content")) {
+        Some((_, value)) => *value = reasoning,
+        None => entries.push((name("reasoning_content"), reasoning)),
+    }
+}
+
+fn to_python<'py>(py: Python<'py>, value: &Input) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match value {
+        Input::None => py.None().into_bound(py),
+        Input::Bool(b) => PyBool::new(py, *b).to_owned().into_any(),
+        Input::Int(i, _) => i.into_pyobject(py)?.into_any(),
+        Input::Float(f, _) => PyFloat::new(py, *f).into_any(),
+        Input::Str(text, _) => PyString::new(py, text).into_any(),
+        Input::List(items, _) => {
+            let items = items.iter().map(|item| to_python(py, item)).collect::<PyResult<Vec<_>>>()?;
+            PyList::new(py, items)?.into_any()
+        }
+        Input::Tuple(items) => {
+            let items = items.iter().map(|item| to_python(py, item)).collect::<PyResult<Vec<_>>>()?;
+            PyTuple::new(py, items)?.into_any()
+        }
+        Input::Dict(entries, ..) => {
+            let dict = PyDict::new(py);
+            for (key, value) in entries {
+                dict.set_item(to_python(py, key)?, to_python(py, value)?)?;
+            }
+            dict.into_any()
+        }
+    })
+}
+
+/// What a template wrote, and where it came from.
+#[pyclass(frozen, module = "chatspan._core")]
+pub struct NativeRender {
+    rendered: Rendered,
+    input: Py<TemplateInput>,
+    python_text: OnceLock<Py<PyString>>,
+}
+
+/// (start, end, origin, start in the origin)
+type RunTuple<'py> = (usize, usize, Bound<'py, PyAny>, i64);
+/// How a dump was written, for Python.
+type DumpStyle<'d> = (bool, Option<&'d str>, Option<(&'d str, &'d str)>, bool);
+
+#[pymethods]
+impl NativeRender {
+    /// The render.
+    #[getter]
+    fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
+        self.python_text.get_or_init(|| PyString::new(py, &self.rendered.root.text).unbind()).bind(py).clone()
+    }
+
+    /// What it was made of.
+    #[getter]
+    fn input(&self, py: Python<'_>) -> Py<TemplateInput> {
+        self.input.clone_ref(py)
+    }
+
+    /// From which character on which message was being rendered.
+    fn owners(&self) -> Vec<(usize, i32)> {
+        let root = &self.rendered.root;
+        let mut chars = CharCounter::new(&root.text);
+        root.owners.iter().map(|(start, owner)| (chars.chars_before(*start as usize), *owner)).collect()
+    }
+
+    /// The characters of each generation block.
+    fn generation(&self) -> Vec<(usize, usize)> {
+        let root = &self.rendered.root;
+        let mut chars = CharCounter::new(&root.text);
+        let mut place = |byte: u32| chars.chars_before(byte as usize);
+        root.generation.iter().map(|(start, end)| (place(*start), place(*end))).collect()
+    }
+
+    /// The runs. `find(message_index, path)` gives what stands at a place, `make_dump(container, text, style)` the
+    /// origin of a container that was written.
+    fn runs<'py>(
         &self,
         py: Python<'py>,
-        rendered: &Rendered,
+        find: &Bound<'py, PyAny>,
         make_dump: &Bound<'py, PyAny>,
-    ) -> PyResult<Written<'py>> {
-        let root = &rendered.root;
-        let mut dumps: Vec<Option<Bound<'py, PyAny>>> = vec![None; rendered.dumps.len()];
-        let mut chars = CharCounter::new(&root.text);
-        let mut place = |byte: u32| chars.chars_before(byte as usize);
-        let runs = PyList::empty(py);
-        for run in &root.runs {
-            let (origin, text) = match run.origin.checked_sub(FIRST_DUMP) {
+    ) -> PyResult<Vec<RunTuple<'py>>> {
+        let places = &self.input.get().places;
+        let mut objects: Vec<Option<Bound<'py, PyAny>>> = vec![None; places.len()];
+        let mut dumps: Vec<Option<Bound<'py, PyAny>>> = vec![None; self.rendered.dumps.len()];
+        let mut chars = CharCounter::new(&self.rendered.root.text);
+        let mut found = Vec::with_capacity(self.rendered.root.runs.len());
+        for run in &self.rendered.root.runs {
+            let (object, text) = match run.origin.checked_sub(FIRST_DUMP) {
                 None => {
-                    let at = run.origin as usize;
-                    (self.objects[at].clone(), self.texts[at].as_deref())
+                    let text = places.get(run.origin).and_then(|place| place.text.as_deref());
+                    (object(py, places, &mut objects, run.origin, find)?, text)
                 }
                 Some(at) => {
-                    let at = at as usize;
-                    let dump = &rendered.dumps[at];
-                    if dumps[at].is_none() {
-                        dumps[at] = Some(self.dump(dump, make_dump)?);
+                    let dump = &self.rendered.dumps[at as usize];
+                    let known = &mut dumps[at as usize];
+                    if known.is_none() {
+                        let container = object(py, places, &mut objects, dump.container, find)?;
+                        let style: Option<DumpStyle<'_>> = match &dump.style {
+                            Style::Repr => None,
+                            Style::Json { ensure_ascii, indent, separators, sort_keys } => {
+                                let separators = separators.as_ref().map(|(item, key)| (item.as_str(), key.as_str()));
+                                Some((*ensure_ascii, indent.as_deref(), separators, *sort_keys))
+                            }
+                        };
+                        *known = Some(make_dump.call1((container, &*dump.text, style))?);
                     }
-                    (dumps[at].clone().unwrap_or_else(|| py.None().into_bound(py)), Some(&*dump.text))
+                    (known.clone().unwrap_or_else(|| py.None().into_bound(py)), Some(&*dump.text))
                 }
             };
-            let start_in_origin = match (usize::try_from(run.at), text) {
-                (Ok(at), Some(text)) => i64::try_from(CharCounter::new(text).chars_before(at)).unwrap_or(-1),
-                _ => -1,
-            };
-            runs.append((place(run.start), place(run.end), origin, start_in_origin))?;
+            let (start, end) = (chars.chars_before(run.start as usize), chars.chars_before(run.end as usize));
+            found.push((start, end, object, char_in(run, text)));
         }
-        let mut chars = CharCounter::new(&root.text);
-        let owners = root.owners.iter().map(|(start, owner)| (chars.chars_before(*start as usize), *owner)).collect();
-        let mut chars = CharCounter::new(&root.text);
-        let mut place = |byte: u32| chars.chars_before(byte as usize);
-        let generation = root.generation.iter().map(|(start, end)| (place(*start), place(*end))).collect();
-        Ok((PyString::new(py, &root.text), runs, owners, generation))
+        Ok(found)
     }
 
-    fn dump(&self, dump: &Dump, make_dump: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let container = &self.objects[dump.container as usize];
-        match &dump.style {
-            Style::Repr => make_dump.call1((container, &*dump.text, make_dump.py().None())),
-            Style::Json { ensure_ascii, indent, separators, sort_keys } => {
-                let style = (*ensure_ascii, indent.as_deref(), separators.clone(), *sort_keys);
-                make_dump.call1((container, &*dump.text, style))
-            }
-        }
+    /// The render cut by message and kind.
+    fn segments(
+        &self,
+        py: Python<'_>,
+        roles: Vec<Bound<'_, PyString>>,
+        owners: Vec<(usize, i32)>,
+        habits: &Bound<'_, Habits>,
+        prompt_start: Option<usize>,
+    ) -> PyResult<Segments> {
+        let roles = roles.iter().map(|role| Ok(Role::of_name(&role.to_cow()?))).collect::<PyResult<Vec<_>>>()?;
+        let places = &self.input.get().places;
+        let habits = &habits.get().0;
+        let (segments, regions) = py.detach(|| {
+            let (runs, contents) = self.core_runs(places, &roles);
+            let contents = contents.iter().map(|content| &**content).collect();
+            let text = self.rendered.root.text.as_str();
+            segments_of(&Render { text, runs, contents, owners, roles: &roles, prompt_start }, habits)
+        });
+        Ok(Segments { segments, regions: regions.into_iter().collect() })
     }
+}
+
+impl NativeRender {
+    /// Runs as the core cuts by them, and the whole texts of contents.
+    fn core_runs(&self, places: &Places, roles: &[Role]) -> (Vec<Run>, Vec<Arc<str>>) {
+        let mut contents: Vec<(Origin, Arc<str>)> = Vec::new();
+        let mut chars = CharCounter::new(&self.rendered.root.text);
+        let mut found = Vec::with_capacity(self.rendered.root.runs.len());
+        for run in &self.rendered.root.runs {
+            let (start, end) = (chars.chars_before(run.start as usize), chars.chars_before(run.end as usize));
+            let field = match run.origin.checked_sub(FIRST_DUMP) {
+                Some(at) => self.rendered.dumps[at as usize].container,
+                None => run.origin,
+            };
+            let Some(root) = root_of(places, field) else { continue };
+            let message_index = places.message(field);
+            let of = usize::try_from(message_index).ok().and_then(|index| roles.get(index));
+            // A keyword of the template may have any name.
+            let root = if of.is_none() && matches!(root, Root::Content | Root::Reasoning | Root::Call) {
+                Root::Other
+            } else {
+                root
+            };
+            let text = if field == run.origin { places.get(field).and_then(|place| place.text.as_ref()) } else { None };
+            let content = match (text, usize::try_from(char_in(run, text.map(|text| &**text)))) {
+                (Some(text), Ok(at)) if root == Root::Content && of == Some(&Role::Assistant) => {
+                    let known = contents.iter().position(|(origin, _)| *origin == field);
+                    let place = known.unwrap_or_else(|| {
+                        contents.push((field, Arc::clone(text)));
+                        contents.len() - 1
+                    });
+                    Some((place, at))
+                }
+                _ => None,
+            };
+            found.push(Run { start, end, root, message_index, content });
+        }
+        (found, contents.into_iter().map(|(_, text)| text).collect())
+    }
+}
+
+/// The character of its origin's text that a run begins at; -1 for one that is no copy.
+fn char_in(run: &ByteRun, text: Option<&str>) -> i64 {
+    match (usize::try_from(run.at), text) {
+        (Ok(at), Some(text)) => i64::try_from(CharCounter::new(text).chars_before(at)).unwrap_or(-1),
+        _ => -1,
+    }
+}
+
+/// What the first key on the way to a field says, or the last one where that is a part of a content.
+fn root_of(places: &Places, field: Origin) -> Option<Root> {
+    let named = |key: Option<&Key>| match key {
+        Some(Key::Name(name)) => Root::of_key(name),
+        _ => Some(Root::Other),
+    };
+    let (first, last) = places.ends(field);
+    let root = named(first)?;
+    if root == Root::Content && named(last) == Some(Root::Reasoning) {
+        return Some(Root::Reasoning);
+    }
+    Some(root)
+}
+
+/// The Python object at a place.
+fn object<'py>(
+    py: Python<'py>,
+    places: &Places,
+    known: &mut [Option<Bound<'py, PyAny>>],
+    origin: Origin,
+    find: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let at = origin as usize;
+    if let Some(object) = &known[at] {
+        return Ok(object.clone());
+    }
+    let steps = places
+        .path(origin)
+        .into_iter()
+        .map(|key| match key {
+            Key::Name(name) => Ok(PyString::new(py, name).into_any()),
+            Key::Index(index) => Ok(index.into_pyobject(py)?.into_any()),
+        })
+        .collect::<PyResult<Vec<_>>>()?;
+    let object = find.call1((places.message(origin), PyTuple::new(py, steps)?))?;
+    known[at] = Some(object.clone());
+    Ok(object)
 }

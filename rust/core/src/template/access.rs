@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::string::{Text, join};
-use super::value::{Dict, List, Value, equal, require_hashable};
+use super::value::{Dict, Value, equal, require_hashable};
 use super::{Eval, lacks, raise};
 
 /// Methods of strings that do no harm.
@@ -27,6 +27,11 @@ const OF_NUMBERS: [&str; 14] = [
     "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "fromhex", "hex", "imag",
     "is_integer", "numerator", "real", "to_bytes", "from_number",
 ];
+
+/// Whether a dict has an attribute of this name besides its items, or the sandbox hides it.
+pub fn is_of_dicts(name: &str) -> bool {
+    name.starts_with('_') || OF_DICTS.contains(&name) || CHANGING_DICTS.contains(&name)
+}
 
 fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
     names.iter().find(|each| **each == name).copied()

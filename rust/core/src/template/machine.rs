@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::input::{Input, Places};
 use super::access::{attribute, item, iterate, slice};
 use super::operators::{add, binary, compare, sign, tuple};
 use super::output::{Buffer, Out, Root};
@@ -70,8 +71,8 @@ pub struct Dump {
 /// The template raises, has something that the machine lacks, or takes too much.
 pub fn render(
     program: &Program,
-    variables: Vec<(String, Value)>,
-    messages: &[i32],
+    variables: &[&[(Arc<str>, Input)]],
+    places: &Places,
     host: &dyn Host,
     limits: Limits,
 ) -> Eval<Rendered> {
@@ -83,14 +84,14 @@ pub fn render(
             context.set(*number, Value::Function(function));
         }
     }
-    for (name, value) in variables {
-        if let Some(number) = number.get(name.as_str()) {
-            context.set(*number, value);
+    for (name, value) in variables.iter().copied().flatten() {
+        if let Some(number) = number.get(&**name) {
+            context.set(*number, value.value(places));
         }
     }
     let mut machine = Machine {
         program,
-        messages,
+        places,
         host,
         limits,
         steps: 0,
@@ -161,8 +162,7 @@ impl Called {
 /// A render that is going on.
 pub struct Machine<'p> {
     program: &'p Program,
-    /// The message of each origin.
-    messages: &'p [i32],
+    places: &'p Places,
     host: &'p dyn Host,
     limits: Limits,
     steps: u64,
@@ -449,7 +449,7 @@ impl Machine<'_> {
             Some(dump) => self.dumps.get(dump as usize).map_or(origin, |dump| dump.container),
             None => origin,
         };
-        self.messages.get(field as usize).copied().unwrap_or(-1)
+        self.places.message(field)
     }
 
     // --- expressions
@@ -480,7 +480,13 @@ impl Machine<'_> {
                 }
                 Value::Dict(Rc::new(dict))
             }
-            Expr::Attribute(of, name) => attribute(&self.eval(of, scope)?, name)?,
+            Expr::Attribute(of, name, is_method) => {
+                let of = self.eval(of, scope)?;
+                match &of {
+                    Value::Dict(dict) if !is_method => dict.get_str(name).cloned().unwrap_or(Value::Undefined),
+                    _ => attribute(&of, name)?,
+                }
+            }
             Expr::Item(of, key) => {
                 let (of, key) = (self.eval(of, scope)?, self.eval(key, scope)?);
                 item(&of, &key)?

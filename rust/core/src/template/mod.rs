@@ -3,6 +3,7 @@
 //! Jinja2's own parser stands in front, in Python: it makes the [`program`]. The modules stand in the order of the data:
 //!
 //! - [`program`]: the template's syntax tree, as it comes from the front
+//! - [`input`]: what a template is given, each value with its place
 //! - [`string`]: strings that remember which characters are copies of which field
 //! - [`value`]: what templates compute with, and Python's rules of truth, equality and order
 //! - [`access`]: attributes, items, slices, `in`, iteration
@@ -16,6 +17,7 @@
 
 mod access;
 mod filters;
+pub mod input;
 mod machine;
 mod methods;
 mod operators;
@@ -26,7 +28,9 @@ mod tests;
 pub mod value;
 mod write;
 
+pub use input::{Input, Places};
 pub use machine::{Dump, Host, Limits, Rendered, render};
+pub use output::Root as Written;
 pub use write::Style;
 pub use program::Program;
 

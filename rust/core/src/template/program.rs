@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::access::is_of_dicts;
+
 /// A template.
 #[derive(Debug)]
 pub struct Program {
@@ -140,8 +142,8 @@ pub enum Expr {
     Tuple(Vec<Expr>),
     /// `{…}`
     Dict(Vec<(Expr, Expr)>),
-    /// `a.b`
-    Attribute(Box<Expr>, Arc<str>),
+    /// `a.b`, and whether Python may know an attribute of that name.
+    Attribute(Box<Expr>, Arc<str>, bool),
     /// `a[b]`
     Item(Box<Expr>, Box<Expr>),
     /// `a[b:c:d]`
@@ -323,7 +325,11 @@ impl Reader {
                     .map(|p| Ok((self.expr(&p[0])?, self.expr(&p[1])?)))
                     .collect::<Result<_, String>>()?,
             ),
-            "attr" => Expr::Attribute(self.boxed(at(1))?, string(at(2))?),
+            "attr" => {
+                let name = string(at(2))?;
+                let is_known = is_of_dicts(&name);
+                Expr::Attribute(self.boxed(at(1))?, name, is_known)
+            }
             "item" => Expr::Item(self.boxed(at(1))?, self.boxed(at(2))?),
             "slice" => Expr::Slice(
                 self.boxed(at(1))?,

@@ -1,0 +1,135 @@
+//! What a template is given: values of JSON's types, each with its place, so that a string knows where it is from.
+//!
+//! Made once for a render, of whatever holds the messages; owns its texts, so that it can go to another thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::string::{Origin, Text};
+use super::value::{Dict, List, Value};
+
+/// A value of the input.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// `None`
+    None,
+    /// `True`, `False`
+    Bool(bool),
+    /// A whole number.
+    Int(i64, Option<Origin>),
+    /// Another number.
+    Float(f64, Option<Origin>),
+    /// A string.
+    Str(Arc<str>, Option<Origin>),
+    /// A list.
+    List(Vec<Input>, Option<Origin>),
+    /// A tuple.
+    Tuple(Vec<Input>),
+    /// A dict; whether it is a whole message.
+    Dict(Vec<(Input, Input)>, Option<Origin>, bool),
+}
+
+/// A step on the way to a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A key of a dict, or the name of a variable.
+    Name(Arc<str>),
+    /// A place in a list.
+    Index(usize),
+}
+
+/// Where a value stands.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What it is in.
+    pub parent: Option<Origin>,
+    /// As what; none for a whole message.
+    pub key: Option<Key>,
+    /// The message that it is in, or -1.
+    pub message: i32,
+    /// Its text, if it is one.
+    pub text: Option<Arc<str>>,
+}
+
+/// The places of all values that strings may come from, by number.
+#[derive(Clone, Debug, Default)]
+pub struct Places(Vec<Place>);
+
+impl Places {
+    /// One more.
+    pub fn push(&mut self, place: Place) -> Option<Origin> {
+        let origin = super::string::size(self.0.len());
+        self.0.push(place);
+        (origin < super::string::FIRST_DUMP).then_some(origin)
+    }
+
+    /// A place.
+    pub fn get(&self, origin: Origin) -> Option<&Place> {
+        self.0.get(origin as usize)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys on the way to a value, the first one first.
+    pub fn path(&self, origin: Origin) -> Vec<&Key> {
+        let mut path = Vec::new();
+        let mut at = self.get(origin);
+        while let Some(place) = at {
+            path.extend(&place.key);
+            at = place.parent.and_then(|parent| self.get(parent));
+        }
+        path.reverse();
+        path
+    }
+
+    /// The first and the last key on the way to a value.
+    pub fn ends(&self, origin: Origin) -> (Option<&Key>, Option<&Key>) {
+        let (mut first, mut last) = (None, None);
+        let mut at = self.get(origin);
+        while let Some(place) = at {
+            if let Some(key) = &place.key {
+                last = last.or(Some(key));
+                first = Some(key);
+            }
+            at = place.parent.and_then(|parent| self.get(parent));
+        }
+        (first, last)
+    }
+
+    /// The message that an origin is in, or -1.
+    pub fn message(&self, origin: Origin) -> i32 {
+        self.get(origin).map_or(-1, |place| place.message)
+    }
+}
+
+impl Input {
+    /// The value that a template computes with.
+    pub fn value(&self, places: &Places) -> Value {
+        match self {
+            Self::None => Value::None,
+            Self::Bool(b) => Value::Bool(*b),
+            Self::Int(i, origin) => Value::Int(*i, *origin),
+            Self::Float(f, origin) => Value::Float(*f, *origin),
+            Self::Str(text, Some(origin)) => Value::Str(Text::field(Arc::clone(text), *origin)),
+            Self::Str(text, None) => Value::Str(Text::plain(Arc::clone(text))),
+            Self::List(items, origin) => {
+                let items = items.iter().map(|item| item.value(places)).collect();
+                Value::List(Rc::new(List { items, origin: *origin }))
+            }
+            Self::Tuple(items) => Value::Tuple(items.iter().map(|item| item.value(places)).collect()),
+            Self::Dict(entries, origin, is_message) => {
+                let entries = entries.iter().map(|(key, value)| (key.value(places), value.value(places))).collect();
+                let message = origin.filter(|_| *is_message).map(|origin| places.message(origin));
+                Value::Dict(Rc::new(Dict { entries, origin: *origin, message }))
+            }
+        }
+    }
+}
