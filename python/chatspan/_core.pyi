@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -170,6 +170,88 @@ class Segments:
         """``edges``, ``message_index`` and ``kind``."""
     def regions(self) -> dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]]:
         """For each message that was rendered the fields of a ``chatspan.attribution.Region``."""
+
+class TemplateProgram:
+    """A template, ready to be evaluated.
+
+    Args:
+        program: what :func:`chatspan.template_program.program_of` gives.
+
+    Raises:
+        ValueError: it is no program.
+    """
+
+    def __new__(cls, program: str) -> TemplateProgram: ...
+    def render(
+        self,
+        input: TemplateInput,
+        add_generation_prompt: bool,
+        answer: Callable[[str, str], str],
+        limits: tuple[int, int, int] | None = ...,
+    ) -> tuple[str, NativeRender | str]:
+        """Renders, without the GIL.
+
+        Args:
+            answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
+            limits: at most so many steps, levels and bytes.
+
+        Returns:
+            ``"rendered"`` and the render; ``"raised"``, ``"lacking"`` or ``"limit"``, and what is said.
+        """
+
+class TemplateInput:
+    """What a template is given, read once; it shares nothing with the objects that it was read from.
+
+    Args:
+        messages: as ``apply_chat_template`` takes them.
+        variables: those whose strings are told apart from the template's own.
+        plain: those whose strings are the template's own: special tokens.
+        prepare: makes JSON's types of other objects; ``None`` leaves these to traced Jinja2.
+        drops_none: whether fields of messages that are ``None`` are left out.
+        reasoning_keys: the names of a message's reasoning, if it is given under all that templates read.
+
+    Raises:
+        ValueError: there is something that the core lacks.
+    """
+
+    def __new__(
+        cls,
+        messages: Sequence[Any],
+        variables: dict[str, Any],
+        plain: dict[str, Any],
+        prepare: Callable[[Any], Any] | None,
+        drops_none: bool,
+        reasoning_keys: list[str],
+    ) -> TemplateInput: ...
+    def aliases(self) -> list[tuple[int, str, str]]:
+        """The fields of messages that are another one of the same message: index, name, name of the other."""
+    def to_python(self) -> dict[str, Any]:
+        """What it was read from, made anew: ``messages`` and the variables."""
+
+class NativeRender:
+    """What a template wrote, and where it came from when it is asked. Positions are characters."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def input(self) -> TemplateInput: ...
+    def owners(self) -> list[tuple[int, int]]:
+        """``(start_char, message_index)``: from there on, the message being rendered."""
+    def generation(self) -> list[tuple[int, int]]:
+        """The characters of each generation block."""
+    def runs(
+        self, find: Callable[[int, tuple[str | int, ...]], Any], make_dump: Callable[[Any, str, Any], Any]
+    ) -> list[tuple[int, int, Any, int]]:
+        """The runs, see ``chatspan.origins``.
+
+        Args:
+            find: what stands at a place, by message and path.
+            make_dump: the origin of a container that was written: container, text, style.
+        """
+    def segments(
+        self, roles: Sequence[str], owners: Sequence[tuple[int, int]], habits: Habits, prompt_start: int | None
+    ) -> Segments:
+        """The render cut by message and kind; as :func:`attribute_render`."""
 
 def attribute_render(
     text: str,

@@ -40,7 +40,10 @@ class NativeTemplate:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._program = TemplateProgram(program_of(compiled(source).tree))
+        try:
+            self._program = TemplateProgram(program_of(compiled(source).tree))
+        except ValueError as error:
+            raise Unsupported(str(error)) from None
 
     def read(
         self, messages: Sequence[Any], variables: Mapping[str, Any], tokens: Mapping[str, Any], habits: Habits
@@ -114,6 +117,8 @@ class Origins:
     def _variables(self) -> dict[str, Any]:
         given = self._native.input.to_python()
         messages = [trace(message, Root(index, ()), False) for index, message in enumerate(given.pop("messages"))]
+        for index, name, source in self._native.input.aliases():
+            messages[index][name] = messages[index][source]
         return {"messages": messages, **{name: trace(value, Root(-1, (name,)), False) for name, value in given.items()}}
 
     @functools.cached_property

@@ -34,8 +34,17 @@ def program_of(tree: nodes.Template) -> str:
         Unsupported: a construct that the core lacks.
     """
     front = _Front()
-    body = front.body(tree.body)
-    return json.dumps({"names": list(front.names), "body": body})
+    try:
+        body = front.body(tree.body)
+        program = json.dumps({"names": list(front.names), "body": body}, ensure_ascii=False)
+        program.encode()
+    except RecursionError:
+        raise Unsupported("a template that is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise Unsupported("a lone surrogate in the template") from None
+    if "self" in front.names:
+        raise Unsupported("the name self")
+    return program
 
 
 class _Front:

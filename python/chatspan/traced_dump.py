@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatspan.origins import Dump, Origin, Run
-from chatspan.traced_str import Traced
+from chatspan.traced_str import Traced, is_container
 
 
 def dump_json(
@@ -34,7 +34,7 @@ Style = tuple[bool, str | None, tuple[str, str] | None, bool]
 
 def runs_of_dump(value: Any, text: str, style: Style | None) -> tuple[Run, ...]:
     """The runs of a value that was written as this text."""
-    container = None if isinstance(value, str) or not hasattr(value, "_message_index") else value
+    container = value if is_container(value) else None
     if style is None:
         walk = _Pieces(str.__repr__)
         walk.repr(value, None)
@@ -47,7 +47,7 @@ def runs_of_dump(value: Any, text: str, style: Style | None) -> tuple[Run, ...]:
 
 
 def _traced(text: str, value: Any, style: Style | None) -> str:
-    container = None if isinstance(value, str) or not hasattr(value, "_message_index") else value
+    container = value if is_container(value) else None
 
     def runs() -> tuple[Run, ...]:
         return runs_of_dump(value, text, style)
@@ -84,7 +84,7 @@ class _Pieces:
 
     def json(self, value: Any, container: Origin | None, level: int, style: tuple[str | None, str, str, bool]) -> None:
         step, item_separator, key_separator, sort_keys = style
-        if hasattr(value, "_message_index") and not isinstance(value, str):
+        if is_container(value):
             container = value
         if isinstance(value, str):
             self._string(value, container)
@@ -112,7 +112,7 @@ class _Pieces:
         return self._quote(key) if isinstance(key, str) else f'"{json.dumps(key)}"'
 
     def repr(self, value: Any, container: Origin | None) -> None:
-        if hasattr(value, "_message_index") and not isinstance(value, str):
+        if is_container(value):
             container = value
         if isinstance(value, str):
             self._string(value, container)

@@ -352,11 +352,16 @@ def derived(text: str, *sources: Any) -> str:
     return text if origin is None else Traced(text, ((0, len(text), origin, -1),))
 
 
+def is_container(value: Any) -> bool:
+    """Whether a value is an origin and no string. Asked of its type: what is undefined raises if it is asked itself."""
+    return hasattr(type(value), "_path") and not isinstance(value, str)
+
+
 def origin_of(value: Any) -> Any:
     """The first origin found in a value; nothing if it is none of the input's."""
     if isinstance(value, Traced):
         return value._runs[0][2] if value._runs else None
-    if hasattr(value, "_message_index"):
+    if is_container(value):
         return value
     if type(value) in (dict, list, tuple):
         for part in value.values() if type(value) is dict else value:

@@ -5,6 +5,7 @@ mod arrays;
 mod errors;
 #[cfg(feature = "native")]
 mod native;
+mod native_render;
 mod render;
 mod table;
 mod template;
@@ -121,7 +122,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
     module.add_class::<template::TemplateProgram>()?;
     module.add_class::<template::TemplateInput>()?;
-    module.add_class::<template::NativeRender>()?;
+    module.add_class::<native_render::NativeRender>()?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())

@@ -2,17 +2,57 @@
 
 use std::rc::Rc;
 
+use super::operators::tuple;
+use super::order::{equal, require_hashable};
 use super::string::{Text, join};
-use super::value::{Dict, Value, equal, require_hashable};
+use super::value::{Dict, Value};
 use super::{Eval, lacks, raise};
 
 /// Methods of strings that do no harm.
 pub const OF_STRINGS: [&str; 43] = [
-    "capitalize", "casefold", "center", "count", "encode", "endswith", "expandtabs", "find", "format", "format_map",
-    "index", "isalnum", "isalpha", "isascii", "isdecimal", "isdigit", "isidentifier", "islower", "isnumeric",
-    "isprintable", "isspace", "istitle", "isupper", "join", "ljust", "lower", "lstrip", "partition", "removeprefix",
-    "removesuffix", "replace", "rfind", "rindex", "rjust", "rpartition", "rsplit", "rstrip", "split", "splitlines",
-    "startswith", "strip", "title", "upper",
+    "capitalize",
+    "casefold",
+    "center",
+    "count",
+    "encode",
+    "endswith",
+    "expandtabs",
+    "find",
+    "format",
+    "format_map",
+    "index",
+    "isalnum",
+    "isalpha",
+    "isascii",
+    "isdecimal",
+    "isdigit",
+    "isidentifier",
+    "islower",
+    "isnumeric",
+    "isprintable",
+    "isspace",
+    "istitle",
+    "isupper",
+    "join",
+    "ljust",
+    "lower",
+    "lstrip",
+    "partition",
+    "removeprefix",
+    "removesuffix",
+    "replace",
+    "rfind",
+    "rindex",
+    "rjust",
+    "rpartition",
+    "rsplit",
+    "rstrip",
+    "split",
+    "splitlines",
+    "startswith",
+    "strip",
+    "title",
+    "upper",
 ];
 /// Others of them, which no template has.
 const OF_STRINGS_TOO: [&str; 4] = ["maketrans", "swapcase", "translate", "zfill"];
@@ -24,8 +64,20 @@ const CHANGING_DICTS: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "upd
 const OF_LISTS: [&str; 3] = ["copy", "count", "index"];
 const CHANGING_LISTS: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
 const OF_NUMBERS: [&str; 14] = [
-    "as_integer_ratio", "bit_count", "bit_length", "conjugate", "denominator", "from_bytes", "fromhex", "hex", "imag",
-    "is_integer", "numerator", "real", "to_bytes", "from_number",
+    "as_integer_ratio",
+    "bit_count",
+    "bit_length",
+    "conjugate",
+    "denominator",
+    "from_bytes",
+    "fromhex",
+    "hex",
+    "imag",
+    "is_integer",
+    "numerator",
+    "real",
+    "to_bytes",
+    "from_number",
 ];
 
 /// Whether a dict has an attribute of this name besides its items, or the sandbox hides it.
@@ -77,7 +129,7 @@ fn object_attribute(value: &Value, name: &str) -> Eval<Option<Value>> {
             method(known(&OF_LISTS, name))
         }
         Value::Namespace(attributes) => {
-            attributes.borrow().iter().find(|(own, _)| **own == *name).map(|(_, value)| value.clone())
+            attributes.0.borrow().iter().find(|(own, _)| **own == *name).map(|(_, value)| value.clone())
         }
         Value::Loop(_) if matches!(name, "cycle" | "changed") => method(known(&["cycle", "changed"], name)),
         Value::Loop(of) => of.attribute(name),
@@ -177,7 +229,7 @@ pub fn slice(value: &Value, parts: [Value; 3]) -> Eval<Value> {
             Value::Str(join(places.iter().map(|place| &chars[*place])))
         }
         Value::List(list) => Value::list(places.iter().map(|place| list.items[*place].clone()).collect()),
-        Value::Tuple(items) => Value::Tuple(places.iter().map(|place| items[*place].clone()).collect()),
+        Value::Tuple(items) => tuple(places.iter().map(|place| items[*place].clone()).collect()),
         _ => Value::Undefined,
     })
 }
@@ -269,7 +321,7 @@ impl Dict {
             "keys" => self.keys(),
             "values" => self.entries.iter().map(|(_, value)| value.clone()).collect(),
             _ => {
-                let pair = |(key, value): &(Value, Value)| Value::Tuple(Rc::new([self.shown_key(key), value.clone()]));
+                let pair = |(key, value): &(Value, Value)| tuple(vec![self.shown_key(key), value.clone()]);
                 self.entries.iter().map(pair).collect()
             }
         }
@@ -279,7 +331,8 @@ impl Dict {
 impl super::value::Loop {
     fn attribute(&self, name: &str) -> Option<Value> {
         let (index, count) = (self.index.get(), self.items.len());
-        let neighbour = |place: Option<usize>| place.and_then(|p| self.items.get(p)).cloned().unwrap_or(Value::Undefined);
+        let neighbour =
+            |place: Option<usize>| place.and_then(|p| self.items.get(p)).cloned().unwrap_or(Value::Undefined);
         Some(match name {
             "index" => Value::count(index + 1),
             "index0" => Value::count(index),

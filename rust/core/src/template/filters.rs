@@ -1,27 +1,66 @@
 //! Jinja's filters, and transformers' `tojson`.
 
-use std::cmp::Ordering;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::access::{item, iterate, length};
-use super::machine::{Called, Machine};
+use super::access::{iterate, length};
+use super::calls::Called;
+use super::machine::Machine;
 use super::methods::in_case;
-use super::operators::{escape, tuple};
+use super::operators::escape;
+use super::order::{Number, require_hashable};
+use super::selection::{by_attribute, dictsort, extreme, map, select, sort, unique};
 use super::string::{Text, derived, join_with};
-use super::value::{Dict, Number, Value, equal, order, require_hashable};
+use super::value::{Dict, Value};
 use super::write::{Style, dump, soft_text, to_text};
-use super::{Eval, Halt, lacks, raise, tests};
+use super::{Eval, Halt, lacks, raise};
 
 /// Those of Jinja that it lacks; a name that is in neither list raises when it is reached, as in Jinja.
 const LACKING: [&str; 16] = [
-    "attr", "batch", "center", "filesizeformat", "format", "groupby", "pprint", "random", "round", "slice", "striptags",
-    "truncate", "urlencode", "urlize", "wordwrap", "xmlattr",
+    "attr",
+    "batch",
+    "center",
+    "filesizeformat",
+    "format",
+    "groupby",
+    "pprint",
+    "random",
+    "round",
+    "slice",
+    "striptags",
+    "truncate",
+    "urlencode",
+    "urlize",
+    "wordwrap",
+    "xmlattr",
+];
+
+/// Those that take no arguments.
+const WITHOUT_ARGUMENTS: [&str; 17] = [
+    "abs",
+    "capitalize",
+    "count",
+    "e",
+    "escape",
+    "first",
+    "forceescape",
+    "items",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "safe",
+    "string",
+    "title",
+    "upper",
+    "wordcount",
 ];
 
 /// `value | name(…)`
 pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
     let text = |machine: &mut Machine<'_>| soft_text(machine, value);
+    if WITHOUT_ARGUMENTS.contains(&name) {
+        called.only(0, 0)?;
+    }
     Ok(match name {
         "string" => Value::Str(to_text(machine, value)?),
         "safe" => Value::Str(to_text(machine, value)?.into_markup()),
@@ -44,7 +83,7 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         "upper" | "lower" | "capitalize" => {
             let text = text(machine)?;
             Value::Str(in_case(machine, &text, name)?)
-        },
+        }
         "title" => {
             let text = text(machine)?;
             Value::Str(title(machine, &text, value)?)
@@ -123,16 +162,15 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
             Some(Number::Float(f)) => Value::Float(f.abs(), None),
             None => return raise("bad operand type for abs()"),
         },
+        "sum" | "min" | "max" if !called.positional.is_empty() || !called.named.is_empty() => {
+            return lacks(format!("{name} with arguments"));
+        }
         "sum" => {
-            called.only(0, 0)?;
             let mut values = vec![Value::int(0)];
             values.extend(iterate(value)?);
             super::operators::add(&values)?
         }
-        "min" | "max" => {
-            called.only(0, 0)?;
-            extreme(machine, &iterate(value)?, name == "max")?
-        }
+        "min" | "max" => extreme(machine, &iterate(value)?, name == "max")?,
         "wordcount" => match value {
             Value::Str(text) if text.as_str().is_ascii() => {
                 let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -177,197 +215,18 @@ fn title(machine: &Machine<'_>, text: &Text, value: &Value) -> Eval<Text> {
     let cased: String = if !own.is_ascii() {
         machine.ask("title filter", own)?
     } else {
-        own
-        .chars()
-        .map(|c| {
-            let found = if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
-            inside = !breaks(c);
-            found
-        })
-        .collect()
+        own.chars()
+            .map(|c| {
+                let found = if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
+                inside = !breaks(c);
+                found
+            })
+            .collect()
     };
     if let Value::Str(source) = value {
         return Ok(derived(cased, &[source]));
     }
     Ok(Text::derived_from(cased, value.origin()))
-}
-
-/// What an attribute of a filter names: `a.b.0`.
-fn by_attribute(value: &Value, attribute: &Value) -> Eval<Value> {
-    match attribute {
-        Value::Str(path) => path.as_str().split('.').try_fold(value.clone(), |value, part| {
-            let key = part.parse::<i64>().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
-            item(&value, &key.map_or_else(|| Value::str(part), Value::int))
-        }),
-        _ => item(value, attribute),
-    }
-}
-
-fn map(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
-    if !value.truth() {
-        return Ok(Value::generator(Vec::new(), None));
-    }
-    if called.positional.is_empty() {
-        called.names(&["attribute", "default"])?;
-        let Some(attribute) = called.argument(9, "attribute") else { return raise("map wants a filter") };
-        let default = called.argument(9, "default");
-        let get = |value: &Value| {
-            let found = by_attribute(value, attribute)?;
-            Ok(match (found, default) {
-                (Value::Undefined, Some(default)) => default.clone(),
-                (found, _) => found,
-            })
-        };
-        return lazily(iterate(value)?, |value| get(value).map(Some));
-    }
-    let Value::Str(name) = &called.positional[0] else { return raise("map wants the name of a filter") };
-    let name = Arc::<str>::from(name.as_str());
-    let rest = Called { positional: called.positional[1..].to_vec(), named: called.named.clone() };
-    lazily(iterate(value)?, |value| call(machine, &name, value, &rest).map(Some))
-}
-
-/// A generator: what goes wrong goes wrong when it is reached.
-fn lazily(values: Vec<Value>, mut make: impl FnMut(&Value) -> Eval<Option<Value>>) -> Eval<Value> {
-    let mut found = Vec::with_capacity(values.len());
-    for value in values {
-        match make(&value) {
-            Ok(made) => found.extend(made),
-            Err(halt @ Halt::Raised(_)) => return Ok(Value::generator(found, Some(halt))),
-            Err(halt) => return Err(halt),
-        }
-    }
-    Ok(Value::generator(found, None))
-}
-
-fn select(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
-    if !value.truth() {
-        return Ok(Value::generator(Vec::new(), None));
-    }
-    let wanted = name.starts_with("select");
-    let mut arguments = called.positional.iter().cloned();
-    let attribute = if name.ends_with("attr") {
-        match arguments.next() {
-            Some(attribute) => Some(attribute),
-            None => return raise("Missing parameter for attribute name"),
-        }
-    } else {
-        None
-    };
-    let test = match arguments.next() {
-        None => None,
-        Some(Value::Str(test)) => Some(Arc::<str>::from(test.as_str())),
-        Some(_) => return raise("a test is named by a string"),
-    };
-    let rest = Called { positional: arguments.collect(), named: called.named.clone() };
-    lazily(iterate(value)?, |value| {
-        let tested = match &attribute {
-            Some(attribute) => by_attribute(value, attribute)?,
-            None => value.clone(),
-        };
-        let passes = match &test {
-            Some(test) => tests::call(machine, test, &tested, &rest)?,
-            None => tested.truth(),
-        };
-        Ok((passes == wanted).then(|| value.clone()))
-    })
-}
-
-/// How Jinja sorts without regard to case.
-fn sort_key(machine: &Machine<'_>, value: &Value, case_sensitive: bool) -> Eval<Value> {
-    match value {
-        Value::Str(text) if !case_sensitive => {
-            Ok(Value::Str(in_case(machine, &Text::plain(text.as_str()), "lower")?))
-        }
-        _ => Ok(value.clone()),
-    }
-}
-
-fn sorted<T: Clone>(keyed: Vec<(Value, T)>, reverse: bool) -> Eval<Vec<T>> {
-    let mut problem = None;
-    let mut keyed = keyed;
-    let mut compare = |a: &Value, b: &Value| match order(a, b) {
-        Ok(found) => found.unwrap_or(Ordering::Equal),
-        Err(halt) => {
-            problem.get_or_insert(halt);
-            Ordering::Equal
-        }
-    };
-    // Python keeps equal ones in order, reversed too.
-    keyed.sort_by(|(a, _), (b, _)| if reverse { compare(b, a) } else { compare(a, b) });
-    problem.map_or_else(|| Ok(keyed.into_iter().map(|(_, value)| value).collect()), Err)
-}
-
-fn dictsort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
-    called.names(&["case_sensitive", "by", "reverse"])?;
-    let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
-    let reverse = called.argument(2, "reverse").is_some_and(Value::truth);
-    let by_value = match called.argument(1, "by") {
-        None => false,
-        Some(Value::Str(by)) if by.as_str() == "key" => false,
-        Some(Value::Str(by)) if by.as_str() == "value" => true,
-        Some(_) => return raise("You can only sort by either \"key\" or \"value\""),
-    };
-    let Value::Dict(dict) = value else { return raise("dictsort wants a dict") };
-    let keyed = dict
-        .entries
-        .iter()
-        .map(|(key, value)| {
-            let sorted_by = sort_key(machine, if by_value { value } else { key }, case_sensitive)?;
-            Ok((sorted_by, tuple(vec![dict.shown_key(key), value.clone()])))
-        })
-        .collect::<Eval<Vec<_>>>()?;
-    Ok(Value::list(sorted(keyed, reverse)?))
-}
-
-fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
-    called.names(&["reverse", "case_sensitive", "attribute"])?;
-    let reverse = called.argument(0, "reverse").is_some_and(Value::truth);
-    let case_sensitive = called.argument(1, "case_sensitive").is_some_and(Value::truth);
-    let attribute = match called.argument(2, "attribute") {
-        None | Some(Value::None) => None,
-        Some(Value::Str(path)) if path.as_str().contains(',') => return lacks("sort by several attributes"),
-        Some(attribute) => Some(attribute),
-    };
-    let keyed = iterate(value)?
-        .into_iter()
-        .map(|value| {
-            let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(&value, attribute))?;
-            Ok((sort_key(machine, &by, case_sensitive)?, value))
-        })
-        .collect::<Eval<Vec<_>>>()?;
-    Ok(Value::list(sorted(keyed, reverse)?))
-}
-
-fn unique(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
-    called.names(&["case_sensitive", "attribute"])?;
-    let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
-    let attribute = called.argument(1, "attribute").filter(|attribute| !matches!(attribute, Value::None));
-    let mut seen: Vec<Value> = Vec::new();
-    lazily(iterate(value)?, |value| {
-        let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(value, attribute))?;
-        let key = sort_key(machine, &by, case_sensitive)?;
-        require_hashable(&key)?;
-        if seen.iter().any(|other| equal(other, &key)) {
-            return Ok(None);
-        }
-        seen.push(key);
-        Ok(Some(value.clone()))
-    })
-}
-
-fn extreme(machine: &Machine<'_>, values: &[Value], most: bool) -> Eval<Value> {
-    let mut best: Option<(Value, &Value)> = None;
-    for value in values {
-        let key = sort_key(machine, value, false)?;
-        let better = match &best {
-            None => true,
-            Some((other, _)) => order(&key, other)? == Some(if most { Ordering::Greater } else { Ordering::Less }),
-        };
-        if better {
-            best = Some((key, value));
-        }
-    }
-    Ok(best.map_or(Value::Undefined, |(_, value)| value.clone()))
 }
 
 /// Jinja's `indent`, line for line.
@@ -381,10 +240,8 @@ fn indent(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Tex
         Some(_) => return raise("indent wants a number or a string"),
     };
     machine.spend(text.len())?;
-    let (first, blank) = (
-        called.argument(1, "first").is_some_and(Value::truth),
-        called.argument(2, "blank").is_some_and(Value::truth),
-    );
+    let (first, blank) =
+        (called.argument(1, "first").is_some_and(Value::truth), called.argument(2, "blank").is_some_and(Value::truth));
     let lines = super::string::join([text, &Text::plain("\n")]).lines(false);
     let indent = Text::plain(indention.as_str());
     let indented = if blank {
@@ -424,7 +281,8 @@ fn int(value: &Value, called: &Called) -> Eval<Value> {
                 return lacks("int of such a string");
             }
         }
-        Value::None | Value::Undefined => default(),
+        Value::None => default(),
+        Value::Undefined => return raise("int of something undefined"),
         _ => return lacks(format!("int of a {}", value.type_name())),
     })
 }

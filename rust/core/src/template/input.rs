@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::operators::tuple;
 use super::string::{Origin, Text};
 use super::value::{Dict, List, Value};
 
@@ -111,6 +112,18 @@ impl Places {
 }
 
 impl Input {
+    /// Its place.
+    pub const fn origin(&self) -> Option<Origin> {
+        match self {
+            Self::Int(_, origin)
+            | Self::Float(_, origin)
+            | Self::Str(_, origin)
+            | Self::List(_, origin)
+            | Self::Dict(_, origin, _) => *origin,
+            _ => None,
+        }
+    }
+
     /// The value that a template computes with.
     pub fn value(&self, places: &Places) -> Value {
         match self {
@@ -124,7 +137,7 @@ impl Input {
                 let items = items.iter().map(|item| item.value(places)).collect();
                 Value::List(Rc::new(List { items, origin: *origin }))
             }
-            Self::Tuple(items) => Value::Tuple(items.iter().map(|item| item.value(places)).collect()),
+            Self::Tuple(items) => tuple(items.iter().map(|item| item.value(places)).collect()),
             Self::Dict(entries, origin, is_message) => {
                 let entries = entries.iter().map(|(key, value)| (key.value(places), value.value(places))).collect();
                 let message = origin.filter(|_| *is_message).map(|origin| places.message(origin));

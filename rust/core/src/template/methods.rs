@@ -3,10 +3,12 @@
 use std::rc::Rc;
 
 use super::access::{iterate, strings};
-use super::machine::{Called, Machine};
-use super::operators::tuple;
+use super::calls::Called;
+use super::machine::Machine;
+use super::operators::{escape, tuple};
+use super::order::{equal, require_hashable};
 use super::string::{Text, derived, join_with};
-use super::value::{Dict, Value, equal, require_hashable};
+use super::value::{Dict, Value};
 use super::{Eval, lacks, raise};
 
 /// `value.name(…)`
@@ -68,9 +70,7 @@ fn of_string(machine: &Machine<'_>, text: &Text, name: &'static str, called: &Ca
     };
     let affix = |is: &dyn Fn(&str) -> bool| match called.positional.first() {
         Some(Value::Str(affix)) => Ok(Value::Bool(is(affix.as_str()))),
-        Some(Value::Tuple(items)) => {
-            Ok(Value::Bool(strings(items)?.iter().any(|affix| is(affix.as_str()))))
-        }
+        Some(Value::Tuple(items)) => Ok(Value::Bool(strings(items)?.iter().any(|affix| is(affix.as_str())))),
         _ => raise(format!("{name} first arg must be str or a tuple of str")),
     };
     let all = |is: fn(char) -> bool| {
@@ -132,7 +132,13 @@ fn of_string(machine: &Machine<'_>, text: &Text, name: &'static str, called: &Ca
         }
         "join" => {
             called.only(1, 1)?;
-            Value::Str(join_with(text, &strings(&iterate(&called.positional[0])?)?))
+            let parts = strings(&iterate(&called.positional[0])?)?;
+            if text.markup {
+                let parts: Vec<Text> = parts.iter().map(escape).collect();
+                Value::Str(join_with(text, &parts).into_markup())
+            } else {
+                Value::Str(join_with(text, &parts))
+            }
         }
         "removeprefix" => {
             called.only(1, 1)?;

@@ -5,24 +5,29 @@
 //! - [`program`]: the template's syntax tree, as it comes from the front
 //! - [`input`]: what a template is given, each value with its place
 //! - [`string`]: strings that remember which characters are copies of which field
-//! - [`value`]: what templates compute with, and Python's rules of truth, equality and order
+//! - [`value`]: what templates compute with; [`order`]: Python's rules of equality and order
 //! - [`access`]: attributes, items, slices, `in`, iteration
 //! - [`operators`]: `+`, `-`, `%`, comparisons
 //! - [`write`]: values as text: `str`, `repr`, `tojson`
-//! - [`methods`], [`filters`], [`tests`]: what templates call
-//! - [`output`]: what is written, and which message was being rendered
-//! - [`machine`]: statements and expressions
+//! - [`methods`], [`filters`], [`selection`], [`tests`]: what templates call
+//! - [`output`]: what is written; [`owners`]: which message was being rendered
+//! - [`machine`]: statements; [`expressions`], [`calls`]
 //!
 //! What the machine does not know it does not guess: [`Halt::Lacking`] leaves the template to Jinja2.
 
 mod access;
+mod calls;
+mod expressions;
 mod filters;
 pub mod input;
 mod machine;
 mod methods;
 mod operators;
+mod order;
 mod output;
+mod owners;
 pub mod program;
+mod selection;
 pub mod string;
 mod tests;
 pub mod value;
@@ -31,8 +36,8 @@ mod write;
 pub use input::{Input, Places};
 pub use machine::{Dump, Host, Limits, Rendered, render};
 pub use output::Root as Written;
-pub use write::Style;
 pub use program::Program;
+pub use write::Style;
 
 /// Why a render stops.
 #[derive(Clone, Debug, PartialEq, Eq)]

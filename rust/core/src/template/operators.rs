@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::access::contains;
+use super::order::{Number, equal, order};
 use super::string::{Text, derived, join};
-use super::value::{Number, Value, equal, order};
+use super::value::{List, Value};
 use super::{Eval, lacks, raise};
 
 /// `a + b + …`
@@ -31,7 +32,7 @@ fn add_two(a: &Value, b: &Value) -> Eval<Value> {
         (Value::Str(a), Value::Str(b)) if b.markup => Ok(Value::Str(join([&escape(a), b]).into_markup())),
         (Value::Str(a), Value::Str(b)) => Ok(Value::Str(join([a, b]))),
         (Value::List(a), Value::List(b)) => Ok(Value::list([a.items.as_slice(), &b.items].concat())),
-        (Value::Tuple(a), Value::Tuple(b)) => Ok(Value::Tuple([&**a, &**b].concat().into())),
+        (Value::Tuple(a), Value::Tuple(b)) => Ok(tuple([a.items.as_slice(), &b.items].concat())),
         _ => arithmetic("add", a, b),
     }
 }
@@ -46,13 +47,17 @@ pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
             }
             Ok(Value::Str(join(std::iter::repeat_n(text, times))))
         }
-        ("mul", Value::List(list), times) | ("mul", times, Value::List(list)) if whole(times).is_some() => {
+        ("mul", of @ (Value::List(list) | Value::Tuple(list)), times)
+        | ("mul", times, of @ (Value::List(list) | Value::Tuple(list)))
+            if whole(times).is_some() =>
+        {
             let times = usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0);
             if list.items.len().saturating_mul(times) > MOST_REPEATED {
                 return Err(super::Halt::Limit(format!("a list repeated {times} times")));
             }
             let items = std::iter::repeat_n(&list.items, times).flatten().cloned();
-            Ok(Value::list(items.collect()))
+            let items = items.collect();
+            Ok(if matches!(of, Value::List(_)) { Value::list(items) } else { tuple(items) })
         }
         ("mod", Value::Str(_), _) => lacks("% of a string"),
         _ => arithmetic(operator, a, b),
@@ -159,5 +164,5 @@ pub fn escape(text: &Text) -> Text {
 
 /// A tuple of these.
 pub fn tuple(items: Vec<Value>) -> Value {
-    Value::Tuple(Rc::from(items))
+    Value::Tuple(Rc::new(List { items, origin: None }))
 }

@@ -331,10 +331,9 @@ impl Reader {
                 Expr::Attribute(self.boxed(at(1))?, name, is_known)
             }
             "item" => Expr::Item(self.boxed(at(1))?, self.boxed(at(2))?),
-            "slice" => Expr::Slice(
-                self.boxed(at(1))?,
-                [self.optional(at(2))?, self.optional(at(3))?, self.optional(at(4))?],
-            ),
+            "slice" => {
+                Expr::Slice(self.boxed(at(1))?, [self.optional(at(2))?, self.optional(at(3))?, self.optional(at(4))?])
+            }
             "add" => Expr::Add(self.exprs(at(1))?),
             "bin" => Expr::Binary(one_of(&BINARY, at(1))?, self.boxed(at(2))?, self.boxed(at(3))?),
             "neg" => Expr::Neg(self.boxed(at(1))?),
@@ -351,9 +350,7 @@ impl Reader {
             ),
             "concat" => Expr::Concat(self.exprs(at(1))?),
             "cond" => Expr::Cond(self.boxed(at(1))?, self.boxed(at(2))?, self.optional(at(3))?),
-            "filter" => {
-                Expr::Filter(self.boxed(at(1))?, Filter { name: string(at(2))?, args: self.args(at(3))? })
-            }
+            "filter" => Expr::Filter(self.boxed(at(1))?, Filter { name: string(at(2))?, args: self.args(at(3))? }),
             "test" => Expr::Test(self.boxed(at(1))?, Filter { name: string(at(2))?, args: self.args(at(3))? }),
             "callx" => Expr::Call(self.boxed(at(1))?, self.args(at(2))?),
             other => return Err(format!("unknown expression {other:?}")),

@@ -275,7 +275,7 @@ impl Text {
         let mut parts = Vec::new();
         while !rest.is_empty() {
             if most.is_some_and(|most| parts.len() == most) {
-                parts.push(self.part(rest.trim_end_matches(is_blank)));
+                parts.push(self.part(rest));
                 break;
             }
             let end = rest.find(is_blank).unwrap_or(rest.len());
@@ -292,7 +292,8 @@ impl Text {
         let mut start = 0;
         let mut chars = text.char_indices().peekable();
         while let Some((byte, c)) = chars.next() {
-            let breaks = matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
+            let breaks =
+                matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
             if !breaks {
                 continue;
             }
@@ -314,7 +315,8 @@ impl Text {
     pub fn replace(&self, old: &str, new: &Self, most: Option<usize>) -> Self {
         if old.is_empty() {
             let text = self.as_str();
-            let replaced = most.map_or_else(|| text.replace("", new.as_str()), |most| text.replacen("", new.as_str(), most));
+            let replaced =
+                most.map_or_else(|| text.replace("", new.as_str()), |most| text.replacen("", new.as_str(), most));
             return derived(replaced, &[self, new]);
         }
         join_with(new, &self.split(old, most))

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use super::access::contains;
-use super::machine::{Called, Machine};
+use super::calls::Called;
+use super::machine::Machine;
 use super::operators::{binary, compare};
 use super::value::Value;
 use super::{Eval, lacks, raise};

@@ -1,13 +1,12 @@
 //! What templates compute with, and Python's rules of truth, equality and order.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Ordering;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::order::{DEEPEST, Number, equal};
 use super::program::Macro;
 use super::string::{Origin, Text};
-use super::{Eval, raise};
 
 /// A value.
 #[derive(Clone, Debug)]
@@ -27,7 +26,7 @@ pub enum Value {
     /// A list.
     List(Rc<List>),
     /// A tuple.
-    Tuple(Rc<[Value]>),
+    Tuple(Rc<List>),
     /// A dict.
     Dict(Rc<Dict>),
     /// `dict.keys()` and so on, of a dict that the template made.
@@ -37,7 +36,7 @@ pub enum Value {
     /// A generator, which is gone through once.
     Generator(Rc<Generator>),
     /// A namespace.
-    Namespace(Rc<RefCell<Vec<(Arc<str>, Value)>>>),
+    Namespace(Rc<Namespace>),
     /// A macro.
     Macro(Rc<Closure>),
     /// The `loop` of a loop.
@@ -48,13 +47,75 @@ pub enum Value {
     Function(&'static str),
 }
 
-/// A list, and where it comes from.
+/// A list or a tuple, and where it comes from.
 #[derive(Debug, Default)]
 pub struct List {
     /// Its items.
     pub items: Vec<Value>,
     /// The input's list that it is.
     pub origin: Option<Origin>,
+}
+
+/// Attributes that a template may change.
+#[derive(Debug, Default)]
+pub struct Namespace(pub RefCell<Vec<(Arc<str>, Value)>>);
+
+impl std::ops::Deref for List {
+    type Target = [Value];
+
+    fn deref(&self) -> &[Value] {
+        &self.items
+    }
+}
+
+// A template may nest values as deep as it likes. They are dropped one behind the other, not inside of each other, which
+// would take as much of the stack.
+thread_local! {
+    static GRAVES: RefCell<Option<Vec<Value>>> = const { RefCell::new(None) };
+}
+
+fn bury(values: impl IntoIterator<Item = Value>) {
+    let is_first = GRAVES.with_borrow_mut(|graves| {
+        let is_first = graves.is_none();
+        graves.get_or_insert_default().extend(values.into_iter().filter(Value::holds_others));
+        is_first
+    });
+    if !is_first {
+        return;
+    }
+    // What is buried meanwhile is dropped here, too.
+    while GRAVES.with_borrow_mut(|graves| graves.as_mut().and_then(Vec::pop)).is_some() {}
+    GRAVES.set(None);
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        bury(std::mem::take(&mut self.items));
+    }
+}
+
+impl Drop for Dict {
+    fn drop(&mut self) {
+        bury(std::mem::take(&mut self.entries).into_iter().flat_map(|(key, value)| [key, value]));
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        bury(self.0.take().into_iter().map(|(_, value)| value));
+    }
+}
+
+impl Drop for Generator {
+    fn drop(&mut self) {
+        bury(self.rest.take());
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        bury(std::mem::take(&mut self.items));
+    }
 }
 
 /// A dict, and where it comes from.
@@ -161,6 +222,20 @@ impl Value {
         Self::Generator(Rc::new(Generator { rest: RefCell::new(items.into_iter()), end: RefCell::new(end) }))
     }
 
+    /// Whether other values may be in it.
+    const fn holds_others(&self) -> bool {
+        !matches!(
+            self,
+            Self::Undefined
+                | Self::None
+                | Self::Bool(_)
+                | Self::Int(..)
+                | Self::Float(..)
+                | Self::Str(_)
+                | Self::Range(..)
+        )
+    }
+
     /// What Python calls its type.
     pub const fn type_name(&self) -> &'static str {
         match self {
@@ -214,12 +289,19 @@ impl Value {
 
     /// Where it comes from, as far as the first string in it.
     pub fn origin(&self) -> Option<Origin> {
+        self.origin_at(0)
+    }
+
+    fn origin_at(&self, depth: usize) -> Option<Origin> {
+        if depth > DEEPEST {
+            return None;
+        }
+        let inside = |value: &Self| value.origin_at(depth + 1);
         match self {
             Self::Str(text) => text.origin(),
             Self::Int(_, origin) | Self::Float(_, origin) => *origin,
-            Self::List(list) => list.origin.or_else(|| list.items.iter().find_map(Self::origin)),
-            Self::Tuple(items) => items.iter().find_map(Self::origin),
-            Self::Dict(dict) => dict.origin.or_else(|| dict.entries.iter().find_map(|(_, value)| value.origin())),
+            Self::List(list) | Self::Tuple(list) => list.origin.or_else(|| list.iter().find_map(inside)),
+            Self::Dict(dict) => dict.origin.or_else(|| dict.entries.iter().find_map(|(_, value)| inside(value))),
             _ => None,
         }
     }
@@ -232,103 +314,6 @@ impl Value {
             Self::Float(f, _) => Some(Number::Float(*f)),
             _ => None,
         }
-    }
-}
-
-/// A number.
-#[derive(Clone, Copy, Debug)]
-pub enum Number {
-    /// Whole.
-    Int(i64),
-    /// Any other.
-    Float(f64),
-}
-
-impl Number {
-    /// As a float.
-    #[expect(clippy::cast_precision_loss, reason = "as Python's, but for numbers that no template has")]
-    pub const fn float(self) -> f64 {
-        match self {
-            Self::Int(i) => i as f64,
-            Self::Float(f) => f,
-        }
-    }
-
-    /// Python's order of numbers.
-    pub fn compare(self, other: Self) -> Option<Ordering> {
-        match (self, other) {
-            (Self::Int(a), Self::Int(b)) => Some(a.cmp(&b)),
-            _ => self.float().partial_cmp(&other.float()),
-        }
-    }
-}
-
-/// `a == b`
-pub fn equal(a: &Value, b: &Value) -> bool {
-    if let (Some(a), Some(b)) = (a.number(), b.number()) {
-        return a.compare(b) == Some(Ordering::Equal);
-    }
-    match (a, b) {
-        (Value::Undefined, Value::Undefined) | (Value::None, Value::None) => true,
-        (Value::Str(a), Value::Str(b)) => a.as_str() == b.as_str(),
-        (Value::List(a), Value::List(b)) => all_equal(&a.items, &b.items),
-        (Value::Tuple(a), Value::Tuple(b)) => all_equal(a, b),
-        (Value::Dict(a), Value::Dict(b)) => {
-            a.entries.len() == b.entries.len()
-                && a.entries.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
-        }
-        (Value::Range(..), Value::Range(..)) => range_items(a) == range_items(b),
-        (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),
-        (Value::Macro(a), Value::Macro(b)) => Rc::ptr_eq(a, b),
-        (Value::Generator(a), Value::Generator(b)) => Rc::ptr_eq(a, b),
-        (Value::Function(a), Value::Function(b)) => a == b,
-        _ => false,
-    }
-}
-
-fn range_items(range: &Value) -> Vec<i64> {
-    let Value::Range(start, _, step) = *range else { return Vec::new() };
-    let count = range.range_len().unwrap_or(0);
-    (0..count).map(|i| start + step * i64::try_from(i).unwrap_or(0)).collect()
-}
-
-fn all_equal(a: &[Value], b: &[Value]) -> bool {
-    a.len() == b.len() && std::iter::zip(a, b).all(|(a, b)| equal(a, b))
-}
-
-/// `a < b` and so on: how two values stand to each other; none where they do not (`nan`).
-///
-/// # Errors
-/// They have no order.
-pub fn order(a: &Value, b: &Value) -> Eval<Option<Ordering>> {
-    if let (Some(a), Some(b)) = (a.number(), b.number()) {
-        return Ok(a.compare(b));
-    }
-    let pairs: (&[Value], &[Value]) = match (a, b) {
-        (Value::Str(a), Value::Str(b)) => return Ok(Some(a.as_str().cmp(b.as_str()))),
-        (Value::List(a), Value::List(b)) => (&a.items, &b.items),
-        (Value::Tuple(a), Value::Tuple(b)) => (a, b),
-        _ => return raise(format!("no order between {} and {}", a.type_name(), b.type_name())),
-    };
-    for (a, b) in std::iter::zip(pairs.0, pairs.1) {
-        if !equal(a, b) {
-            return order(a, b);
-        }
-    }
-    Ok(Some(pairs.0.len().cmp(&pairs.1.len())))
-}
-
-/// Whether a value can be a key.
-///
-/// # Errors
-/// It cannot.
-pub fn require_hashable(key: &Value) -> Eval<()> {
-    match key {
-        Value::List(_) | Value::Dict(_) | Value::View(..) | Value::Namespace(_) => {
-            raise(format!("unhashable type: '{}'", key.type_name()))
-        }
-        Value::Tuple(items) => items.iter().try_for_each(require_hashable),
-        _ => Ok(()),
     }
 }
 

@@ -58,7 +58,7 @@ pub fn soft_text(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
 pub fn dump(machine: &mut Machine<'_>, value: &Value, style: &Style) -> Eval<Text> {
     let mut writer = Writer { machine, joiner: Joiner::default() };
     match style {
-        Style::Repr => writer.repr(value, None)?,
+        Style::Repr => writer.repr(value, None, 0)?,
         Style::Json { .. } => writer.json(value, None, 0, style)?,
     }
     let text = writer.joiner.finish();
@@ -150,8 +150,8 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn repr(&mut self, value: &Value, container: Option<Origin>) -> Eval<()> {
-        self.machine.descend(0)?;
+    fn repr(&mut self, value: &Value, container: Option<Origin>, level: usize) -> Eval<()> {
+        self.machine.descend(level)?;
         let container = own_origin(value).or(container);
         match value {
             Value::Str(text) => {
@@ -166,7 +166,7 @@ impl Writer<'_, '_> {
                     if index > 0 {
                         self.put(", ", container)?;
                     }
-                    self.repr(part, container)?;
+                    self.repr(part, container, level + 1)?;
                 }
                 if matches!(value, Value::Tuple(_)) && items.len() == 1 {
                     self.put(",", container)?;
@@ -185,7 +185,7 @@ impl Writer<'_, '_> {
                         _ => return lacks("repr of a dict with keys of other types"),
                     };
                     self.put(&format!("{key}: "), container)?;
-                    self.repr(part, container)?;
+                    self.repr(part, container, level + 1)?;
                 }
                 self.put("}", container)
             }
@@ -236,8 +236,7 @@ fn own_origin(value: &Value) -> Option<Origin> {
 
 fn items_of(value: &Value) -> &[Value] {
     match value {
-        Value::List(list) => &list.items,
-        Value::Tuple(items) => items,
+        Value::List(items) | Value::Tuple(items) => items,
         _ => &[],
     }
 }
