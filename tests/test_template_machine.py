@@ -1,0 +1,212 @@
+"""The machine renders what traced Jinja2 renders: text, origins, owners, generation blocks; or leaves it to Jinja2."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jinja2
+import pytest
+from cases import TEMPLATES as HABITS
+from cases import TRICKY_CONTENTS, assistant, user
+from chatspan.chat_template import Render
+from chatspan.renderer import ChatRenderer
+from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
+from conversations import CONVERSATIONS, call, calls, schema, tool
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from machine import LEFT, NativeTemplate, Unsupported, assert_same, both, compare, variables_of
+from machine_cases import CASES, CLOCK, ORIGINS, UNLIKE_JINJA2, VALUES
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+RAISES = "(raises)"
+TEMPLATES = sorted((ZOO / "templates").glob("*.jinja")) if ZOO.is_dir() else []
+MESSAGES = [user("Hi <b>"), assistant("Hello  "), user(" And\n"), assistant("é🚆")]
+
+# Forms that contents and calls come in, each of which some template cannot take.
+FORMS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    **CONVERSATIONS,
+    "tricky parts": ([user([{"type": "text", "text": text} for text in TRICKY_CONTENTS.values()])], {}),
+    "an image": ([user([{"type": "image"}, {"type": "text", "text": "what?"}]), assistant("A cat.")], {}),
+    "None and calls": ([user("Go."), calls(call("rebook", {"n": None}), content=None), tool("ok")], {}),
+    "None alone": ([user("Go."), assistant(None)], {}),
+    "empty": ([user(""), assistant("")], {}),
+    "nested arguments": (
+        [
+            user("Go."),
+            calls(call("rebook", {"a": {"b": [1, 2.5, None, True, "é"]}, "c": [], "d": {}, "e": "two\nlines"})),
+            tool([{"type": "text", "text": "done"}]),
+            assistant("Yes."),
+        ],
+        {"tools": [schema()]},
+    ),
+    "arguments as bad text": ([user("Go."), calls(call("rebook", "{not json")), tool({"ok": True})], {}),
+    "no arguments": ([user("Go."), calls({"type": "function", "function": {"name": "rebook"}})], {}),
+    "a call without a function": ([user("Go."), calls({"name": "rebook", "arguments": {"a": 1}})], {}),
+    "another role": ([{"role": "developer", "content": "Be kind."}, user("Hi"), {"role": "critic", "content": "No."}], {}),
+    "no content": ([user("Hi"), {"role": "assistant"}], {}),
+    "no role": ([{"content": "Hi"}], {}),
+    "thinking": ([user("Hi"), assistant("Yes.", thinking="so"), user("And?"), assistant("No.", reasoning="but")], {}),
+    "extras": ([user("Hi", ) | {"name": "Ann", "items": [1], "get": "x"}, assistant("Yes.", prefix=True, weight=0.5)], {}),
+    "rich tools": (
+        [user("Hi")],
+        {
+            "tools": [
+                {
+                    "type": "function",
+                    "function": {
+                        "name": "book",
+                        "description": 'Books "it".\nSoon',
+                        "parameters": {
+                            "type": "object",
+                            "required": ["a"],
+                            "properties": {
+                                "a": {"type": ["string", "null"], "enum": ["x", "ü"], "default": "x"},
+                                "b": {"type": "array", "items": {"type": "integer"}, "description": "numbers"},
+                                "c": {"type": "object", "properties": {"d": {"type": "number"}}},
+                                "e": {"anyOf": [{"type": "string"}, {"type": "boolean"}]},
+                            },
+                        },
+                        "return": {"type": "string", "description": "an answer"},
+                    },
+                }
+            ]
+        },
+    ),
+}
+# Keywords that templates read.
+OPTIONS: list[dict[str, Any]] = [
+    {**prompt, **tools, **thinking}
+    for prompt, tools, thinking in itertools.product(
+        ({}, {"add_generation_prompt": True}),
+        ({}, {"tools": [schema(), schema("cancel")]}),
+        ({}, {"enable_thinking": True}, {"enable_thinking": False}),
+    )
+]
+
+
+class Outcomes(Counter[str]):
+    """Counts outcomes, and says them in one line."""
+
+    def said(self) -> str:
+        return ", ".join(f"{count} {outcome}" for outcome, count in self.most_common())
+
+
+def outcomes_of(what: str) -> Any:
+    """Counts for a test, which are said at the end of the run."""
+
+    @pytest.fixture(scope="module")
+    def outcomes(say: Callable[[str], None]) -> Iterator[Outcomes]:
+        counts = Outcomes()
+        yield counts
+        say(f"{what}, the machine and traced Jinja2: {counts.said()}")
+
+    return outcomes
+
+
+renders = outcomes_of("real templates")
+random_renders = outcomes_of("random messages on real templates")
+cases = outcomes_of("small templates")
+random_templates = outcomes_of("random templates")
+
+
+@pytest.fixture(scope="module")
+def natively(say: Callable[[str], None]) -> Iterator[dict[str, str]]:
+    left: dict[str, str] = {}
+    yield left
+    whole = len(left) - sum(1 for reason in left.values() if reason)
+    say(f"templates that the machine takes: {whole} of {len(left)} {[name for name in left if left[name]]}")
+
+
+# --- real templates
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_real_templates(
+    path: Any, zoo_messages: list[Any], renders: Outcomes, natively: dict[str, str], request: Any
+) -> None:
+    source, everything = path.read_text(), request.config.getoption("--all")
+    try:
+        NativeTemplate(source)
+        natively[path.stem] = ""
+    except Unsupported as left:
+        natively[path.stem] = str(left)
+    options = OPTIONS if everything else OPTIONS[:: len(OPTIONS) - 1]
+    for messages, given in FORMS.values():
+        for more in options:
+            renders[compare(source, variables_of(messages, **{**given, **more}))] += 1
+    turn = TEMPLATES.index(path)
+    for index, messages in enumerate(zoo_messages[:: 1 if everything else 20]):
+        more = OPTIONS[(index + turn) % len(OPTIONS)]
+        renders[compare(source, variables_of(messages, **more))] += 1
+        for end in range(1, min(len(messages), 8)) if everything else ():
+            renders[compare(source, variables_of(messages[:end], **more))] += 1
+
+
+@pytest.mark.parametrize("name", ZOO_TOKENIZERS)
+def test_the_tokenizers_own_templates(
+    name: str, zoo_tokenizer: Callable[[str], Any], zoo_messages: list[Any], renders: Outcomes, request: Any
+) -> None:
+    tokenizer = zoo_tokenizer(name)
+    special = {key: value for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
+    for with_tools in (None, [schema()]):
+        source = ChatRenderer(tokenizer).source(with_tools)
+        for messages, given in FORMS.values():
+            renders[compare(source, variables_of(messages, **{**given, "tools": with_tools, **special}))] += 1
+        for messages in zoo_messages[:: 1 if request.config.getoption("--all") else 20]:
+            renders[compare(source, variables_of(messages, tools=with_tools, **special))] += 1
+
+
+@pytest.mark.parametrize("name", HABITS)
+def test_templates_of_every_habit(name: str, renders: Outcomes) -> None:
+    for messages, given in FORMS.values():
+        renders[compare(HABITS[name], variables_of(messages, **given))] += 1
+
+
+# --- what Python does
+
+
+@pytest.mark.parametrize("group", CASES)
+def test_what_python_does(group: str, cases: Outcomes) -> None:
+    variables = variables_of(MESSAGES, **VALUES)
+    failures = []
+    for source in CASES[group]:
+        wanted, found = both(source, variables)
+        plain, text = by_jinja2(source), text_of(wanted)
+        try:
+            assert plain == text or " at 0x" in plain, f"Jinja2 gives {plain!r}, traced {text!r}"
+            cases[assert_same(wanted, found)] += 1
+        except AssertionError as difference:
+            failures.append(f"{source}\n    {difference}")
+    assert not failures, f"{len(failures)} of {len(CASES[group])}:\n" + "\n".join(failures)
+
+
+@pytest.mark.parametrize("source", UNLIKE_JINJA2)
+def test_where_traced_strings_are_not_jinja2s_the_machine_is_one_of_both(source: str, cases: Outcomes) -> None:
+    wanted, found = both(source, variables_of(MESSAGES, **VALUES))
+    plain = by_jinja2(source)
+    assert plain != text_of(wanted)
+    if isinstance(found, Render) and found.text == plain:
+        cases["as Jinja2, not as traced"] += 1
+    else:
+        cases[assert_same(wanted, found)] += 1
+
+
+def text_of(result: Any) -> str:
+    return result.text if isinstance(result, Render) else RAISES
+
+
+def by_jinja2(source: str) -> str:
+    """What transformers renders."""
+    given = {**VALUES, "messages": MESSAGES, "add_generation_prompt": False, "tools": None, "documents": None}
+    try:
+        return str(_compile_jinja_template(source).render(**given))
+    except Exception:
+        return RAISES
+
+
+@pytest.mark.parametrize("source", [*CLOCK, *ORIGINS])
+def test_the_clock_and_origins(source: str, cases: Outcomes) -> None:
+    cases[compare(source, variables_of(MESSAGES, tools=[schema()], **VALUES))] += 1
