@@ -24,8 +24,11 @@ EQUAL, BOTH_RAISE, LEFT, INCOMPARABLE = "equal", "both raise", "left to Jinja2",
 SHOWN = 4
 
 _KINDS = {
-    **{Field: "field", TracedInt: "number", TracedFloat: "number"},
-    **{TracedDict: "container", TracedList: "container"},
+    Field: "field",
+    TracedInt: "number",
+    TracedFloat: "number",
+    TracedDict: "container",
+    TracedList: "container",
 }
 
 
@@ -45,7 +48,12 @@ _RENDERER = ChatRenderer(_Tokenizer())
 
 
 def variables_of(
-    messages: Sequence[Any], *, tools: Any = None, documents: Any = None, add_generation_prompt: bool = False, **more: Any
+    messages: Sequence[Any],
+    *,
+    tools: Any = None,
+    documents: Any = None,
+    add_generation_prompt: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
     """The traced variables that a renderer gives to a template."""
     variables = _RENDERER._variables(tools, documents, more)
@@ -129,7 +137,10 @@ def _differences(wanted: Render, found: Render) -> Iterator[str]:
         if sorted(map(str, runs)) == sorted(map(str, others)):
             yield "the runs are not in order"
     for start, end, origin, origin_start in field_runs(found.runs):
-        if origin_start >= 0 and str.__str__(origin)[origin_start : origin_start + end - start] != found.text[start:end]:
+        if (
+            origin_start >= 0
+            and str.__str__(origin)[origin_start : origin_start + end - start] != found.text[start:end]
+        ):
             yield f"no copy of its field: {_line(_place((start, end, origin, origin_start)), found.text)}"
 
 
@@ -172,7 +183,9 @@ def _lines(who: str, places: Sequence[Place], text: str) -> Iterator[str]:
 def _line(place: Place, text: str) -> str:
     start, end, message, path, origin_start, kind = place
     shown = text[start:end] if end - start <= 40 else f"{text[start : start + 20]}…{text[end - 20 : end]}"
-    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path if key is not None).removeprefix(".")
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path if key is not None).removeprefix(
+        "."
+    )
     owner = f"messages[{message}]{'.' if where else ''}{where}" if message >= 0 else where
     copied = "derived from" if origin_start < 0 else f"a copy from character {origin_start} of"
     return f"[{start}:{end}] {shown!r}, {copied} {kind} {owner}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jinja2
 import pytest
 from cases import TEMPLATES as HABITS
 from cases import TRICKY_CONTENTS, assistant, user
@@ -15,16 +15,28 @@ from chatspan.chat_template import Render
 from chatspan.renderer import ChatRenderer
 from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
 from conversations import CONVERSATIONS, call, calls, schema, tool
-from hypothesis import event, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from machine import LEFT, NativeTemplate, Unsupported, assert_same, both, compare, variables_of
-from machine_cases import CASES, CLOCK, ORIGINS, UNLIKE_JINJA2, VALUES
+from machine import NativeTemplate, Unsupported, assert_same, both, compare, variables_of
+from machine_cases import CASES, CLOCK, ORIGINS, UNLIKE_JINJA2, one_by_one
+from machine_values import VALUES
+from random_chats import CONVERSATIONS as RANDOM_CONVERSATIONS
+from random_chats import OPTIONS as RANDOM_OPTIONS
+from random_templates import VALUES as RANDOM_VALUES
+from random_templates import templates
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
 RAISES = "(raises)"
 TEMPLATES = sorted((ZOO / "templates").glob("*.jinja")) if ZOO.is_dir() else []
 MESSAGES = [user("Hi <b>"), assistant("Hello  "), user(" And\n"), assistant("é🚆")]
 
+LONE_SURROGATES = [
+    "{{ messages[0].content }}",
+    "{{ messages[1].content }}",
+    "{{ messages[0].content ~ word }}|{{ (messages[0].content ~ word) | length }}",
+    "{{ messages | tojson }}|{{ messages[0] }}|{{ word | upper }}|{{ messages[0].content[:-1] }}",
+    "{{ '\\ud83d' }}{{ '\\ud83d\\ude86' }}",
+]
 # Forms that contents and calls come in, each of which some template cannot take.
 FORMS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     **CONVERSATIONS,
@@ -45,11 +57,23 @@ FORMS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "arguments as bad text": ([user("Go."), calls(call("rebook", "{not json")), tool({"ok": True})], {}),
     "no arguments": ([user("Go."), calls({"type": "function", "function": {"name": "rebook"}})], {}),
     "a call without a function": ([user("Go."), calls({"name": "rebook", "arguments": {"a": 1}})], {}),
-    "another role": ([{"role": "developer", "content": "Be kind."}, user("Hi"), {"role": "critic", "content": "No."}], {}),
+    "another role": (
+        [{"role": "developer", "content": "Be kind."}, user("Hi"), {"role": "critic", "content": "No."}],
+        {},
+    ),
     "no content": ([user("Hi"), {"role": "assistant"}], {}),
     "no role": ([{"content": "Hi"}], {}),
     "thinking": ([user("Hi"), assistant("Yes.", thinking="so"), user("And?"), assistant("No.", reasoning="but")], {}),
-    "extras": ([user("Hi", ) | {"name": "Ann", "items": [1], "get": "x"}, assistant("Yes.", prefix=True, weight=0.5)], {}),
+    "extras": (
+        [
+            user(
+                "Hi",
+            )
+            | {"name": "Ann", "items": [1], "get": "x"},
+            assistant("Yes.", prefix=True, weight=0.5),
+        ],
+        {},
+    ),
     "rich tools": (
         [user("Hi")],
         {
@@ -134,9 +158,9 @@ def test_real_templates(
     except Unsupported as left:
         natively[path.stem] = str(left)
     options = OPTIONS if everything else OPTIONS[:: len(OPTIONS) - 1]
-    for messages, given in FORMS.values():
+    for messages, keywords in FORMS.values():
         for more in options:
-            renders[compare(source, variables_of(messages, **{**given, **more}))] += 1
+            renders[compare(source, variables_of(messages, **{**keywords, **more}))] += 1
     turn = TEMPLATES.index(path)
     for index, messages in enumerate(zoo_messages[:: 1 if everything else 20]):
         more = OPTIONS[(index + turn) % len(OPTIONS)]
@@ -153,16 +177,16 @@ def test_the_tokenizers_own_templates(
     special = {key: value for key, value in tokenizer.special_tokens_map.items() if isinstance(value, str)}
     for with_tools in (None, [schema()]):
         source = ChatRenderer(tokenizer).source(with_tools)
-        for messages, given in FORMS.values():
-            renders[compare(source, variables_of(messages, **{**given, "tools": with_tools, **special}))] += 1
+        for messages, keywords in FORMS.values():
+            renders[compare(source, variables_of(messages, **{**keywords, "tools": with_tools, **special}))] += 1
         for messages in zoo_messages[:: 1 if request.config.getoption("--all") else 20]:
             renders[compare(source, variables_of(messages, tools=with_tools, **special))] += 1
 
 
 @pytest.mark.parametrize("name", HABITS)
 def test_templates_of_every_habit(name: str, renders: Outcomes) -> None:
-    for messages, given in FORMS.values():
-        renders[compare(HABITS[name], variables_of(messages, **given))] += 1
+    for messages, keywords in FORMS.values():
+        renders[compare(HABITS[name], variables_of(messages, **keywords))] += 1
 
 
 # --- what Python does
@@ -170,28 +194,39 @@ def test_templates_of_every_habit(name: str, renders: Outcomes) -> None:
 
 @pytest.mark.parametrize("group", CASES)
 def test_what_python_does(group: str, cases: Outcomes) -> None:
-    variables = variables_of(MESSAGES, **VALUES)
-    failures = []
-    for source in CASES[group]:
-        wanted, found = both(source, variables)
+    failures, sources = [], list(one_by_one(group))
+    for source in sources:
+        wanted, found = both(source, variables_for(source))
         plain, text = by_jinja2(source), text_of(wanted)
         try:
             assert plain == text or " at 0x" in plain, f"Jinja2 gives {plain!r}, traced {text!r}"
             cases[assert_same(wanted, found)] += 1
         except AssertionError as difference:
             failures.append(f"{source}\n    {difference}")
-    assert not failures, f"{len(failures)} of {len(CASES[group])}:\n" + "\n".join(failures)
+    assert not failures, f"{len(failures)} of {len(sources)}:\n" + "\n".join(failures)
 
 
 @pytest.mark.parametrize("source", UNLIKE_JINJA2)
 def test_where_traced_strings_are_not_jinja2s_the_machine_is_one_of_both(source: str, cases: Outcomes) -> None:
-    wanted, found = both(source, variables_of(MESSAGES, **VALUES))
+    wanted, found = both(source, variables_for(source))
     plain = by_jinja2(source)
     assert plain != text_of(wanted)
     if isinstance(found, Render) and found.text == plain:
         cases["as Jinja2, not as traced"] += 1
     else:
         cases[assert_same(wanted, found)] += 1
+
+
+@pytest.mark.parametrize("source", LONE_SURROGATES)
+def test_half_a_character(source: str, cases: Outcomes) -> None:
+    """JSON may have one, a Python string keeps it, and UTF-8 cannot."""
+    cases[compare(source, variables_of([user("a\ud83d"), assistant("b")], word="\ude86"))] += 1
+
+
+def variables_for(source: str) -> dict[str, Any]:
+    """The values that a template names; what it does not read is nothing to the machine."""
+    values = {name: value for name, value in VALUES.items() if re.search(rf"\b{name}\b", source)}
+    return variables_of(MESSAGES, tools=[schema()] if "tools" in source else None, **values)
 
 
 def text_of(result: Any) -> str:
@@ -209,4 +244,31 @@ def by_jinja2(source: str) -> str:
 
 @pytest.mark.parametrize("source", [*CLOCK, *ORIGINS])
 def test_the_clock_and_origins(source: str, cases: Outcomes) -> None:
-    cases[compare(source, variables_of(MESSAGES, tools=[schema()], **VALUES))] += 1
+    cases[compare(source, variables_for(source))] += 1
+
+
+# --- random ones
+
+EXAMPLES = 2 * settings.default.max_examples
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(source=templates(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS, values=RANDOM_VALUES)
+def test_random_templates(
+    random_templates: Outcomes, source: str, messages: list[Any], options: dict[str, Any], values: dict[str, Any]
+) -> None:
+    outcome = compare(source, variables_of(messages, **options, **values))
+    random_templates[outcome] += 1
+    event(outcome)
+
+
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS)
+def test_random_messages_on_real_templates(
+    random_renders: Outcomes, data: Any, messages: list[Any], options: dict[str, Any]
+) -> None:
+    require_zoo()
+    path = data.draw(st.sampled_from(TEMPLATES), label="template")
+    outcome = compare(path.read_text(), variables_of(messages, **options))
+    random_renders[outcome] += 1
+    event(outcome)
