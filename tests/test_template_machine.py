@@ -17,7 +17,7 @@ from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
 from conversations import CONVERSATIONS, call, calls, schema, tool
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from machine import NativeTemplate, Unsupported, assert_same, both, compare, variables_of
+from machine import NativeTemplate, assert_same, both, compare, made, native, traced, variables_of
 from machine_cases import CASES, CLOCK, ORIGINS, UNLIKE_JINJA2, one_by_one
 from machine_values import VALUES
 from random_chats import CONVERSATIONS as RANDOM_CONVERSATIONS
@@ -141,7 +141,8 @@ def natively(say: Callable[[str], None]) -> Iterator[dict[str, str]]:
     left: dict[str, str] = {}
     yield left
     whole = len(left) - sum(1 for reason in left.values() if reason)
-    say(f"templates that the machine takes: {whole} of {len(left)} {[name for name in left if left[name]]}")
+    said = "; ".join(f"{name}: {reason}" for name, reason in left.items() if reason)
+    say(f"templates that the machine takes: {whole} of {len(left)}. {said}".strip())
 
 
 # --- real templates
@@ -152,11 +153,8 @@ def test_real_templates(
     path: Any, zoo_messages: list[Any], renders: Outcomes, natively: dict[str, str], request: Any
 ) -> None:
     source, everything = path.read_text(), request.config.getoption("--all")
-    try:
-        NativeTemplate(source)
-        natively[path.stem] = ""
-    except Unsupported as left:
-        natively[path.stem] = str(left)
+    template = made(source)
+    natively[path.stem] = "" if isinstance(template, NativeTemplate) else str(template)
     options = OPTIONS if everything else OPTIONS[:: len(OPTIONS) - 1]
     for messages, keywords in FORMS.values():
         for more in options:
@@ -187,6 +185,22 @@ def test_the_tokenizers_own_templates(
 def test_templates_of_every_habit(name: str, renders: Outcomes) -> None:
     for messages, keywords in FORMS.values():
         renders[compare(HABITS[name], variables_of(messages, **keywords))] += 1
+
+
+def test_the_templates_are_there() -> None:
+    require_zoo()
+    assert len(TEMPLATES) == 55
+
+
+@pytest.mark.parametrize("path", TEMPLATES[::9], ids=lambda path: path.stem)
+def test_a_render_changes_nothing_that_the_next_one_sees(path: Any, renders: Outcomes) -> None:
+    source, (messages, keywords) = path.read_text(), FORMS["two calls"]
+    variables = variables_of(messages, **keywords)
+    before, first, again = traced(source, variables), native(source, variables), native(source, variables)
+    assert variables["messages"] == messages
+    for found in (first, again):
+        renders[assert_same(before, found)] += 1
+    renders[assert_same(traced(source, variables), again)] += 1
 
 
 # --- what Python does
