@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import jinja2
 from chatspan.chat_template import Render, TemplateRaisedError, compiled
-from chatspan.native_template import NativeTemplate, Unsupported
+from chatspan.errors import TemplateError
+from chatspan.native_template import NativeTemplate, RaisedError, render_of
 from chatspan.origins import Run, field_runs
+from chatspan.preparation import habits, tool_schemas
 from chatspan.renderer import ChatRenderer, _trace_messages
+from chatspan.template_program import Unsupported
 from chatspan.traced_data import TracedDict, TracedFloat, TracedInt, TracedList
 from chatspan.traced_str import Field
 from conversations import SPECIAL_TOKENS
 
 # What an engine makes of a template: a render, what the template raised, that it is no template (a ``SyntaxError`` is
 # Python's, of the code that Jinja2 makes: a ``break`` outside of loops), that it is left to the other one.
-Result = Render | TemplateRaisedError | jinja2.TemplateSyntaxError | SyntaxError | Unsupported
+# A ``TemplateError`` is the machine's of what may never end.
+Result = (
+    Render | TemplateRaisedError | RaisedError | TemplateError | jinja2.TemplateSyntaxError | SyntaxError | Unsupported
+)
 NOW = datetime(2024, 2, 29, 13, 5, 7)
 EQUAL, BOTH_RAISE, LEFT, INCOMPARABLE = "equal", "both raise", "left to Jinja2", "an address in the text"
 # Differences that are shown of one render.
@@ -31,6 +38,42 @@ _KINDS = {
     TracedDict: "container",
     TracedList: "container",
 }
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a template is rendered with."""
+
+    messages: Sequence[Any]
+    tools: Any
+    documents: Any
+    add_generation_prompt: bool
+    keywords: Mapping[str, Any]
+
+    def traced(self) -> dict[str, Any]:
+        """The variables that a renderer gives to traced Jinja2."""
+        variables = _RENDERER._variables(self.tools, self.documents, self.keywords)
+        variables["messages"] = _trace_messages(self.messages, {})
+        variables["add_generation_prompt"] = self.add_generation_prompt
+        return variables
+
+    def read(self, template: NativeTemplate) -> Any:
+        """The input that a renderer gives to the machine."""
+        tokens, variables = dict(SPECIAL_TOKENS), {"tools": tool_schemas(self.tools), "documents": self.documents}
+        for name, value in self.keywords.items():
+            (tokens if name.endswith("_token") else variables)[name] = value
+        return template.read(self.messages, variables, tokens, habits())
+
+
+def given(
+    messages: Sequence[Any],
+    *,
+    tools: Any = None,
+    documents: Any = None,
+    add_generation_prompt: bool = False,
+    **keywords: Any,
+) -> Given:
+    return Given(messages, tools, documents, add_generation_prompt, keywords)
 
 
 class _Tokenizer:
@@ -48,36 +91,22 @@ class _Tokenizer:
 _RENDERER = ChatRenderer(_Tokenizer())
 
 
-def variables_of(
-    messages: Sequence[Any],
-    *,
-    tools: Any = None,
-    documents: Any = None,
-    add_generation_prompt: bool = False,
-    **more: Any,
-) -> dict[str, Any]:
-    """The traced variables that a renderer gives to a template."""
-    variables = _RENDERER._variables(tools, documents, more)
-    variables["messages"] = _trace_messages(messages, {})
-    variables["add_generation_prompt"] = add_generation_prompt
-    return variables
-
-
-def traced(source: str, variables: Mapping[str, Any], now: datetime = NOW) -> Result:
+def traced(source: str, what: Given, now: datetime = NOW) -> Result:
     try:
-        return compiled(source).render(variables, now)
+        return compiled(source).render(what.traced(), now)
     except (TemplateRaisedError, jinja2.TemplateSyntaxError, SyntaxError) as error:
         return error
 
 
-def native(source: str, variables: Mapping[str, Any], now: datetime = NOW) -> Result:
+def native(source: str, what: Given, now: datetime = NOW) -> Result:
     template = made(source)
     if not isinstance(template, NativeTemplate):
         return template
     try:
-        return template.render(variables, now)
-    except (TemplateRaisedError, Unsupported) as error:
+        found = template.render(what.read(template), now, add_generation_prompt=what.add_generation_prompt)
+    except (RaisedError, TemplateError, Unsupported) as error:
         return error
+    return render_of(found, ())
 
 
 @functools.lru_cache(maxsize=256)
@@ -89,9 +118,9 @@ def made(source: str) -> NativeTemplate | jinja2.TemplateSyntaxError | SyntaxErr
         return error
 
 
-def both(source: str, variables: Mapping[str, Any], now: datetime = NOW) -> tuple[Result, Result]:
+def both(source: str, what: Given, now: datetime = NOW) -> tuple[Result, Result]:
     """What traced Jinja2 makes of a template, and what the machine does."""
-    return traced(source, variables, now), native(source, variables, now)
+    return traced(source, what, now), native(source, what, now)
 
 
 def assert_same(wanted: Result, found: Result) -> str:
@@ -114,9 +143,9 @@ def assert_same(wanted: Result, found: Result) -> str:
     return BOTH_RAISE
 
 
-def compare(source: str, variables: Mapping[str, Any], now: datetime = NOW) -> str:
+def compare(source: str, what: Given, now: datetime = NOW) -> str:
     """The outcome of both."""
-    return assert_same(*both(source, variables, now))
+    return assert_same(*both(source, what, now))
 
 
 def _said(result: Any) -> str:

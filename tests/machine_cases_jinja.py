@@ -197,7 +197,7 @@ OF_JINJA2: dict[str, list[str]] = {
         "{{ records | selectattr('name', 'in', ['a', 'b']) | map(attribute='name') | list }}|{{ records | selectattr('tag', 'eq', 'y') | first }}",
         "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ messages | rejectattr('role', '==', 'user') | map(attribute='content') | list }}",
         "{{ letters | map('upper') | list }}|{{ letters | map('replace', 'a', 'z') | join }}|{{ pairs | map(attribute=1) | list }}|{{ pairs | map('first') | join }}|{{ pairs | map(attribute='0') | list }}",
-        "{{ records | map(attribute='age', default=0) | list }}|{{ records | map(attribute='none') | list | length }}|{{ letters | map }}",
+        "{{ records | map(attribute='age', default=0) | list }}|{{ records | map(attribute='none') | list | length }}",
         "{{ letters | map('nofilter') | list }}",
         "{{ letters | map('upper', 1) | list }}",
         "{{ numbers | select('odd') | list }}|{{ numbers | reject('odd') | list }}|{{ numbers | select('gt', 1) | list }}|{{ mixed | select('string') | list }}|{{ letters | select('in', 'ab') | list }}|{{ letters | reject('equalto', 'b') | list }}",

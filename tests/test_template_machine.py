@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from cases import TEMPLATES as HABITS
 from cases import TRICKY_CONTENTS, assistant, user
@@ -15,9 +20,9 @@ from chatspan.chat_template import Render
 from chatspan.renderer import ChatRenderer
 from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
 from conversations import CONVERSATIONS, call, calls, schema, tool
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
-from machine import NativeTemplate, assert_same, both, compare, made, native, traced, variables_of
+from machine import LEFT, Given, NativeTemplate, assert_same, both, compare, given, made, native, traced
 from machine_cases import CASES, CLOCK, ORIGINS, UNLIKE_JINJA2, one_by_one
 from machine_values import VALUES
 from random_chats import CONVERSATIONS as RANDOM_CONVERSATIONS
@@ -37,6 +42,32 @@ LONE_SURROGATES = [
     "{{ messages | tojson }}|{{ messages[0] }}|{{ word | upper }}|{{ messages[0].content[:-1] }}",
     "{{ '\\ud83d' }}{{ '\\ud83d\\ude86' }}",
 ]
+# Nested as far as Jinja2 takes it, and further.
+DEEP = [
+    "{{ deep | tojson }}{{ deep }}{{ deep == deep }}",
+    "{{ word" + " | trim" * 150 + " }}",
+    "{{ " + "not " * 150 + "word }}",
+    "{{ " + " - ".join(["1"] * 200) + " }}",
+    "{{ " + " + ".join(["word"] * 400) + " }}",
+    "{{ " + " ~ ".join(["word"] * 400) + " }}",
+    "{{ " + "(" * 60 + "word" + " ~ 'a')" * 60 + " }}",
+    "{% if word %}" * 18 + "x" + "{% endif %}" * 18,
+    "{% for x in [1] %}" * 18 + "{{ x }}" + "{% endfor %}" * 18,
+    "{% macro f(n) %}{{ n }}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}",
+    "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}"
+    "{{ g() }}",
+    "{% set ns = namespace() %}{% set ns.x = [ns] %}{{ ns.x | length }}",
+]
+# Every render in a process of its own, which a stack that overflows would end.
+NESTING = """
+from machine import given, native
+more = "{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% set ns.y = [ns.y] %}{% endfor %}"
+ends = ["", "{{ ns.x == ns.y }}", "{{ ns.x | string | length }}", "{{ ns.x | tojson | length }}"]
+for index, end in enumerate(ends):
+    native("{% set ns = namespace(x=[], y=[]) %}" + 2 * more + end, given([{"role": "user", "content": "a"}]))
+    print(index, flush=True)
+"""
 # Forms that contents and calls come in, each of which some template cannot take.
 FORMS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     **CONVERSATIONS,
@@ -158,13 +189,13 @@ def test_real_templates(
     options = OPTIONS if everything else OPTIONS[:: len(OPTIONS) - 1]
     for messages, keywords in FORMS.values():
         for more in options:
-            renders[compare(source, variables_of(messages, **{**keywords, **more}))] += 1
+            renders[compare(source, given(messages, **{**keywords, **more}))] += 1
     turn = TEMPLATES.index(path)
     for index, messages in enumerate(zoo_messages[:: 1 if everything else 20]):
         more = OPTIONS[(index + turn) % len(OPTIONS)]
-        renders[compare(source, variables_of(messages, **more))] += 1
+        renders[compare(source, given(messages, **more))] += 1
         for end in range(1, min(len(messages), 8)) if everything else ():
-            renders[compare(source, variables_of(messages[:end], **more))] += 1
+            renders[compare(source, given(messages[:end], **more))] += 1
 
 
 @pytest.mark.parametrize("name", ZOO_TOKENIZERS)
@@ -176,15 +207,15 @@ def test_the_tokenizers_own_templates(
     for with_tools in (None, [schema()]):
         source = ChatRenderer(tokenizer).source(with_tools)
         for messages, keywords in FORMS.values():
-            renders[compare(source, variables_of(messages, **{**keywords, "tools": with_tools, **special}))] += 1
+            renders[compare(source, given(messages, **{**keywords, "tools": with_tools, **special}))] += 1
         for messages in zoo_messages[:: 1 if request.config.getoption("--all") else 20]:
-            renders[compare(source, variables_of(messages, tools=with_tools, **special))] += 1
+            renders[compare(source, given(messages, tools=with_tools, **special))] += 1
 
 
 @pytest.mark.parametrize("name", HABITS)
 def test_templates_of_every_habit(name: str, renders: Outcomes) -> None:
     for messages, keywords in FORMS.values():
-        renders[compare(HABITS[name], variables_of(messages, **keywords))] += 1
+        renders[compare(HABITS[name], given(messages, **keywords))] += 1
 
 
 def test_the_templates_are_there() -> None:
@@ -195,12 +226,18 @@ def test_the_templates_are_there() -> None:
 @pytest.mark.parametrize("path", TEMPLATES[::9], ids=lambda path: path.stem)
 def test_a_render_changes_nothing_that_the_next_one_sees(path: Any, renders: Outcomes) -> None:
     source, (messages, keywords) = path.read_text(), FORMS["two calls"]
-    variables = variables_of(messages, **keywords)
-    before, first, again = traced(source, variables), native(source, variables), native(source, variables)
-    assert variables["messages"] == messages
+    what, copy = given(messages, **keywords), given(deepcopy(messages), **deepcopy(keywords))
+    first, again = native(source, what), native(source, what)
+    assert what == copy
+    wanted = traced(source, copy)
     for found in (first, again):
-        renders[assert_same(before, found)] += 1
-    renders[assert_same(traced(source, variables), again)] += 1
+        renders[assert_same(wanted, found)] += 1
+
+
+def test_real_templates_are_not_left_to_jinja2(natively: dict[str, str], renders: Outcomes) -> None:
+    assert not {name: reason for name, reason in natively.items() if reason}
+    left = {outcome: count for outcome, count in renders.items() if outcome.startswith(LEFT)}
+    assert 100 * sum(left.values()) <= renders.total(), left
 
 
 # --- what Python does
@@ -210,7 +247,7 @@ def test_a_render_changes_nothing_that_the_next_one_sees(path: Any, renders: Out
 def test_what_python_does(group: str, cases: Outcomes) -> None:
     failures, sources = [], list(one_by_one(group))
     for source in sources:
-        wanted, found = both(source, variables_for(source))
+        wanted, found = both(source, values_for(source))
         plain, text = by_jinja2(source), text_of(wanted)
         try:
             assert plain == text or " at 0x" in plain, f"Jinja2 gives {plain!r}, traced {text!r}"
@@ -222,7 +259,7 @@ def test_what_python_does(group: str, cases: Outcomes) -> None:
 
 @pytest.mark.parametrize("source", UNLIKE_JINJA2)
 def test_where_traced_strings_are_not_jinja2s_the_machine_is_one_of_both(source: str, cases: Outcomes) -> None:
-    wanted, found = both(source, variables_for(source))
+    wanted, found = both(source, values_for(source))
     plain = by_jinja2(source)
     assert plain != text_of(wanted)
     if isinstance(found, Render) and found.text == plain:
@@ -234,13 +271,29 @@ def test_where_traced_strings_are_not_jinja2s_the_machine_is_one_of_both(source:
 @pytest.mark.parametrize("source", LONE_SURROGATES)
 def test_half_a_character(source: str, cases: Outcomes) -> None:
     """JSON may have one, a Python string keeps it, and UTF-8 cannot."""
-    cases[compare(source, variables_of([user("a\ud83d"), assistant("b")], word="\ude86"))] += 1
+    cases[compare(source, given([user("a\ud83d"), assistant("b")], word="\ude86"))] += 1
 
 
-def variables_for(source: str) -> dict[str, Any]:
+@pytest.mark.parametrize("source", DEEP)
+def test_depth(source: str, cases: Outcomes) -> None:
+    deep: Any = "x"
+    for level in range(300):
+        deep = [deep] if level % 2 else {"a": deep}
+    cases[compare(source, given(MESSAGES, word="w", deep=deep))] += 1
+
+
+def test_what_a_template_nests_without_end_does_not_end_the_process() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", NESTING], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.split() == ["0", "1", "2", "3"]
+
+
+def values_for(source: str) -> Given:
     """The values that a template names; what it does not read is nothing to the machine."""
     values = {name: value for name, value in VALUES.items() if re.search(rf"\b{name}\b", source)}
-    return variables_of(MESSAGES, tools=[schema()] if "tools" in source else None, **values)
+    return given(MESSAGES, tools=[schema()] if "tools" in source else None, **values)
 
 
 def text_of(result: Any) -> str:
@@ -258,7 +311,7 @@ def by_jinja2(source: str) -> str:
 
 @pytest.mark.parametrize("source", [*CLOCK, *ORIGINS])
 def test_the_clock_and_origins(source: str, cases: Outcomes) -> None:
-    cases[compare(source, variables_for(source))] += 1
+    cases[compare(source, values_for(source))] += 1
 
 
 # --- random ones
@@ -267,22 +320,22 @@ EXAMPLES = 2 * settings.default.max_examples
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(source=templates(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS, values=RANDOM_VALUES)
+@hypothesis.given(source=templates(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS, values=RANDOM_VALUES)
 def test_random_templates(
     random_templates: Outcomes, source: str, messages: list[Any], options: dict[str, Any], values: dict[str, Any]
 ) -> None:
-    outcome = compare(source, variables_of(messages, **options, **values))
+    outcome = compare(source, given(messages, **options, **values))
     random_templates[outcome] += 1
     event(outcome)
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-@given(data=st.data(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS)
+@hypothesis.given(data=st.data(), messages=RANDOM_CONVERSATIONS, options=RANDOM_OPTIONS)
 def test_random_messages_on_real_templates(
     random_renders: Outcomes, data: Any, messages: list[Any], options: dict[str, Any]
 ) -> None:
     require_zoo()
     path = data.draw(st.sampled_from(TEMPLATES), label="template")
-    outcome = compare(path.read_text(), variables_of(messages, **options))
+    outcome = compare(path.read_text(), given(messages, **options))
     random_renders[outcome] += 1
     event(outcome)

@@ -19,14 +19,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+import hypothesis
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 
 REPO = Path(__file__).parents[1]
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
 sys.path.insert(0, str(REPO / "tests"))
 
-from machine import compare, variables_of  # noqa: E402
+from machine import compare, given  # noqa: E402
 from random_chats import CONVERSATIONS, OPTIONS  # noqa: E402
 from random_templates import VALUES, templates  # noqa: E402
 
@@ -54,7 +55,7 @@ class Search:
     def one(self, name: str, source: str, messages: list[Any], keywords: dict[str, Any]) -> None:
         self.renders += 1
         try:
-            self.counts[compare(source, variables_of(messages, **keywords))] += 1
+            self.counts[compare(source, given(messages, **keywords))] += 1
         except BaseException as difference:
             # A panic of the core is no Exception.
             if isinstance(difference, KeyboardInterrupt):
@@ -99,12 +100,12 @@ def searches(search: Search, renders: int, which: str) -> list[Callable[[], None
     sources = {path.stem: path.read_text(encoding="utf-8") for path in real}
 
     @profile
-    @given(source=templates(), messages=CONVERSATIONS, options=OPTIONS, values=VALUES)
+    @hypothesis.given(source=templates(), messages=CONVERSATIONS, options=OPTIONS, values=VALUES)
     def of_random_templates(source: str, messages: list[Any], options: dict[str, Any], values: dict[str, Any]) -> None:
         search.one("", source, messages, {**options, **values})
 
     @profile
-    @given(name=st.sampled_from(sorted(sources) or [""]), messages=CONVERSATIONS, options=OPTIONS)
+    @hypothesis.given(name=st.sampled_from(sorted(sources) or [""]), messages=CONVERSATIONS, options=OPTIONS)
     def of_real_templates(name: str, messages: list[Any], options: dict[str, Any]) -> None:
         search.one(name, sources[name], messages, options)
 
