@@ -1,0 +1,60 @@
+"""The values that the small templates of ``machine_cases`` read, each of which breaks code that guesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+VALUES: dict[str, Any] = {
+    "word": "Hello",
+    "blank": "",
+    "spaced": " \t a  b \n",
+    "odd": "\x1c\x1d\x1e\x1f\x85\xa0\u2028\u3000x y\u200b\ufeff\x1c",
+    "lines": "one\r\ntwo\n\nthree\x0bfour\x0cfive\x1csix\x85seven\u2028eight\rnine\n",
+    "quotes": 'it\'s "q" \\ \n\t\r\0\x07\x7fé🚆\u200b\xad\u2028\U000e0001',
+    "single": "it's",
+    "double": 'say "q"',
+    "html": "<a href='x'>&amp; \"b\"</a>",
+    "german": "straße ß STRASSE",
+    "turkish": "İıiI",
+    "digraph": "ǆ ǅ Ǆ ǆabc",
+    "sigma": "ΟΔΟΣ ΣΑΣ Σ aΣb",
+    "ligature": "ﬁx ŉa ΐ",
+    "marks": "e\u0301a o'neil they're x-y 1a2b",
+    "digits": "²٣½1",
+    "text_number": " 42 ",
+    "text_float": "3.75",
+    "number": 7,
+    "negative": -7,
+    "zero": 0,
+    "big": 2**70,
+    "half": 0.5,
+    "floats": [1.0, -0.0, 1e16, 1e15, 1e-5, 1e-4, 1e-7, 0.1, 1e22, 123456789.123, 2.5, 3.5, -2.5, 1 / 3, 5e-324],
+    "endless": [float("inf"), float("-inf")],
+    "no_number": float("nan"),
+    "flag": True,
+    "off": False,
+    "nothing": None,
+    "letters": ["a", "b", "c", "b", "A"],
+    "numbers": [3, 1, 2, 1],
+    "empty_list": [],
+    "empty_dict": {},
+    "pairs": [["a", 1], ["b", 2]],
+    "triples": [("a", 1, "x"), ("b", 2, "y")],
+    "tree": [
+        {"name": "a", "parts": [{"name": "b", "parts": []}, {"name": "c", "parts": [{"name": "d", "parts": []}]}]}
+    ],
+    "nested": {"a": [1, {"b": None, "c": [True, 1.5, "é'", '"']}], "é": {"x": ()}, "z": {"y": {}}},
+    "records": [
+        {"name": "b", "age": 2, "tag": "x", "deep": {"k": 1}},
+        {"name": "A", "age": 1, "tag": "y", "deep": {"k": 0}},
+        {"name": "a", "age": 3, "tag": "x", "deep": {"k": 2}},
+        {"name": "c", "tag": "", "deep": {}},
+    ],
+    "shadow": {"items": "own", "get": 1, "keys": [1], "values": 2, "pop": 3, "a": 4, "update": "u", "__class__": "c"},
+    "odd_keys": {1: "one", 2.5: "half", None: "none", False: "no", "s": "text"},
+    "mixed": [1, "a", None, 2.5, True, [], {}],
+    "pair": ("x", 1),
+    "alone": ("x",),
+    "counts": {"b": 2, "a": 10, "C": 1, "c": 3},
+    "json_like": {"type": "object", "properties": {"q": {"type": "string", "description": 'é "x" / \\ \n'}}, "n": [1]},
+}
