@@ -232,6 +232,12 @@ def test_what_cannot_be() -> None:
     for options in ({"concurrency": 0}, {"concurrency": (2, 1)}, {"on_error": "ignore"}, {"loss_on": "turns"}):
         with pytest.raises(OptionError, match=next(iter(options))):
             on_ray.encode(dataset, **{**OPTIONS, **options})
+    for options in ({"num_cpus": 0}, {"num_cpus": "all"}, {"batch_size": 0}, {"batch_size": None}):
+        with pytest.raises(OptionError, match=f"{next(iter(options))}=.*say how many"):
+            on_ray.encode(dataset, **{**OPTIONS, **options})
+    for make in (on_ray.encode, on_ray.with_row_index):
+        with pytest.raises(OptionError, match=r"expected a ray.data.Dataset, got builtins.list: ray.data.from_items"):
+            make([chat(0)], **(OPTIONS if make is on_ray.encode else {}))
     with pytest.raises(TokenizerError, match="cannot load the tokenizer /nowhere"):
         on_ray.encode(dataset, tokenizer="/nowhere")
     assert on_ray.encode(ray.data.from_items([]), **OPTIONS).take_all() == []

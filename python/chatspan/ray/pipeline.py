@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from chatspan.config import BackendOption
 from chatspan.errors import OptionError, TokenizerError
-from chatspan.ray.cluster import NUM_CPUS, cpu_count, require_ray
-from chatspan.ray.rows import ROW_INDEX, with_row_index
+from chatspan.ray.cluster import NUM_CPUS, cpu_count
+from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
 from chatspan.supervised import SupervisedOptions
 
@@ -68,7 +68,7 @@ def encode(
         ``dataset``.
 
     Raises:
-        OptionError: options that cannot be, or a ``row_index`` that is not of whole numbers.
+        OptionError: options that cannot be, no ``ray.data.Dataset``, or a ``row_index`` that is not of whole numbers.
         TokenizerError: the tokenizer cannot be loaded, has no chat template, or gives no offsets.
         EngineError: Ray is not installed.
 
@@ -83,7 +83,7 @@ def encode(
         >>> encoded = chatspan.ray.encode(rows, tokenizer="examples/tokenizer")  # doctest: +SKIP
         >>> encoded.sort("row_index").write_parquet("encoded")  # doctest: +SKIP
     """
-    require_ray()
+    require_dataset(dataset)
     options = SupervisedOptions(
         loss_on=loss_on,
         end_of_turn=end_of_turn,
@@ -95,6 +95,10 @@ def encode(
     )
     if on_error not in get_args(OnError):
         raise OptionError(f'on_error={on_error!r}: say "raise" or "reject"')
+    if not isinstance(num_cpus, (int, float)) or not 0 < num_cpus < float("inf"):
+        raise OptionError(f"num_cpus={num_cpus!r}: say how many cores a worker has, above 0, or a part of one")
+    if type(batch_size) is not int or batch_size < 1:
+        raise OptionError(f"batch_size={batch_size!r}: say how many rows, at least 1")
     pool = _pool(concurrency)
     settings = EncoderSettings(
         tokenizer=_loaded(tokenizer, chat_template, backend),
