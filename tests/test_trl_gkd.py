@@ -224,6 +224,11 @@ def test_what_is_refused(small: Any) -> None:
         GKDCollator(small)([{"messages": [user("Hi")]}])
     with pytest.raises(RowError, match="row 1: it has no assistant's message, so there is no response"):
         response_rows([ROWS[0], {"messages": [user("Hi")]}])
+    with pytest.raises(RowError, match="row 0: it has no assistant's message among those that the loss is on"):
+        response_rows([{**ROWS[0], "loss_messages": [0]}])
+    for rows in (None, ROWS[0], "rows"):
+        with pytest.raises(RowError, match=f"expected rows, got {type(rows).__name__}: give a list"):
+            response_rows(rows)
     with pytest.raises(RowError, match="row 0 of the batch: it has no column 'messages'"):
         GKDCollator(small)([{"text": "Hi"}])
     dropping = GKDCollator(small, empty_rows="drop")

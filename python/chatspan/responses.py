@@ -67,7 +67,12 @@ def responses_of(
         EmptyBatchError: the loss is nowhere on these rows.
         ChatspanError: as a call of the collator.
     """
-    if collator.config.layout == "placeholder":
+    layout = getattr(getattr(collator, "config", None), "layout", None)
+    if layout is None:
+        raise OptionError(
+            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
+        )
+    if layout == "placeholder":
         raise OptionError('layout="placeholder" gives the student filler text, which is no prompt: use "indexed"')
     examples = [one for example in collator._examples(rows) for one in _one_a_message(example)]
     if not examples:

@@ -14,7 +14,7 @@ from chatspan.dataset.conversations import Chat, chat_of
 from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
 from chatspan.encoder import Truncation, truncated
-from chatspan.errors import LayoutError, OptionError
+from chatspan.errors import LayoutError, OptionError, RowError
 from chatspan.padded import padded, padded_mask
 from chatspan.supervised import IGNORED, EmptyRows, SupervisedLossOn, SupervisedRow, require_columns
 from chatspan.trl.byte_offsets import response_byte_offsets
@@ -152,13 +152,16 @@ def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = Non
         >>> [row["messages"][-1]["content"] for row in response_rows([{"messages": turns}])]
         ['Hello!', 'See you.']
     """
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise RowError(f"expected rows, got {type(rows).__name__}: give a list of them, or a data set")
     found = []
     for index, row in enumerate(rows):
         raw = RawRow(index=index, place=f"row {index}", value=row)
         chat = chat_of(raw, column)
         responses = _responses(chat)
         if not responses:
-            raise raw.error("it has no assistant's message, so there is no response")
+            among = "" if chat.loss_messages is None else " among those that the loss is on"
+            raise raw.error(f"it has no assistant's message{among}, so there is no response")
         found += [_row_up_to(chat, response) for response in responses]
     return found
 

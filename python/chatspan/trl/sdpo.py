@@ -11,7 +11,7 @@ import torch
 
 from chatspan.batch import pad_id_of
 from chatspan.config import BackendOption, HintPlacement, require_choices
-from chatspan.errors import HintError, LayoutError, TruncationError
+from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError
 from chatspan.hinted_prompts import HintedPrompt, HintedPrompts
 from chatspan.padded import Ints, padded, padded_mask
 from chatspan.trl.rollouts import Solutions, solutions_of
@@ -90,6 +90,7 @@ class TeacherContextBuilder:
         overflow: Overflow = "error",
         backend: BackendOption = "auto",
     ) -> None:
+        _require_trainer(trainer)
         self.trainer = trainer
         self.overflow: Overflow = overflow
         require_choices(self, overflow=Overflow)
@@ -126,7 +127,9 @@ class TeacherContextBuilder:
             All on the device of the rollouts.
 
         Raises:
-            LayoutError: prompts that are no messages, or that the trainer tokenized in another way.
+            LayoutError: prompts that are no messages, or that the trainer tokenized in another way, or not as many
+                feedbacks.
+            EmptyBatchError: there is no prompt.
             TruncationError: too long; with ``overflow="error"``.
             HintError: feedback that is no text, or what ``hint`` gave.
             ChatspanError: as :meth:`chatspan.HintedPrompts.encode`. All with ``row_index``, in this process's batch.
@@ -236,7 +239,21 @@ class TeacherContextBuilder:
         }
 
 
+def _require_trainer(trainer: Any) -> None:
+    missing = [
+        name
+        for name in ("processing_class", "chat_template_kwargs", "args", "accelerator")
+        if not hasattr(trainer, name)
+    ]
+    if missing:
+        raise OptionError(
+            f"trainer={type(trainer).__name__} has no {', '.join(missing)}: give a trl.experimental.sdpo.SDPOTrainer"
+        )
+
+
 def _require_messages(prompts: Sequence[Any]) -> None:
+    if not len(prompts):
+        raise EmptyBatchError("there is no prompt, so there is nothing to distil")
     for row, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             raise LayoutError(
@@ -247,8 +264,11 @@ def _require_messages(prompts: Sequence[Any]) -> None:
 
 def _texts_of(feedbacks: Sequence[Any] | None, count: int) -> list[str | None]:
     """Feedback that is not blank."""
+    feedbacks = [None] * count if feedbacks is None else feedbacks
+    if len(feedbacks) != count:
+        raise LayoutError(f"{len(feedbacks)} feedbacks for {count} prompts: give one for each, None for none")
     texts: list[str | None] = []
-    for row, feedback in enumerate([None] * count if feedbacks is None else feedbacks):
+    for row, feedback in enumerate(feedbacks):
         if feedback is not None and not isinstance(feedback, str):
             raise HintError(
                 f"its privileged_context is {type(feedback).__name__}, not text: write what the teacher sees",
