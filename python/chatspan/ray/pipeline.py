@@ -57,7 +57,7 @@ def encode(
             ``"reject"``: it comes out too, with nulls, and there are two more columns, ``error`` (the error's name,
             null where there is none) and ``error_message``.
         concurrency: how many workers; a pair is at least and at most. By default 1 to the cores of the cluster.
-        num_cpus: what Ray reserves for each, in cores.
+        num_cpus: what Ray reserves for each, in cores; half a one by default.
         batch_size: rows that are sent to a worker at once, and begun again if it is killed.
 
     Returns:
@@ -71,12 +71,11 @@ def encode(
         OptionError: options that cannot be, no ``ray.data.Dataset``, or a ``row_index`` that is not of whole numbers.
         TokenizerError: the tokenizer cannot be loaded, has no chat template, or gives no offsets.
         EngineError: Ray is not installed.
+        ChatspanError: when the result is read, as :class:`chatspan.ChatCollator`. For these to keep their types, and
+            for no block to be left out, ``raise_original_map_exception`` and ``max_errored_blocks`` of the data set's
+            ``context`` are set.
 
-        When the result is read, the errors of :class:`chatspan.ChatCollator`. For these to keep their types, and for
-        no block to be left out, ``raise_original_map_exception`` and ``max_errored_blocks`` of the data set's
-        ``context`` are set.
-
-    Example, which ``docs/ray.md`` has as a program:
+    Example:
         >>> import ray, chatspan.ray  # doctest: +SKIP
         >>> rows = ray.data.from_items([{"messages": [{"role": "user", "content": "2 + 2?"},
         ...                                           {"role": "assistant", "content": "It is 4."}]}])  # doctest: +SKIP
