@@ -292,9 +292,14 @@ def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
         sdpo_tensors(composer(small_copy), rows)
     assert str(caught.value) == (
         "trace 't', turn 1: asked for this message, the chat template writes another prompt: from its character 58 on "
-        "'<think>\\n', where the conversation has ''; check_prompt=False takes it as it stands there"
+        "'<think>\\n', where the conversation has the response; check_prompt=False takes it as it stands there"
     )
     check_contract(small_copy, sdpo_tensors(composer(small_copy), rows, check_prompt=False))
+    small_copy.chat_template = "{{ raise_exception('nobody asks') if add_generation_prompt }}" + TEMPLATES["trimming"]
+    with pytest.raises(
+        LayoutError, match=r"trace 't', turn 1: asked .* raises TemplateError: nobody asks; check_prompt"
+    ):
+        sdpo_tensors(composer(small_copy), rows)
 
 
 def test_the_loss_is_that_of_the_collators_batch(small: Any) -> None:
