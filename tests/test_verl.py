@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from batches import stretches, text_of
@@ -18,7 +17,6 @@ from chatspan import (
     DistillationConfig,
     EmptyBatchError,
     HintedPrompts,
-    HintError,
     Kind,
     LayoutError,
     OptionError,
@@ -434,68 +432,3 @@ def test_the_teacher_of_sampled_responses(small: Any) -> None:
         teacher_tensors(batch, [[BOOK]], ["a"], prompts=prompts)
     with pytest.raises(LayoutError, match="1 hints for 2 prompts"):
         teacher_tensors(batch, [[BOOK], [BOOK]], ["a"], prompts=prompts)
-
-
-def test_prompts_as_arrays(small: Any) -> None:
-    """verl keeps raw_prompt as an array of objects; one of prompts of one length may have two dimensions."""
-    batch, found = sampled(small)
-    raw = np.empty(2, dtype=object)
-    raw[:] = [np.array([BOOK], dtype=object), [{"role": "user", "content": np.array([{"text": "Hi"}], dtype=object)}]]
-    prompts = HintedPrompts(small, hint_placement="before_turn")
-    of_arrays = teacher_tensors(batch, raw, np.array(["Mind the limit.", None], dtype=object), prompts=prompts)
-    assert seen(small, of_arrays, "teacher_", 0) == seen(small, found, "teacher_", 0)
-    assert seen(small, of_arrays, "teacher_", 1).startswith("<|im_start|>user\nHi<|im_end|>\n")
-    flat = np.array([[BOOK, FULL], [BOOK, FULL]])
-    assert flat.shape == (2, 2)
-    assert seen(small, teacher_tensors(batch, flat, [None] * 2, prompts=prompts), "teacher_", 1) == (
-        seen(small, found, "teacher_", 1)
-    )
-
-
-IDS, SEEN = torch.ones(2, 3, dtype=torch.int64), torch.ones(2, 7, dtype=torch.int64)
-BAD_BATCHES: dict[str, tuple[Any, type[Exception], str]] = {
-    "no mask": ({"responses": IDS}, LayoutError, "a dict without tensors `responses` and `attention_mask`"),
-    "no batch": (None, LayoutError, "a NoneType without tensors"),
-    "lists": ({"responses": IDS.tolist(), "attention_mask": SEEN}, LayoutError, "without tensors"),
-    "one row": ({"responses": IDS[0], "attention_mask": SEEN[0]}, LayoutError, r"expected ids \[B, R\]"),
-    "a mask of another row": (
-        {"responses": IDS, "attention_mask": SEEN[:1]},
-        LayoutError,
-        r"`attention_mask` \[1, 7\]",
-    ),
-    "a mask that is shorter": ({"responses": IDS, "attention_mask": SEEN[:, :2]}, LayoutError, r"\[2, 2\]: expected"),
-    "no ids": ({"responses": IDS + 0.5, "attention_mask": SEEN}, LayoutError, "of torch.float32"),
-    "no tokens": ({"responses": IDS[:, :0], "attention_mask": SEEN}, EmptyBatchError, "nothing to distil"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_BATCHES)
-def test_batches_that_are_not_verls(small: Any, name: str) -> None:
-    batch, kind, message = BAD_BATCHES[name]
-    with pytest.raises(kind, match=message):
-        teacher_tensors(batch, [[BOOK]] * 2, ["a", None], prompts=HintedPrompts(small))
-
-
-@pytest.mark.parametrize("hint", [float("nan"), 3, b"Mind the limit.", ["Mind the limit."]])
-def test_a_hint_that_is_no_text(small: Any, hint: Any) -> None:
-    """Missing values of tables are no hints, and bytes would be written as Python shows them."""
-    with pytest.raises(HintError, match=rf"row 1: its hint is {type(hint).__name__}, not text: give None for no hint"):
-        HintedPrompts(small).encode([[BOOK], [BOOK]], ["a", hint])
-
-
-def test_arguments_of_other_kinds(small: Any) -> None:
-    with pytest.raises(LayoutError, match="hints must be a list, one for each row, got str"):
-        HintedPrompts(small).encode([[BOOK]], "a")
-    with pytest.raises(LayoutError, match="prompts must be a list, one for each row, got NoneType"):
-        HintedPrompts(small).encode(None, ["a"])
-    with pytest.raises(OptionError, match=r"give a chatspan.HintedPrompts"):
-        teacher_tensors({"responses": IDS, "attention_mask": SEEN}, [[BOOK]] * 2, ["a"] * 2, prompts=small)
-    with pytest.raises(LayoutError, match="NoneType raw_prompts for a batch of 2 responses"):
-        teacher_tensors({"responses": IDS, "attention_mask": SEEN}, None, ["a"] * 2, prompts=HintedPrompts(small))
-    for kwargs, message in (
-        ({"add_generation_prompt": False}, "may not hold add_generation_prompt"),
-        ({"messages": [], "continue_final_message": True}, "may not hold continue_final_message, messages"),
-        ([("tools", [])], "give a dict"),
-    ):
-        with pytest.raises(OptionError, match=f"chat_template_kwargs.*{message}"):
-            HintedPrompts(small, chat_template_kwargs=kwargs)
