@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chatspan import EmptyBatchError, HintedPrompts, HintError, LayoutError, OptionError
+from chatspan import EmptyBatchError, HintedPrompts, HintError, LayoutError, OptionError, TruncationError
 from chatspan.verl import teacher_tensors
+from conversations import schema
 from test_verl import BOOK, FULL, sampled, seen
 
 
@@ -75,3 +76,30 @@ def test_arguments_of_other_kinds(small: Any) -> None:
     ):
         with pytest.raises(OptionError, match=f"chat_template_kwargs.*{message}"):
             HintedPrompts(small, chat_template_kwargs=kwargs)
+
+
+def test_prompts_of_the_batch_are_those_of_the_messages(small: Any) -> None:
+    """A teacher that does not know the tools of the rollout, or sees what was cut for the student, would be another."""
+    kwargs = {"tools": [schema()]}
+    one = small.apply_chat_template([BOOK], add_generation_prompt=True, **kwargs)["input_ids"]
+    width = len(one) + 2
+    batch = {
+        "prompts": torch.tensor([[0, 0, *one]] * 2),
+        "responses": IDS,
+        "attention_mask": torch.tensor([[0, 0, *[1] * (len(one) + 3)]] * 2),
+    }
+    given = ([[BOOK]] * 2, ["a", None])
+    found = teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))
+    assert found["teacher_input_ids"][1, -width - 1 :].tolist() == [*one, *IDS[1].tolist()]
+    with pytest.raises(
+        LayoutError, match=r"row 0: the trainer's prompt of \d+ .*chat_template_kwargs, tools among them"
+    ):
+        teacher_tensors(batch, *given, prompts=HintedPrompts(small))
+    batch["attention_mask"][1, 2] = 0
+    with pytest.raises(
+        TruncationError, match=rf"row 1: its prompt of {len(one)} tokens was cut to {len(one) - 1}, and"
+    ):
+        teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))
+    batch["prompts"] = batch["prompts"][:, :-1]
+    with pytest.raises(LayoutError, match=rf"`prompts` \[2, {width - 1}\], and \[2, {width}\] in front"):
+        teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))

@@ -38,6 +38,21 @@ class HintedPrompt:
     is_hinted: bool
 
 
+def require_own_prompt(found: HintedPrompt, own: Ints, remedy: str, **place: Any) -> None:
+    """What the student sampled from is what the chat template makes of the prompt, or the end of it.
+
+    Raises:
+        LayoutError: it is something else; with ``place``.
+    """
+    count = len(found.student_ids)
+    if len(own) > count or not np.array_equal(own, found.student_ids[count - len(own) :]):
+        raise LayoutError(
+            f"the trainer's prompt of {len(own)} tokens is not what the chat template makes of its messages ({count} "
+            f"tokens), so student and teacher would see different prompts: {remedy}",
+            **place,
+        )
+
+
 class HintedPrompts:
     """Puts hints into prompts, for trainers whose student samples the response itself.
 

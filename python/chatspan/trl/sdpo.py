@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from chatspan.batch import pad_id_of
 from chatspan.config import BackendOption, HintPlacement, require_choices
 from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError
-from chatspan.hinted_prompts import HintedPrompt, HintedPrompts
+from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
 from chatspan.padded import Ints, padded, padded_mask
 from chatspan.trl.rollouts import Solutions, solutions_of
 
@@ -190,14 +189,9 @@ class TeacherContextBuilder:
 
     def _fits(self, row: int, found: HintedPrompt, own: Ints) -> bool:
         """Whether both sides see their whole prompts."""
+        remedy = "give the trainer the same tokenizer, chat template and chat_template_kwargs"
+        require_own_prompt(found, own, remedy, **_place(row))
         count = len(found.student_ids)
-        if not np.array_equal(own, found.student_ids[count - len(own) :]) or len(own) > count:
-            raise LayoutError(
-                f"the trainer's prompt of {len(own)} tokens is not what the chat template makes of its messages "
-                f"({count} tokens), so student and teacher would see different prompts: give the trainer the same "
-                "tokenizer, chat template and chat_template_kwargs",
-                **_place(row),
-            )
         if not found.is_hinted:
             return True
         most = self.trainer.args.max_reprompt_len
