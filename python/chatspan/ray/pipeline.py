@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
@@ -129,8 +130,8 @@ def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption) -> Any:
 
     from chatspan.encoder import ChatEncoder
 
-    if isinstance(tokenizer, str):
-        name = tokenizer
+    if isinstance(tokenizer, (str, PathLike)):
+        name = str(tokenizer)
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
         # There is no common base of what transformers, tokenizers and the hub raise here.

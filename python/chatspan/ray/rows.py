@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 from chatspan.dataset.parallel import in_chunks
 from chatspan.dataset.rows import RawRow, Source
 from chatspan.dataset.sources import open_source, without_nulls
-from chatspan.errors import OptionError, RowError
+from chatspan.errors import OptionError, RowError, SourceError
 from chatspan.ray.cluster import require_ray
 from chatspan.sequences import as_lists
 
@@ -26,7 +27,7 @@ _READ_SCHEMA = pa.schema([(ROW_INDEX, pa.int64()), (PLACE, pa.string()), (JSON, 
 _ROWS_A_BLOCK = 1000
 
 
-def read(source: str | Source, *, split: str = "train", subset: str | None = None) -> Any:
+def read(source: str | PathLike[str] | Source, *, split: str = "train", subset: str | None = None) -> Any:
     """Reads what ``chatspan encode`` reads, for :func:`chatspan.ray.encode`.
 
     Rows are as they stand in the file, which they would not be in a table, where numbers become of one type, and dicts
@@ -50,10 +51,12 @@ def read(source: str | Source, *, split: str = "train", subset: str | None = Non
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-    if isinstance(source, str):
+    if isinstance(source, (str, PathLike)):
         # Ray's processes may stand in another folder.
-        name = str(Path(source).resolve()) if Path(source).exists() else source
+        name = str(Path(source).resolve()) if Path(source).exists() else str(source)
         source = open_source(name, split=split, subset=subset)
+    if not callable(getattr(source, "rows", None)):
+        raise SourceError(f"{type(source).__name__} is no data set: name a file, a folder or a data set of the hub")
     opened = source
 
     class _Rows(Datasource):  # type: ignore[misc]
