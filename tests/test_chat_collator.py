@@ -241,7 +241,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[ChatspanError], str]] = {
     "no dict": ([], {}, RowError, "a row is a JSON object, not list"),
     "no messages": ({"messages": []}, {}, RowError, "'messages' must be a list with at least one message"),
     "plain text": ({"prompt": "a", "completion": "b"}, {}, RowError, "'prompt' and 'completion' are plain text"),
-    "tools of no form": ({"messages": CHAT, "tools": [3]}, {}, RowError, "ValueError: Tools should either be a JSON"),
+    "tools of no form": ({"messages": CHAT, "tools": [3]}, {}, OptionError, r"tools\[0\] is int: give a JSON schema"),
     "a template that raises": (
         {"messages": CHAT, "trace_id": "t7"},
         {"chat_template": CHATML.replace("%}", "%}{{ raise_exception('no system') if m.role == 'system' }}", 1)},

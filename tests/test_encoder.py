@@ -286,6 +286,22 @@ def test_tokenizers_without_template_or_offsets(small_copy: Any) -> None:
         ChatEncoder(object())
 
 
+def test_what_is_no_template_and_no_tools(small: Any) -> None:
+    with pytest.raises(TemplateError, match=r"cannot be compiled, line 2: unexpected 'end of template'; mend it"):
+        ChatEncoder(small, chat_template="{{ messages }}\n{{")
+    with pytest.raises(OptionError, match="chat_template=3: give a template"):
+        ChatEncoder(small, chat_template=3)
+    for tools, message in (
+        ("rebook", "must be a list, got str"),
+        ({}, "must be a list, got dict"),
+        ([3], r"\[0\] is int"),
+    ):
+        with pytest.raises(OptionError, match=rf"tools.*{message}"):
+            ChatEncoder(small).encode([user("Hi")], tools=tools)
+    with pytest.raises(OptionError, match="a message begins, or the last goes on"):
+        ChatEncoder(small).encode([user("Hi")], add_generation_prompt=True, continue_final_message=True)
+
+
 def test_an_overridden_apply_chat_template_is_noticed(small_copy: Any) -> None:
     own = small_copy.apply_chat_template
     small_copy.apply_chat_template = lambda *a, **k: own(*a, **k) + "!"

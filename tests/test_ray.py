@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from cases import assistant, user
-from chatspan import ChatEncoder, EngineError, OptionError, RowError, TokenizerError, WorkerError
+from chatspan import ChatEncoder, EngineError, OptionError, RowError, SourceError, TokenizerError, WorkerError
 from chatspan.dataset.rows import RawRow
 from chatspan.shards import worker as shards
 from chatspan.shards.plan import EncodePlan
@@ -160,7 +160,7 @@ def test_rows_that_fail_are_rejected_and_none_is_lost(tmp_path: Path, small: Any
     rows = [{"messages": talk, "tools": [schema()]} for talk in talks]
     bad = ['{"messages": [', {"text": "no chat"}, {"messages": [user("a")]}, {"messages": [user("word " * 300)]}]
     path = write_rows(tmp_path / "data.jsonl", [rows[0], *bad, rows[1], rows[2]])
-    encoded = on_ray.encode(on_ray.read(str(path)), on_error="reject", max_length=400, **OPTIONS)
+    encoded = on_ray.encode(on_ray.read(path), on_error="reject", max_length=400, **OPTIONS)
     found = rows_of(encoded)
     assert [(row["row_index"], row["error"]) for row in found] == [
         (0, None),
@@ -232,8 +232,19 @@ def test_what_cannot_be() -> None:
     for options in ({"concurrency": 0}, {"concurrency": (2, 1)}, {"on_error": "ignore"}, {"loss_on": "turns"}):
         with pytest.raises(OptionError, match=next(iter(options))):
             on_ray.encode(dataset, **{**OPTIONS, **options})
-    with pytest.raises(TokenizerError, match="cannot load the tokenizer /nowhere"):
-        on_ray.encode(dataset, tokenizer="/nowhere")
+    for options in ({"num_cpus": 0}, {"num_cpus": "all"}, {"batch_size": 0}, {"batch_size": None}):
+        with pytest.raises(OptionError, match=f"{next(iter(options))}=.*say how many"):
+            on_ray.encode(dataset, **{**OPTIONS, **options})
+    for make in (on_ray.encode, on_ray.with_row_index):
+        with pytest.raises(OptionError, match=r"expected a ray.data.Dataset, got builtins.list: ray.data.from_items"):
+            make([chat(0)], **(OPTIONS if make is on_ray.encode else {}))
+    for nowhere in ("/nowhere", Path("/nowhere")):
+        with pytest.raises(TokenizerError, match="cannot load the tokenizer /nowhere"):
+            on_ray.encode(dataset, tokenizer=nowhere)
+    with pytest.raises(SourceError, match=r"there is no file /nowhere.jsonl"):
+        on_ray.read(Path("/nowhere.jsonl"))
+    with pytest.raises(SourceError, match="int is no data set: name a file, a folder"):
+        on_ray.read(3)
     assert on_ray.encode(ray.data.from_items([]), **OPTIONS).take_all() == []
 
 

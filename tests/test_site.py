@@ -46,6 +46,10 @@ class Box:
             at once.
         LossError.
 
+    Returns:
+        int64: ``[B]``,
+        and no more.
+
     Example:
         >>> 1 + 1
         2
@@ -56,12 +60,13 @@ class Box:
 
     loaded = griffe.visit("box", Path("box.py"), code, extensions=griffe.load_extensions(Docstrings))
     sections: Any = loaded["Box"].docstring.parse("google", warnings=False)
-    text, raises, examples = sections
+    text, raises, returns, examples = sections
     assert text.value == (
         'Holds `things`, see <autoref optional identifier="chatspan.Box.put">`Box.put`</autoref> and '
         '<autoref optional identifier="chatspan.Kind">`Kind`</autoref>.\n\n'
-        "**A call returns**\n\na list:\nof things."
+        "**A call returns:**\n\na list:\nof things."
     )
+    assert returns.value == "**Returns:**\n\nint64: `[B]`,\nand no more."
     errors = [(str(entry.annotation), entry.description) for entry in raises.value]
     assert errors == [
         ("OptionError", "both\nat once."),

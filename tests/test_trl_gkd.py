@@ -79,6 +79,24 @@ def test_the_student_samples_from_the_prompts(small: Any, tmp_path: Any, kind: s
         assert mask[-1] == 1
 
 
+def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
+    """As of templates that open a generation prompt with <think>: the student would sample from another one."""
+    small_copy.chat_template = small_copy.chat_template.replace(
+        "'<|im_start|>assistant\\n'", "'<|im_start|>assistant\\n<think>\\n'"
+    )
+    message = (
+        r"row 0 of the batch: asked for this message, the chat template writes another prompt: from its character \d+ "
+        r"on '<think>\\n', where the conversation has the response; check_prompt=False takes it"
+    )
+    with pytest.raises(LayoutError, match=message) as caught:
+        GKDCollator(small_copy)([ROWS[0]])
+    assert (caught.value.row_index, caught.value.message_index) == (0, 1)
+    batch = GKDCollator(small_copy, check_prompt=False)([ROWS[0]])
+    assert small_copy.decode(batch["prompts"][0]).endswith("<|im_start|>assistant\n")
+    asking = GKDCollator(small_copy, chat_template=TEMPLATES["alternating"])([ROWS[0]])
+    assert trained(small_copy, asking) == ["In Bern.<|im_end|>"]
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_gold_aligns_two_tokenizers_by_the_bytes_of_the_response(small: Any, tmp_path: Any) -> None:
     options = {"use_uld_loss": True, "teacher_tokenizer_name_or_path": str(EXAMPLES / "tokenizer")}
@@ -224,6 +242,11 @@ def test_what_is_refused(small: Any) -> None:
         GKDCollator(small)([{"messages": [user("Hi")]}])
     with pytest.raises(RowError, match="row 1: it has no assistant's message, so there is no response"):
         response_rows([ROWS[0], {"messages": [user("Hi")]}])
+    with pytest.raises(RowError, match="row 0: it has no assistant's message among those that the loss is on"):
+        response_rows([{**ROWS[0], "loss_messages": [0]}])
+    for rows in (None, ROWS[0], "rows"):
+        with pytest.raises(RowError, match=f"expected rows, got {type(rows).__name__}: give a list"):
+            response_rows(rows)
     with pytest.raises(RowError, match="row 0 of the batch: it has no column 'messages'"):
         GKDCollator(small)([{"text": "Hi"}])
     dropping = GKDCollator(small, empty_rows="drop")

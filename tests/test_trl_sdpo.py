@@ -7,6 +7,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import TEMPLATES, assistant, config, failed, system, trace, user
@@ -325,6 +326,12 @@ def test_what_is_refused(small: Any, small_copy: Any) -> None:
         build(small, hint=lambda feedback, solution: None)
     with pytest.raises(HintError, match="row 0: hint raised KeyError: 'limit'"):
         build(small, hint=lambda feedback, solution: {}["limit"])
+    with pytest.raises(LayoutError, match="1 feedbacks for 2 prompts: give one for each, None for none"):
+        builder.build(output, [PROMPT, PROMPT], torch.zeros(2), ["a"])
+    with pytest.raises(EmptyBatchError, match="there is no prompt"):
+        builder.build(output, [], torch.zeros(0), None)
+    with pytest.raises(OptionError, match=r"trainer=NoneType has no processing_class, .*: give a trl.exp"):
+        TeacherContextBuilder(None)
     with pytest.raises(OptionError, match="overflow='drop': say one of 'error', 'drop_row'"):
         build(small, overflow="drop")
     with pytest.raises(OptionError, match="hint_placement='behind'"):
@@ -371,7 +378,10 @@ def test_rows_of_traces(small: Any) -> None:
         sdpo_rows([trace(failed("Hm."))], config())
     with pytest.raises(LayoutError, match=r"trace 't': its 'tools' is .* is None: TRL renders every row with the same"):
         sdpo_rows([trace(*TURNS, tools=[schema()])], config())
-    assert len(sdpo_rows([trace(*TURNS, tools=[schema()])], config(), chat_template_kwargs={"tools": [schema()]})) == 2
+    for tools in ([schema()], (schema(),), np.array([schema()])):
+        assert len(sdpo_rows([trace(*TURNS, tools=[schema()])], config(), chat_template_kwargs={"tools": tools})) == 2
+    with pytest.raises(OptionError, match="chat_template_kwargs=3: give the dict that SDPOConfig has"):
+        sdpo_rows([trace(*TURNS)], config(), chat_template_kwargs=3)
 
 
 def test_prompts_are_those_of_the_collator(small: Any) -> None:

@@ -12,6 +12,7 @@ import torch
 from batches import stretches, text_of
 from cases import TEMPLATES, assistant, config, failed, system, trace, user
 from chatspan import (
+    ChatCollator,
     ComposerDataCollator,
     DistillationConfig,
     EmptyBatchError,
@@ -289,9 +290,14 @@ def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
         sdpo_tensors(composer(small_copy), rows)
     assert str(caught.value) == (
         "trace 't', turn 1: asked for this message, the chat template writes another prompt: from its character 58 on "
-        "'<think>\\n', where the conversation has ''; check_prompt=False takes it as it stands there"
+        "'<think>\\n', where the conversation has the response; check_prompt=False takes it as it stands there"
     )
     check_contract(small_copy, sdpo_tensors(composer(small_copy), rows, check_prompt=False))
+    small_copy.chat_template = "{{ raise_exception('nobody asks') if add_generation_prompt }}" + TEMPLATES["trimming"]
+    with pytest.raises(
+        LayoutError, match=r"trace 't', turn 1: asked .* raises TemplateError: nobody asks; check_prompt"
+    ):
+        sdpo_tensors(composer(small_copy), rows)
 
 
 def test_the_loss_is_that_of_the_collators_batch(small: Any) -> None:
@@ -370,6 +376,8 @@ def test_what_does_not_fit_is_refused_with_its_place(small: Any) -> None:
         sdpo_tensors(composer(small, loss_on={"assistant": 0.5}), [TWO_SITES])
     with pytest.raises(OptionError, match=r'layout="placeholder" gives the student filler text'):
         sdpo_tensors(composer(small, layout="placeholder"), [TWO_SITES])
+    with pytest.raises(OptionError, match="ChatCollator has no teacher: give a SelfDistillationCollator"):
+        sdpo_tensors(ChatCollator(small), [TWO_SITES])
 
 
 def test_a_response_that_is_not_the_same_on_both_sides(small_copy: Any) -> None:

@@ -1,7 +1,8 @@
 """Docstrings as griffe reads them, for the reference of the site.
 
 The docstrings are for people who read the code, and for doctest: they say ``:class:`Kind```, ``Example:`` and
-``Returns (of a call):``, and one entry for several names. Here these become links, sections and entries.
+``Returns (of a call):``, and one entry for several names. Here these become links, sections and entries; what is
+returned is a text, of which griffe would make an entry of each line.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import griffe
 
 _ROLE = re.compile(r":(class|meth|func|mod|attr|data):`([\w.]+)`")
 _SECTION = re.compile(r"^Example:$", re.MULTILINE)
-_OF_A_CALL = re.compile(r"^Returns \(of a call\):\n((?:    .*\n|\n(?=    ))+)", re.MULTILINE)
+_RETURNS = re.compile(r"^Returns( \(of a call\))?:\n((?:    .*(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
 _ENTRIES = re.compile(r"^((?:Args|Attributes|Raises):\n)((?:    .*(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
 _SEVERAL = re.compile(r"    (\w+(?:, \w+)*)(?:: (.*)|\.)")
 _CODE = re.compile(r"``(.+?)``", re.DOTALL)
@@ -32,7 +33,9 @@ def rewritten(text: str, obj: griffe.Object) -> str:
     text = _CODE.sub(lambda found: f"`{' '.join(found[1].split())}`", text)
     text = _ROLE.sub(lambda found: _link(found[1], found[2], obj), text)
     text = _SECTION.sub("Examples:", text)
-    text = _OF_A_CALL.sub(lambda found: "**A call returns**\n\n" + _dedented(found[1]), text)
+    text = _RETURNS.sub(
+        lambda found: f"**{'A call returns' if found[1] else 'Returns'}:**\n\n" + _dedented(found[2]), text
+    )
     return _ENTRIES.sub(lambda found: found[1] + _one_by_one(found[2]), text)
 
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from chatspan.config import ROLES, BackendOption, HintPlacement, require_choices
 from chatspan.draft import Draft
 from chatspan.encoder import ChatEncoder
-from chatspan.errors import ChatspanError, HintPlacementError, LayoutError, TemplateError
+from chatspan.errors import ChatspanError, HintError, HintPlacementError, LayoutError, OptionError, TemplateError
 from chatspan.examples import Hint
 from chatspan.hint_places import hint_problem, hint_remedy
+from chatspan.sequences import as_lists
 from chatspan.template_errors import template_error
 from chatspan.trace_examples import with_hints
-from chatspan.traces import Conversation, ErrorSite, read_messages
+from chatspan.traces import RESERVED_KWARGS, Conversation, ErrorSite, read_messages
 
 Ints = NDArray[np.int64]
 
@@ -35,6 +36,21 @@ class HintedPrompt:
     student_ids: Ints
     teacher_ids: Ints
     is_hinted: bool
+
+
+def require_own_prompt(found: HintedPrompt, own: Ints, remedy: str, **place: Any) -> None:
+    """What the student sampled from is what the chat template makes of the prompt, or the end of it.
+
+    Raises:
+        LayoutError: it is something else; with ``place``.
+    """
+    count = len(found.student_ids)
+    if len(own) > count or not np.array_equal(own, found.student_ids[count - len(own) :]):
+        raise LayoutError(
+            f"the trainer's prompt of {len(own)} tokens is not what the chat template makes of its messages ({count} "
+            f"tokens), so student and teacher would see different prompts: {remedy}",
+            **place,
+        )
 
 
 class HintedPrompts:
@@ -79,7 +95,7 @@ class HintedPrompts:
         self.hint_placement: HintPlacement = hint_placement
         self.hint_role = hint_role
         require_choices(self, hint_placement=HintPlacement, hint_role=ROLES)
-        self._template_kwargs = dict(chat_template_kwargs or {})
+        self._template_kwargs = _kwargs_of(chat_template_kwargs)
         self._encoder = ChatEncoder(
             tokenizer, chat_template=self._template_kwargs.pop("chat_template", None), backend=backend
         )
@@ -88,25 +104,28 @@ class HintedPrompts:
         """The ids of each prompt for either side, all in one call of the tokenizer.
 
         Args:
-            prompts: lists of messages, the last one not an assistant's where the hint is put into it.
+            prompts: lists of messages (or arrays of them, as in verl's ``raw_prompt``), the last one not an assistant's
+                where the hint is put into it.
             hints: one for each; ``None`` or blank for none.
 
         Raises:
             LayoutError: not as many hints as prompts.
+            HintError: a hint that is no text.
             HintPlacementError: the template refuses, drops, cuts or moves the hint; with what to use instead.
-            TraceError, HintError, TemplateError: a prompt, or a hint in it, that cannot be. All with ``row_index``.
+            TraceError, TemplateError: a prompt, or a hint in it, that cannot be. All with ``row_index``.
         """
-        if len(prompts) != len(hints):
-            raise LayoutError(f"{len(hints)} hints for {len(prompts)} prompts: give one for each, None for no hint")
+        _require_one_each(prompts, hints)
         drafts: list[Draft] = []
         # For each prompt its student's draft, its teacher's, and where the hint is.
         places: list[tuple[int, int, tuple[Hint, Conversation] | None]] = []
         for row, (messages, hint) in enumerate(zip(prompts, hints, strict=True)):
             name = f"row {row}"
             try:
-                messages = read_messages(messages, name, "the prompt")
+                messages = read_messages(as_lists(messages), name, "the prompt")
                 plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
                 drafts.append(self._draft(plain))
+                if hint is not None and not isinstance(hint, str):
+                    raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")
                 if hint is None or not hint.strip():
                     places.append((len(drafts) - 1, len(drafts) - 1, None))
                     continue
@@ -144,6 +163,25 @@ class HintedPrompts:
         except TemplateError as error:
             cause = error.__cause__
             raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error
+
+
+def _kwargs_of(given: Any) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(f"chat_template_kwargs={given!r}: give a dict, as apply_chat_template takes it")
+    kwargs = dict(given or {})
+    # Here as in the trainers tools are among them.
+    wrong = sorted(({"messages"} | RESERVED_KWARGS - {"tools"}).intersection(kwargs))
+    if wrong:
+        raise OptionError(f"chat_template_kwargs may not hold {', '.join(wrong)}: a prompt is always rendered to go on")
+    return kwargs
+
+
+def _require_one_each(prompts: Any, hints: Any) -> None:
+    for name, given in (("prompts", prompts), ("hints", hints)):
+        if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
+            raise LayoutError(f"{name} must be a list, one for each row, got {type(given).__name__}")
+    if len(prompts) != len(hints):
+        raise LayoutError(f"{len(hints)} hints for {len(prompts)} prompts: give one for each, None for no hint")
 
 
 def _hinted(plain: Conversation, hint: str, options: HintedPrompts) -> tuple[Conversation, Hint]:

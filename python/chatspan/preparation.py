@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from chatspan.errors import OptionError
+
 # Names a message's reasoning goes by; the first is the one that templates read.
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 
@@ -90,16 +92,18 @@ def tool_schemas(tools: Sequence[Any] | None) -> list[Any] | None:
     """Tools as JSON schemas; functions are turned into them as transformers does."""
     if tools is None:
         return None
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
+        raise OptionError(f"tools must be a list, got {type(tools).__name__}")
     schemas = []
-    for tool in tools:
+    for index, tool in enumerate(tools):
         if isinstance(tool, dict):
             schemas.append(tool)
         elif inspect.isfunction(tool) or inspect.ismethod(tool):
             schemas.append(_json_schema(tool))
         else:
-            raise ValueError(
-                "Tools should either be a JSON schema, or a callable function with type hints "
-                "and a docstring suitable for auto-conversion to a schema."
+            raise OptionError(
+                f"tools[{index}] is {type(tool).__name__}: give a JSON schema, or a function with type hints and a "
+                "docstring, of which transformers makes one"
             )
     return schemas
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from jinja2 import TemplateSyntaxError
+
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError, compiled
 from chatspan.errors import MessageError, OptionError, RenderMismatchError, TemplateError, TokenizerError
 from chatspan.native_template import NativeTemplate, RaisedError, Unsupported, native_template, render_of
@@ -48,11 +50,13 @@ class ChatRenderer:
         if not callable(getattr(tokenizer, "apply_chat_template", None)):
             raise TokenizerError(f"{type(tokenizer).__name__} has no apply_chat_template")
         self._options = frozenset(inspect.signature(tokenizer.apply_chat_template).parameters)
-        self.source(None)
+        self.template(None)
 
     def source(self, tools: Sequence[Any] | None) -> str:
         """The template that a conversation with these tools is rendered with."""
         given = self._chat_template
+        if given is not None and not isinstance(given, (str, Mapping)):
+            raise OptionError(f"chat_template={given!r}: give a template, or several by their names")
         if isinstance(given, Mapping):
             name = "tool_use" if tools is not None and "tool_use" in given else "default"
             if name not in given:
@@ -67,8 +71,17 @@ class ChatRenderer:
         return str(source)
 
     def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
-        """The compiled template."""
-        return compiled(self.source(tools))
+        """The compiled template.
+
+        Raises:
+            TemplateError: it is none.
+        """
+        try:
+            return compiled(self.source(tools))
+        except TemplateSyntaxError as error:
+            raise TemplateError(
+                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; mend it, or give another"
+            ) from None
 
     def render(
         self,
@@ -90,10 +103,14 @@ class ChatRenderer:
                 and its teacher's; filled here. Only as long as no message is changed.
 
         Raises:
-            MessageError: the messages are of a wrong form.
+            MessageError, OptionError: the messages, or the tools, are of a wrong form.
             TemplateError: the template raised; with its line and the message that was being rendered.
             RenderMismatchError: the tokenizer's own render is another one.
         """
+        if add_generation_prompt and continue_final_message:
+            raise OptionError(
+                "give add_generation_prompt or continue_final_message: a message begins, or the last goes on"
+            )
         template = self.template(tools)
         self._check_keywords(template, template_kwargs)
         hf_kwargs = {

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.asked import require_asked
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
 from chatspan.examples import Example
 from chatspan.layouts import Row, row_of
-from chatspan.sequences import common_front
 from chatspan.traces import Conversation
 
 if TYPE_CHECKING:
@@ -67,7 +67,12 @@ def responses_of(
         EmptyBatchError: the loss is nowhere on these rows.
         ChatspanError: as a call of the collator.
     """
-    if collator.config.layout == "placeholder":
+    layout = getattr(getattr(collator, "config", None), "layout", None)
+    if layout is None:
+        raise OptionError(
+            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
+        )
+    if layout == "placeholder":
         raise OptionError('layout="placeholder" gives the student filler text, which is no prompt: use "indexed"')
     examples = [one for example in collator._examples(rows) for one in _one_a_message(example)]
     if not examples:
@@ -79,7 +84,7 @@ def responses_of(
         if row is not None and len(row.weights):
             responses.append(_response(row))
             if check_prompt:
-                _require_asked(collator.tokenizer, row)
+                _require_both_asked(collator.tokenizer, row)
     if not responses:
         raise EmptyBatchError(
             f"none of {len(examples)} responses is left: they are too long, or the template leaves them out"
@@ -116,7 +121,7 @@ def _up_to(conversation: Conversation, last: int) -> Conversation:
     )
 
 
-def _require_asked(tokenizer: Any, row: Row) -> None:
+def _require_both_asked(tokenizer: Any, row: Row) -> None:
     """The prompts are what the chat template writes when it is asked for the response."""
     pair, example = row.pair, row.pair.example
     assert pair.teacher is not None
@@ -128,23 +133,14 @@ def _require_asked(tokenizer: Any, row: Row) -> None:
     for whose, conversation, chat, in_loss in sides:
         if chat.encoding is None:
             continue
-        asked = tokenizer.apply_chat_template(
-            list(conversation.messages[:-1]),
-            tokenize=False,
-            add_generation_prompt=True,
-            **conversation.template_kwargs,
-        )
-        written = chat.encoding.text[: int(chat.encoding.offsets[in_loss[0], 0])]
-        if written.startswith(asked):
-            continue
-        at = common_front(asked, written)
-        raise LayoutError(
-            f"asked for this message, the chat template writes another {whose}prompt: from its character {at} on "
-            f"{asked[at : at + 60]!r}, where the conversation has {written[at : at + 60]!r}; check_prompt=False takes "
-            "it as it stands there",
+        require_asked(
+            tokenizer,
+            conversation.messages[:-1],
+            conversation.template_kwargs,
+            chat.encoding.text[: int(chat.encoding.offsets[in_loss[0], 0])],
+            whose,
             trace_id=conversation.trace_id,
             turn_index=example.loss_messages[0],
-            start_char=at,
         )
 
 

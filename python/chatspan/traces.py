@@ -19,7 +19,7 @@ Message = dict[str, Any]
 _TRACE_KEYS = frozenset({"tool_call", "tool_error", "error_meta"})
 
 # What the collator decides itself; passing these on would change what a render is.
-_RESERVED_KWARGS = frozenset(
+RESERVED_KWARGS = frozenset(
     {
         "add_generation_prompt",
         "continue_final_message",
@@ -128,7 +128,7 @@ def template_kwargs_of(trace: Mapping[str, Any], trace_id: str) -> dict[str, Any
         kwargs = {}
     if not isinstance(kwargs, Mapping):
         raise TraceError(f"'chat_template_kwargs' must be a dict, got {_shown(kwargs)}", trace_id=trace_id)
-    reserved = sorted(_RESERVED_KWARGS.intersection(kwargs))
+    reserved = sorted(RESERVED_KWARGS.intersection(kwargs))
     if reserved:
         hint = "; give tools as the trace's own key 'tools'" if "tools" in reserved else ""
         raise TraceError(f"'chat_template_kwargs' may not hold {', '.join(reserved)}{hint}", trace_id=trace_id)

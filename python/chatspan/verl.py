@@ -17,8 +17,8 @@ import torch
 from chatspan.batch import pad_id_of
 from chatspan.collator import SelfDistillationCollator
 from chatspan.config import require_counts
-from chatspan.errors import LayoutError, TruncationError
-from chatspan.hinted_prompts import HintedPrompts
+from chatspan.errors import EmptyBatchError, LayoutError, OptionError, TruncationError
+from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
 from chatspan.padded import Ints, padded, padded_mask, position_ids_of
 from chatspan.responses import Response, responses_of
 from chatspan.tensors import Batch, tensors_of
@@ -118,10 +118,12 @@ def teacher_tensors(
     """The teacher's tensors for responses that were sampled: what lasgroup/SDPO builds behind the rewards.
 
     Args:
-        batch: verl's, with ``responses`` ``[B, R]`` and ``attention_mask`` ``[B, P + R]``.
+        batch: verl's, with ``responses`` ``[B, R]`` and ``attention_mask`` ``[B, P + R]``; if it has ``prompts``
+            ``[B, P]``, these have to be what the chat template makes of the ``raw_prompts``.
         raw_prompts: the messages that each was sampled for (``non_tensor_batch["raw_prompt"]``).
         hints: what each teacher sees more; ``None`` or blank: nothing, and the row is not distilled.
-        prompts: how hints are put into prompts.
+        prompts: how hints are put into prompts; with verl's ``data.apply_chat_template_kwargs`` and tools as its
+            ``chat_template_kwargs``.
         max_reprompt_len: the width ``Pt``; nothing is cut to it.
 
     Returns:
@@ -130,8 +132,10 @@ def teacher_tensors(
         results of tools too, which a ``response_mask`` leaves out.
 
     Raises:
-        LayoutError: not as many prompts or hints as responses.
-        TruncationError: longer than ``max_reprompt_len``.
+        LayoutError: not as many prompts or hints as responses, tensors of another form, or ``prompts`` of other
+            messages, tools or templates.
+        EmptyBatchError: there is no response.
+        TruncationError: longer than ``max_reprompt_len``, or a prompt that was cut.
         ChatspanError: as :meth:`chatspan.HintedPrompts.encode`.
 
     Example:
@@ -152,18 +156,61 @@ def teacher_tensors(
         <|im_start|>assistant
         It is full.<|im_end|>
     """
-    responses = batch["responses"]
+    if not isinstance(prompts, HintedPrompts):
+        raise OptionError(f"prompts={type(prompts).__name__}: give a chatspan.HintedPrompts(tokenizer)")
+    responses, attention_mask = _sampled(batch)
     count, width = responses.shape
-    if len(raw_prompts) != count:
-        raise LayoutError(f"{len(raw_prompts)} raw_prompts for a batch of {count} responses: give one for each")
+    if not hasattr(raw_prompts, "__len__") or len(raw_prompts) != count:
+        given = len(raw_prompts) if hasattr(raw_prompts, "__len__") else type(raw_prompts).__name__
+        raise LayoutError(f"{given} raw_prompts for a batch of {count} responses: give one for each")
     found = prompts.encode(raw_prompts, hints)
+    if "prompts" in batch.keys():  # noqa: SIM118 - a TensorDict has no `in`
+        _require_own_prompts(found, batch["prompts"], attention_mask[:, :-width])
     ids = [one.teacher_ids for one in found]
     _require_fit("max_reprompt_len", max_reprompt_len, ids)
-    seen = batch["attention_mask"][:, -width:].to("cpu", torch.int64).numpy()
+    seen = attention_mask[:, -width:].to("cpu", torch.int64).numpy()
     answers = responses.to("cpu", torch.int64).numpy()
     arrays = _teacher(ids, pad_id_of(prompts.tokenizer), max_reprompt_len, answers, seen)
     flags = {"self_distillation_mask": np.array([one.is_hinted for one in found], dtype=np.float32)}
     return {name: tensor.to(responses.device) for name, tensor in tensors_of({**arrays, **flags}).items()}
+
+
+def _sampled(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The responses and the attention mask of the whole, of forms that fit."""
+    names = set(batch.keys()) if hasattr(batch, "keys") else set()
+    found = [batch[name] if name in names else None for name in ("responses", "attention_mask")]
+    responses, mask = found
+    if not isinstance(responses, torch.Tensor) or not isinstance(mask, torch.Tensor):
+        raise LayoutError(
+            f"a {type(batch).__name__} without tensors `responses` and `attention_mask`: give verl's dict of tensors "
+            "(data.batch)"
+        )
+    is_ids = responses.dim() == 2 and not responses.is_floating_point()
+    if not is_ids or mask.dim() != 2 or len(mask) != len(responses) or mask.shape[1] < responses.shape[1]:
+        shapes = f"`responses` {list(responses.shape)} of {responses.dtype} and `attention_mask` {list(mask.shape)}"
+        raise LayoutError(f"{shapes}: expected ids [B, R], and a mask [B, P + R] that ends with theirs")
+    if not responses.numel():
+        raise EmptyBatchError(f"`responses` {list(responses.shape)}: there is nothing to distil")
+    return responses, mask
+
+
+def _require_own_prompts(found: Sequence[HintedPrompt], prompts: torch.Tensor, mask: torch.Tensor) -> None:
+    """Both sides see the same prompt, whole, but for the hint."""
+    if prompts.shape != mask.shape:
+        raise LayoutError(
+            f"`prompts` {list(prompts.shape)}, and {list(mask.shape)} in front of the responses in `attention_mask`"
+        )
+    remedy = "give HintedPrompts the trainer's tokenizer, chat template and chat_template_kwargs, tools among them"
+    for row, (one, ids, seen) in enumerate(zip(found, prompts.cpu(), mask.cpu() == 1, strict=True)):
+        own = ids[seen].to(torch.int64).numpy()
+        place: dict[str, Any] = {"row_index": row, "row_place": f"row {row}"}
+        require_own_prompt(one, own, remedy, **place)
+        if len(own) < len(one.student_ids):
+            raise TruncationError(
+                f"its prompt of {len(one.student_ids)} tokens was cut to {len(own)}, and the teacher would see all of "
+                "it: give more data.max_prompt_length, or leave such rows out",
+                **place,
+            )
 
 
 def _teacher(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
 from chatspan.config import BackendOption
 from chatspan.errors import OptionError, TokenizerError
-from chatspan.ray.cluster import NUM_CPUS, cpu_count, require_ray
-from chatspan.ray.rows import ROW_INDEX, with_row_index
+from chatspan.ray.cluster import NUM_CPUS, cpu_count
+from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
 from chatspan.supervised import SupervisedOptions
 
@@ -57,7 +58,7 @@ def encode(
             ``"reject"``: it comes out too, with nulls, and there are two more columns, ``error`` (the error's name,
             null where there is none) and ``error_message``.
         concurrency: how many workers; a pair is at least and at most. By default 1 to the cores of the cluster.
-        num_cpus: what Ray reserves for each, in cores.
+        num_cpus: what Ray reserves for each, in cores; half a one by default.
         batch_size: rows that are sent to a worker at once, and begun again if it is killed.
 
     Returns:
@@ -68,22 +69,21 @@ def encode(
         ``dataset``.
 
     Raises:
-        OptionError: options that cannot be, or a ``row_index`` that is not of whole numbers.
+        OptionError: options that cannot be, no ``ray.data.Dataset``, or a ``row_index`` that is not of whole numbers.
         TokenizerError: the tokenizer cannot be loaded, has no chat template, or gives no offsets.
         EngineError: Ray is not installed.
+        ChatspanError: when the result is read, as :class:`chatspan.ChatCollator`. For these to keep their types, and
+            for no block to be left out, ``raise_original_map_exception`` and ``max_errored_blocks`` of the data set's
+            ``context`` are set.
 
-        When the result is read, the errors of :class:`chatspan.ChatCollator`. For these to keep their types, and for
-        no block to be left out, ``raise_original_map_exception`` and ``max_errored_blocks`` of the data set's
-        ``context`` are set.
-
-    Example, which ``docs/ray.md`` has as a program:
+    Example:
         >>> import ray, chatspan.ray  # doctest: +SKIP
         >>> rows = ray.data.from_items([{"messages": [{"role": "user", "content": "2 + 2?"},
         ...                                           {"role": "assistant", "content": "It is 4."}]}])  # doctest: +SKIP
         >>> encoded = chatspan.ray.encode(rows, tokenizer="examples/tokenizer")  # doctest: +SKIP
         >>> encoded.sort("row_index").write_parquet("encoded")  # doctest: +SKIP
     """
-    require_ray()
+    require_dataset(dataset)
     options = SupervisedOptions(
         loss_on=loss_on,
         end_of_turn=end_of_turn,
@@ -95,6 +95,10 @@ def encode(
     )
     if on_error not in get_args(OnError):
         raise OptionError(f'on_error={on_error!r}: say "raise" or "reject"')
+    if not isinstance(num_cpus, (int, float)) or not 0 < num_cpus < float("inf"):
+        raise OptionError(f"num_cpus={num_cpus!r}: say how many cores a worker has, above 0, or a part of one")
+    if type(batch_size) is not int or batch_size < 1:
+        raise OptionError(f"batch_size={batch_size!r}: say how many rows, at least 1")
     pool = _pool(concurrency)
     settings = EncoderSettings(
         tokenizer=_loaded(tokenizer, chat_template, backend),
@@ -126,8 +130,8 @@ def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption) -> Any:
 
     from chatspan.encoder import ChatEncoder
 
-    if isinstance(tokenizer, str):
-        name = tokenizer
+    if isinstance(tokenizer, (str, PathLike)):
+        name = str(tokenizer)
         try:
             tokenizer = AutoTokenizer.from_pretrained(name)
         # There is no common base of what transformers, tokenizers and the hub raise here.

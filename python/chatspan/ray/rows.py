@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pyarrow as pa
 from chatspan.dataset.parallel import in_chunks
 from chatspan.dataset.rows import RawRow, Source
 from chatspan.dataset.sources import open_source, without_nulls
-from chatspan.errors import OptionError, RowError
+from chatspan.errors import OptionError, RowError, SourceError
 from chatspan.ray.cluster import require_ray
+from chatspan.sequences import as_lists
 
 ROW_INDEX = "row_index"
 # What `read` gives beside it. The row is a JSON object in bytes: in a table, dicts would get each other's keys.
@@ -25,7 +27,7 @@ _READ_SCHEMA = pa.schema([(ROW_INDEX, pa.int64()), (PLACE, pa.string()), (JSON, 
 _ROWS_A_BLOCK = 1000
 
 
-def read(source: str | Source, *, split: str = "train", subset: str | None = None) -> Any:
+def read(source: str | PathLike[str] | Source, *, split: str = "train", subset: str | None = None) -> Any:
     """Reads what ``chatspan encode`` reads, for :func:`chatspan.ray.encode`.
 
     Rows are as they stand in the file, which they would not be in a table, where numbers become of one type, and dicts
@@ -49,10 +51,12 @@ def read(source: str | Source, *, split: str = "train", subset: str | None = Non
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-    if isinstance(source, str):
+    if isinstance(source, (str, PathLike)):
         # Ray's processes may stand in another folder.
-        name = str(Path(source).resolve()) if Path(source).exists() else source
+        name = str(Path(source).resolve()) if Path(source).exists() else str(source)
         source = open_source(name, split=split, subset=subset)
+    if not callable(getattr(source, "rows", None)):
+        raise SourceError(f"{type(source).__name__} is no data set: name a file, a folder or a data set of the hub")
     opened = source
 
     class _Rows(Datasource):  # type: ignore[misc]
@@ -91,10 +95,11 @@ def with_row_index(dataset: Any) -> Any:
         dataset: a ``ray.data.Dataset``.
 
     Raises:
-        OptionError: it has such a column already.
+        OptionError: it has such a column already, or is no ``ray.data.Dataset``.
         EngineError: Ray is not installed.
     """
     ray = require_ray()
+    require_dataset(dataset)
     if ROW_INDEX in (dataset.columns() or ()):
         raise OptionError(f"the data set has a column {ROW_INDEX!r} already: dataset.drop_columns([{ROW_INDEX!r}])")
     options = dataset.context.execution_options
@@ -111,6 +116,19 @@ def with_row_index(dataset: Any) -> Any:
         [numbered.remote(block, first) for block, first, count in zip(blocks, firsts, counts, strict=False) if count]
         or [ray.put(pa.table({ROW_INDEX: pa.array([], pa.int64())}))]
     )
+
+
+def require_dataset(dataset: Any) -> None:
+    """Refuses what is no data set of Ray.
+
+    Raises:
+        OptionError: with what makes one.
+    """
+    if not isinstance(dataset, require_ray().data.Dataset):
+        raise OptionError(
+            f"expected a ray.data.Dataset, got {type(dataset).__module__}.{type(dataset).__name__}: "
+            "ray.data.from_items(rows), ray.data.from_huggingface(dataset) or chatspan.ray.read(file) make one"
+        )
 
 
 def _count(block: pa.Table) -> int:
@@ -138,15 +156,9 @@ def raw_rows(table: pa.Table) -> Sequence[RawRow]:
     else:
         places = [f"row {number}" for number in numbers]
         rows = table.drop_columns([ROW_INDEX]).to_pylist()
-        values = [without_nulls(_listed(row)) for row in rows]
+        # Ray has tensors of its own.
+        values = [without_nulls(as_lists(row)) for row in rows]
     return [
         RawRow(index=number, place=place, value=value)
         for number, place, value in zip(numbers, places, values, strict=True)
     ]
-
-
-def _listed(value: Any) -> Any:
-    """Ray's tensors as lists."""
-    if isinstance(value, Mapping):
-        return {key: _listed(item) for key, item in value.items()}
-    return value.tolist() if hasattr(value, "tolist") else value

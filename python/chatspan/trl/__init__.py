@@ -5,6 +5,6 @@ TRL is not imported: what is here is given to its trainers, which are written ag
 
 from chatspan.trl.gkd import GKDCollator, response_rows
 from chatspan.trl.sdpo import TeacherContextBuilder
-from chatspan.trl.sdpo_rows import sdpo_rows
+from chatspan.trl.sdpo_data import sdpo_rows
 
 __all__ = ["GKDCollator", "TeacherContextBuilder", "response_rows", "sdpo_rows"]

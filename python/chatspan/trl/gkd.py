@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from chatspan.asked import require_asked
 from chatspan.chat_collator import ChatCollator
 from chatspan.config import BackendOption, require_choices
 from chatspan.dataset.conversations import Chat, chat_of
 from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
 from chatspan.encoder import Truncation, truncated
-from chatspan.errors import LayoutError, OptionError
+from chatspan.errors import LayoutError, OptionError, RowError
 from chatspan.padded import padded, padded_mask
 from chatspan.supervised import IGNORED, EmptyRows, SupervisedLossOn, SupervisedRow, require_columns
 from chatspan.trl.byte_offsets import response_byte_offsets
@@ -35,6 +36,8 @@ class GKDCollator(ChatCollator):
             that the loss is on (``loss_messages``, or the only assistant's), and what follows it is left out, so that
             the template writes it as the last one; :func:`response_rows` makes such rows. ``"all"``: the loss is on
             every turn; for GKD with ``lmbda=0`` and GOLD with one tokenizer, where nothing is sampled.
+        check_prompt: with ``"one"``, whether a prompt is an error that the chat template does not write when it is
+            asked for the response, since the student may sample from it; see :func:`chatspan.verl.sdpo_tensors`.
         loss_on, end_of_turn, max_length, truncation, empty_rows, column, special_tokens, chat_template, backend: see
             :class:`chatspan.ChatCollator`.
 
@@ -47,7 +50,7 @@ class GKDCollator(ChatCollator):
 
     Raises:
         LayoutError: with ``"one"``, a row in which the loss is on several messages, or on parts of one that do not
-            adjoin; with its place.
+            adjoin, or see ``check_prompt``; with its place.
         ChatspanError: as :class:`chatspan.ChatCollator`.
 
     Example:
@@ -68,6 +71,7 @@ class GKDCollator(ChatCollator):
         tokenizer: Any,
         *,
         responses: Responses = "one",
+        check_prompt: bool = True,
         loss_on: SupervisedLossOn = "turn",
         end_of_turn: EndOfTurn = "token",
         max_length: int | None = None,
@@ -92,7 +96,8 @@ class GKDCollator(ChatCollator):
             backend=backend,
         )
         self.responses: Responses = responses
-        require_choices(self, responses=Responses)
+        self.check_prompt = check_prompt
+        require_choices(self, responses=Responses, check_prompt=(True, False))
         if isinstance(loss_on, Mapping):
             raise OptionError("GKD and GOLD know no weights: give loss_on as a name or a set of Kinds")
 
@@ -100,8 +105,27 @@ class GKDCollator(ChatCollator):
         if self.responses == "all":
             return super()._supervised(rows)
         column = self._options.column
-        found = super()._supervised([replace(row, value=_up_to_its_response(row, column)) for row in rows])
-        return [None if one is None else _its_response(one, row) for one, row in zip(found, rows, strict=True)]
+        rows = [replace(row, value=_up_to_its_response(row, column)) for row in rows]
+        found = super()._supervised(rows)
+        kept = [None if one is None else _its_response(one, row) for one, row in zip(found, rows, strict=True)]
+        for one, row in zip(kept, rows, strict=True):
+            if one is not None and self.check_prompt:
+                self._require_asked(one, row)
+        return kept
+
+    def _require_asked(self, found: SupervisedRow, row: RawRow) -> None:
+        chat = chat_of(row, self._options.column)
+        start = _stretches(found)[0][0]
+        template = self.encoder._drafter.renderer.source(chat.template_kwargs.get("tools"))
+        require_asked(
+            self.encoder.tokenizer,
+            chat.messages[:-1],
+            {**chat.template_kwargs, "chat_template": template},
+            found.encoding.text[: int(found.encoding.offsets[start, 0])],
+            row_index=row.index,
+            row_place=row.place,
+            message_index=len(chat.messages) - 1,
+        )
 
     def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
         batch = super()._batch(rows)
@@ -152,13 +176,16 @@ def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = Non
         >>> [row["messages"][-1]["content"] for row in response_rows([{"messages": turns}])]
         ['Hello!', 'See you.']
     """
+    if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
+        raise RowError(f"expected rows, got {type(rows).__name__}: give a list of them, or a data set")
     found = []
     for index, row in enumerate(rows):
         raw = RawRow(index=index, place=f"row {index}", value=row)
         chat = chat_of(raw, column)
         responses = _responses(chat)
         if not responses:
-            raise raw.error("it has no assistant's message, so there is no response")
+            among = "" if chat.loss_messages is None else " among those that the loss is on"
+            raise raw.error(f"it has no assistant's message{among}, so there is no response")
         found += [_row_up_to(chat, response) for response in responses]
     return found
 

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from chatspan.batch import pad_id_of
 from chatspan.config import BackendOption, HintPlacement, require_choices
-from chatspan.errors import HintError, LayoutError, TruncationError
-from chatspan.hinted_prompts import HintedPrompt, HintedPrompts
+from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError
+from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
 from chatspan.padded import Ints, padded, padded_mask
 from chatspan.trl.rollouts import Solutions, solutions_of
 
@@ -90,6 +89,7 @@ class TeacherContextBuilder:
         overflow: Overflow = "error",
         backend: BackendOption = "auto",
     ) -> None:
+        _require_trainer(trainer)
         self.trainer = trainer
         self.overflow: Overflow = overflow
         require_choices(self, overflow=Overflow)
@@ -126,7 +126,9 @@ class TeacherContextBuilder:
             All on the device of the rollouts.
 
         Raises:
-            LayoutError: prompts that are no messages, or that the trainer tokenized in another way.
+            LayoutError: prompts that are no messages, or that the trainer tokenized in another way, or not as many
+                feedbacks.
+            EmptyBatchError: there is no prompt.
             TruncationError: too long; with ``overflow="error"``.
             HintError: feedback that is no text, or what ``hint`` gave.
             ChatspanError: as :meth:`chatspan.HintedPrompts.encode`. All with ``row_index``, in this process's batch.
@@ -187,14 +189,9 @@ class TeacherContextBuilder:
 
     def _fits(self, row: int, found: HintedPrompt, own: Ints) -> bool:
         """Whether both sides see their whole prompts."""
+        remedy = "give the trainer the same tokenizer, chat template and chat_template_kwargs"
+        require_own_prompt(found, own, remedy, **_place(row))
         count = len(found.student_ids)
-        if not np.array_equal(own, found.student_ids[count - len(own) :]) or len(own) > count:
-            raise LayoutError(
-                f"the trainer's prompt of {len(own)} tokens is not what the chat template makes of its messages "
-                f"({count} tokens), so student and teacher would see different prompts: give the trainer the same "
-                "tokenizer, chat template and chat_template_kwargs",
-                **_place(row),
-            )
         if not found.is_hinted:
             return True
         most = self.trainer.args.max_reprompt_len
@@ -236,7 +233,21 @@ class TeacherContextBuilder:
         }
 
 
+def _require_trainer(trainer: Any) -> None:
+    missing = [
+        name
+        for name in ("processing_class", "chat_template_kwargs", "args", "accelerator")
+        if not hasattr(trainer, name)
+    ]
+    if missing:
+        raise OptionError(
+            f"trainer={type(trainer).__name__} has no {', '.join(missing)}: give a trl.experimental.sdpo.SDPOTrainer"
+        )
+
+
 def _require_messages(prompts: Sequence[Any]) -> None:
+    if not len(prompts):
+        raise EmptyBatchError("there is no prompt, so there is nothing to distil")
     for row, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             raise LayoutError(
@@ -247,8 +258,11 @@ def _require_messages(prompts: Sequence[Any]) -> None:
 
 def _texts_of(feedbacks: Sequence[Any] | None, count: int) -> list[str | None]:
     """Feedback that is not blank."""
+    feedbacks = [None] * count if feedbacks is None else feedbacks
+    if len(feedbacks) != count:
+        raise LayoutError(f"{len(feedbacks)} feedbacks for {count} prompts: give one for each, None for none")
     texts: list[str | None] = []
-    for row, feedback in enumerate([None] * count if feedbacks is None else feedbacks):
+    for row, feedback in enumerate(feedbacks):
         if feedback is not None and not isinstance(feedback, str):
             raise HintError(
                 f"its privileged_context is {type(feedback).__name__}, not text: write what the teacher sees",

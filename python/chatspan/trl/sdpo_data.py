@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatspan.config import CollatorConfig
-from chatspan.errors import EmptyBatchError, LayoutError
+from chatspan.errors import EmptyBatchError, LayoutError, OptionError
+from chatspan.sequences import as_lists
 from chatspan.traces import Trace, read_traces
 
 
@@ -42,10 +43,12 @@ def sdpo_rows(
         >>> row["prompt"], row["privileged_context"]
         ([{'role': 'user', 'content': 'Book it.'}], 'Mind the limit.')
     """
+    if chat_template_kwargs is not None and not isinstance(chat_template_kwargs, Mapping):
+        raise OptionError(f"chat_template_kwargs={chat_template_kwargs!r}: give the dict that SDPOConfig has")
     rows = []
     for trace in read_traces(traces, config):
         if trace.error_sites:
-            _require_same_kwargs(trace, dict(chat_template_kwargs or {}))
+            _require_same_kwargs(trace, chat_template_kwargs or {})
         for site in trace.error_sites:
             place: dict[str, Any] = {"trace_id": trace.plain.trace_id, "turn_index": site.turn_index}
             if site.turn_index == 0:
@@ -60,7 +63,7 @@ def sdpo_rows(
 def _require_same_kwargs(trace: Trace, given: Mapping[str, Any]) -> None:
     own = trace.plain.template_kwargs
     for name in sorted({*own, *given}):
-        if own.get(name) != given.get(name):
+        if as_lists(own.get(name)) != as_lists(given.get(name)):
             raise LayoutError(
                 f"its {name!r} is {own.get(name)!r:.60}, that of SDPOConfig's chat_template_kwargs is "
                 f"{given.get(name)!r:.60}: TRL renders every row with the same; make a data set for each",
