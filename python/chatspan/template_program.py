@@ -61,14 +61,20 @@ class _Front:
 
     def statements(self, node: nodes.Node) -> list[Tree]:
         if isinstance(node, nodes.Output):
-            return [
-                ["data", part.data] if isinstance(part, nodes.TemplateData) else ["out", self.expr(part)]
-                for part in node.nodes
-            ]
+            return [self.output(part) for part in node.nodes]
         make = getattr(self, f"_{type(node).__name__.lower()}", None)
         if make is None or not isinstance(node, nodes.Stmt):
             raise Unsupported(f"{{% {type(node).__name__} %}}")
         return [make(node)]
+
+    def output(self, node: nodes.Expr) -> Tree:
+        if isinstance(node, nodes.TemplateData):
+            return ["data", node.data]
+        # Jinja2's compiler works out what is constant, which may differ: `none[1:]` does not raise then.
+        try:
+            return ["data", str(node.as_const())]
+        except Exception:
+            return ["out", self.expr(node)]
 
     def _if(self, node: nodes.If) -> Tree:
         branches = [[self.expr(each.test), self.body(each.body)] for each in (node, *node.elif_)]

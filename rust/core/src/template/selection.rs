@@ -152,7 +152,8 @@ pub fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value
         .into_iter()
         .map(|value| {
             let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(&value, attribute))?;
-            Ok((sort_key(machine, &by, case_sensitive)?, value))
+            // Jinja compares lists of attributes, in which what is equal needs no order.
+            Ok((Value::list(vec![sort_key(machine, &by, case_sensitive)?]), value))
         })
         .collect::<Eval<Vec<_>>>()?;
     Ok(Value::list(sorted(keyed, reverse)?))
