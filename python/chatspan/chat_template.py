@@ -35,6 +35,7 @@ class Render:
         open_end: whether the last message is to be continued.
         native: the core's own, where it made this one whole.
         roles: of the messages, where they are known without these.
+        engine: what evaluated the template: ``"native"``, ``"jinja2"``.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Render:
     open_end: bool = False
     native: NativeRender | None = field(default=None, repr=False)
     roles: tuple[str, ...] | None = field(default=None, repr=False)
+    engine: str = "jinja2"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "native": None}

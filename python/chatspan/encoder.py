@@ -13,6 +13,7 @@ from chatspan.draft import Draft
 from chatspan.drafter import Drafter, SpecialTokens
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TokenizerError, TruncationError
+from chatspan.native_template import native_template
 from chatspan.pieces import encode_pieces
 from chatspan.renderer import Messages
 from chatspan.tokens import Tokens
@@ -83,6 +84,18 @@ class ChatEncoder:
         """Whether the chat template (of several, the one without tools) has ``{% generation %}`` blocks."""
         return self._drafter.renderer.template(None).has_generation_tags
 
+    @property
+    def renderer(self) -> BackendName:
+        """What evaluates the chat template (of several, the one without tools): ``"native"``, or ``"jinja2"`` where it
+        has a construct that the core lacks; with the ``reason``, and what single renders were left to Jinja2 for.
+        """
+        renderer = self._drafter.renderer
+        lacking = native_template(renderer.source(None))
+        reason = lacking if isinstance(lacking, str) else "the core knows every construct of the template"
+        left = ", ".join(f"{count} for {what}" for what, count in sorted(renderer.left.items()))
+        name = "jinja2" if isinstance(lacking, str) else "native"
+        return BackendName(name, f"{reason}; left to Jinja2: {left}" if left and name == "native" else reason)
+
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
 
@@ -98,13 +111,15 @@ class ChatEncoder:
             self._backends.wait()
 
     def stats(self) -> dict[str, int]:
-        """How many rows were tokenized which way, and how often texts were remembered.
+        """How many rows were rendered and tokenized which way, and how often texts were remembered.
 
-        ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by transformers' tokenizer, the ones that the native
-        one left to it); ``cache_hits``, ``cache_misses``, ``cache_entries``, ``cache_bytes``, of all encoders that
+        ``renders_native``, ``renders_jinja2``; ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by
+        transformers' tokenizer, the ones that the native one left to it); ``cache_hits``, ``cache_misses``, ``cache_entries``, ``cache_bytes``, of all encoders that
         share a native tokenizer.
         """
-        return self._backends.stats()
+        renderer = self._drafter.renderer
+        renders = {"renders_native": renderer.native_renders, "renders_jinja2": renderer.left.total()}
+        return {**renders, **self._backends.stats()}
 
     def encode(
         self,

@@ -14,7 +14,7 @@ _WIDTH = 72
 
 def explain(encoding: Encoding) -> str:
     """A line for each stretch of tokens of one message and kind: where they are, what they are, their text."""
-    lines = [f"tokenized by {encoding.backend!r}"]
+    lines = [f"tokenized by {encoding.backend!r}; rendered by {encoding._render.engine}"]
     count = len(encoding)
     start = 0
     shown: int | None = None

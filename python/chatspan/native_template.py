@@ -102,7 +102,16 @@ def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
     if not owners or owners[0][0] > 0:
         owners.insert(0, (0, -1))
     origins = Origins(native)
-    return Render(native.text, origins.runs, owners, native.generation(), origins.messages, native=native, roles=roles)
+    return Render(
+        text=native.text,
+        runs=origins.runs,
+        owners=owners,
+        generation=native.generation(),
+        messages=origins.messages,
+        native=native,
+        roles=roles,
+        engine="native",
+    )
 
 
 class Origins:

@@ -14,9 +14,10 @@ from jinja2 import TemplateSyntaxError
 
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError, compiled
 from chatspan.errors import MessageError, OptionError, RenderMismatchError, TemplateError, TokenizerError
-from chatspan.native_template import NativeTemplate, RaisedError, Unsupported, native_template, render_of
+from chatspan.native_template import NativeTemplate, RaisedError, native_template, render_of
 from chatspan.origins import Root, cut_runs
 from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
+from chatspan.template_program import Unsupported
 from chatspan.traced_data import TracedDict, trace
 
 Messages = Sequence[Mapping[str, Any]]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jinja2.nodes as nodes
+from jinja2.idtracking import VAR_LOAD_UNDEFINED, Symbols
 
 Tree = list[Any]
 
@@ -35,7 +36,7 @@ def program_of(tree: nodes.Template) -> str:
     """
     front = _Front()
     try:
-        body = front.body(tree.body)
+        body = front.frame(tree, tree.body)
         program = json.dumps({"names": list(front.names), "body": body}, ensure_ascii=False)
         program.encode()
     except RecursionError:
@@ -50,6 +51,7 @@ def program_of(tree: nodes.Template) -> str:
 class _Front:
     def __init__(self) -> None:
         self.names: dict[str, int] = {name: number for number, name in enumerate(_FIRST_NAMES)}
+        self.symbols: Symbols | None = None
 
     def name(self, name: str) -> int:
         return self.names.setdefault(name, len(self.names))
@@ -58,6 +60,26 @@ class _Front:
 
     def body(self, body: Sequence[nodes.Node]) -> Tree:
         return [statement for node in body for statement in self.statements(node)]
+
+    def frame(
+        self, node: nodes.Node, body: Sequence[nodes.Node], bound: Sequence[str] = (), branch: str = "body"
+    ) -> Tree:
+        """The body of what has variables of its own.
+
+        Jinja2's compiler says per frame what a name means. A name that a frame assigns, before it has read it, is the
+        frame's own: undefined for what stands in the frame before the assignment, also where the caller gave the name.
+        """
+        outer = self.symbols
+        self.symbols = Symbols(parent=outer)
+        try:
+            self.symbols.analyze_node(node, for_branch=branch)
+            refs, loads = self.symbols.refs, self.symbols.loads
+            own = {name for name, ref in refs.items() if loads.get(ref) == (VAR_LOAD_UNDEFINED, None)}
+            unset = sorted((own & _read_by_inner_frames(body)) - set(bound))
+            first: Tree = [["unset", [self.name(name) for name in unset]]] if unset else []
+            return first + self.body(body)
+        finally:
+            self.symbols = outer
 
     def statements(self, node: nodes.Node) -> list[Tree]:
         if isinstance(node, nodes.Output):
@@ -85,14 +107,14 @@ class _Front:
             raise Unsupported("a recursive loop")
         names = [self.name(name) for name in _names(node.target)]
         test = None if node.test is None else self.expr(node.test)
-        body, or_else = self.body(node.body), self.body(node.else_)
+        body, or_else = self.frame(node, node.body), self.frame(node, node.else_, branch="else")
         return ["for", self.target(node.target), names, self.expr(node.iter), test, body, or_else]
 
     def _assign(self, node: nodes.Assign) -> Tree:
         return ["set", self.target(node.target), self.expr(node.node)]
 
     def _assignblock(self, node: nodes.AssignBlock) -> Tree:
-        return ["setblock", self.target(node.target), self.filters(node.filter), self.body(node.body)]
+        return ["setblock", self.target(node.target), self.filters(node.filter), self.frame(node, node.body)]
 
     def _macro(self, node: nodes.Macro) -> Tree:
         return ["macro", self.macro(node.name, node, binds=True)]
@@ -101,11 +123,11 @@ class _Front:
         call = node.call.node
         if isinstance(call, nodes.ExtensionAttribute):
             # The only one is that of `{% generation %}`.
-            return ["generation", self.body(node.body)]
+            return ["generation", self.frame(node, node.body)]
         return ["call", self.expr(node.call), self.macro("caller", node, binds=False)]
 
     def _filterblock(self, node: nodes.FilterBlock) -> Tree:
-        return ["filter", self.filters(node.filter), self.body(node.body)]
+        return ["filter", self.filters(node.filter), self.frame(node, node.body)]
 
     def _with(self, node: nodes.With) -> Tree:
         pairs = []
@@ -113,7 +135,8 @@ class _Front:
             if not isinstance(target, nodes.Name):
                 raise Unsupported("{% with %} of several names at once")
             pairs.append([self.name(target.name), self.expr(value)])
-        return ["with", pairs, self.body(node.body)]
+        targets = [target.name for target in node.targets if isinstance(target, nodes.Name)]
+        return ["with", pairs, self.frame(node, node.body, targets)]
 
     def _break(self, node: nodes.Break) -> Tree:
         return ["break"]
@@ -136,7 +159,7 @@ class _Front:
             "name": self.name(name),
             "args": [self.name(argument.name) for argument in node.args],
             "defaults": [self.expr(default) for default in node.defaults],
-            "body": self.body(node.body),
+            "body": self.frame(node, node.body),
             "reads": [each in undeclared for each in ("varargs", "kwargs", "caller")],
             "binds": binds,
         }
@@ -155,10 +178,10 @@ class _Front:
     # --- expressions
 
     def expr(self, node: nodes.Node) -> Tree:
-        make: Callable[[Any], Tree] | None = _EXPRESSIONS.get(type(node))
+        make = _EXPRESSIONS.get(type(node))
         if make is None:
             raise Unsupported(f"the expression {type(node).__name__}")
-        return make(self, node)  # type: ignore[call-arg, arg-type]
+        return make(self, node)
 
     def arguments(self, node: Any) -> Tree:
         if node.dyn_args is not None or node.dyn_kwargs is not None:
@@ -244,6 +267,12 @@ _EXPRESSIONS: dict[type[nodes.Node], Callable[[_Front, Any], Tree]] = {
 
 def _names(target: nodes.Node) -> list[str]:
     return [name.name for name in ([target] if isinstance(target, nodes.Name) else target.find_all(nodes.Name))]
+
+
+def _read_by_inner_frames(body: Sequence[nodes.Node]) -> set[str]:
+    frames = (nodes.For, nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock, nodes.With)
+    inner = [found for node in body for found in ([node] if isinstance(node, frames) else node.find_all(frames))]
+    return {name.name for found in inner for name in found.find_all(nodes.Name) if name.ctx == "load"}
 
 
 def _undeclared(body: Sequence[nodes.Node]) -> set[str]:

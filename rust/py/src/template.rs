@@ -35,7 +35,7 @@ impl TemplateInput {
         drops_none: bool,
         reasoning_keys: Vec<String>,
     ) -> PyResult<Self> {
-        let mut reader = Reader { places: Places::default(), prepare };
+        let mut reader = Reader { places: Places::default(), prepare, depth: 0 };
         let mut read = Vec::with_capacity(variables.len() + plain.len() + 1);
         let mut items = Vec::new();
         for (index, message) in messages.try_iter()?.enumerate() {
@@ -131,7 +131,11 @@ impl Host for Answers {
 struct Reader<'py> {
     places: Places,
     prepare: Option<Bound<'py, PyAny>>,
+    depth: usize,
 }
+
+/// Containers inside of each other that are read: each takes room on the stack.
+const DEPTH: usize = 200;
 
 fn lacks<T>(what: &str) -> PyResult<T> {
     Err(PyValueError::new_err(what.to_owned()))
@@ -190,6 +194,9 @@ impl<'py> Reader<'py> {
         parent: Option<Origin>,
         message: i32,
     ) -> PyResult<(Input, Input)> {
+        if !key.is_exact_instance_of::<PyString>() {
+            return lacks("a key that is no string");
+        }
         let key = self.without_place(key)?;
         let Input::Str(name, _) = &key else { return lacks("a key that is no string") };
         let step = Key::Name(Arc::clone(name));
@@ -198,6 +205,22 @@ impl<'py> Reader<'py> {
     }
 
     fn value(
+        &mut self,
+        value: &Bound<'py, PyAny>,
+        parent: Option<Origin>,
+        key: Option<Key>,
+        message: i32,
+    ) -> PyResult<Input> {
+        if self.depth == DEPTH {
+            return lacks("values nested so deeply");
+        }
+        self.depth += 1;
+        let read = self.at_depth(value, parent, key, message);
+        self.depth -= 1;
+        read
+    }
+
+    fn at_depth(
         &mut self,
         value: &Bound<'py, PyAny>,
         parent: Option<Origin>,

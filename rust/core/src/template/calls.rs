@@ -1,6 +1,5 @@
 //! Calls: macros, methods, and the functions that every template has.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,7 +8,7 @@ use super::operators::tuple;
 use super::order::equal;
 use super::output::{Buffer, Out};
 use super::string::Text;
-use super::value::{Closure, Dict, Loop, Namespace, Scope, Value};
+use super::value::{Closure, Dict, Loop, Scope, Value};
 use super::write::to_text;
 use super::{Eval, filters, lacks, methods, raise};
 
@@ -65,10 +64,7 @@ impl Machine<'_> {
                     return call_loop(of, name, called);
                 }
                 let found = methods::call(self, of, name, &called)?;
-                if let Value::Str(text) = &found {
-                    self.spend(text.len())?;
-                }
-                Ok(found)
+                self.made(found)
             }
             Value::Function(name) => self.call_function(name, &called),
             Value::Loop(_) => lacks("a recursive loop"),
@@ -108,7 +104,7 @@ impl Machine<'_> {
                     }
                     attributes.push((Arc::from(key.as_str()), value.clone()));
                 }
-                Ok(Value::Namespace(Rc::new(Namespace(RefCell::new(attributes)))))
+                Ok(self.new_namespace(attributes))
             }
             "dict" => filters::dict_of(called),
             _ => lacks(format!("the function {name}")),

@@ -61,23 +61,15 @@ impl Machine<'_> {
                         *found = self.eval(part, scope)?;
                     }
                 }
-                slice(&of, found)?
+                self.made(slice(&of, found)?)?
             }
             Expr::Add(parts) => {
                 let values = self.all(parts, scope)?;
-                let sum = add(&values)?;
-                if let Value::Str(text) = &sum {
-                    self.spend(text.len())?;
-                }
-                sum
+                self.made(add(&values)?)?
             }
             Expr::Binary(operator, a, b) => {
                 let (a, b) = (self.eval(a, scope)?, self.eval(b, scope)?);
-                let found = binary(operator, &a, &b)?;
-                if let Value::Str(text) = &found {
-                    self.spend(text.len())?;
-                }
-                found
+                self.made(binary(operator, &a, &b)?)?
             }
             Expr::Neg(of) => sign(&self.eval(of, scope)?, true)?,
             Expr::Pos(of) => sign(&self.eval(of, scope)?, false)?,
@@ -119,10 +111,7 @@ impl Machine<'_> {
                 let value = self.eval(of, scope)?;
                 let called = self.arguments(&filter.args, scope)?;
                 let found = filters::call(self, &filter.name, &value, &called)?;
-                if let Value::Str(text) = &found {
-                    self.spend(text.len())?;
-                }
-                found
+                self.made(found)?
             }
             Expr::Test(of, test) => {
                 let value = self.eval(of, scope)?;

@@ -183,11 +183,17 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
     })
 }
 
+fn blanks(machine: &mut Machine<'_>, count: i64) -> Eval<String> {
+    let count = usize::try_from(count).unwrap_or(0);
+    machine.spend(count)?;
+    Ok(" ".repeat(count))
+}
+
 fn tojson(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
     called.names(&["ensure_ascii", "indent", "separators", "sort_keys"])?;
     let indent = match called.argument(1, "indent") {
         None | Some(Value::None) => None,
-        Some(Value::Int(i, _)) => Some(" ".repeat(usize::try_from(*i).unwrap_or(0).min(1000))),
+        Some(Value::Int(i, _)) => Some(blanks(machine, *i)?),
         Some(Value::Str(step)) => Some(step.as_str().to_owned()),
         Some(_) => return lacks("tojson with such an indent"),
     };
@@ -235,7 +241,7 @@ fn indent(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Tex
     let Value::Str(text) = value else { return lacks("indent of what is no string") };
     let indention = match called.argument(0, "width") {
         None => "    ".to_owned(),
-        Some(Value::Int(i, _)) => " ".repeat(usize::try_from(*i).unwrap_or(0).min(1000)),
+        Some(Value::Int(i, _)) => blanks(machine, *i)?,
         Some(Value::Str(width)) => width.as_str().to_owned(),
         Some(_) => return raise("indent wants a number or a string"),
     };
@@ -293,6 +299,7 @@ pub fn dict_of(called: &Called) -> Eval<Value> {
     let mut dict = Dict::default();
     match called.positional.first() {
         None => {}
+        Some(Value::Undefined) => return raise("dict of something undefined"),
         Some(Value::Dict(other)) => dict.entries.clone_from(&other.entries),
         Some(pairs) => {
             for pair in iterate(pairs)? {

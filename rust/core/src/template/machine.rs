@@ -2,15 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::access::iterate;
 use super::input::{Input, Places};
+use super::limits::Limits;
 use super::output::{Buffer, Out, Root};
-use super::program::{Expr, Filter, For, Name, Node, Program, Target};
+use super::program::{Expr, Filter, For, Macro, Name, Node, Program, Target};
 use super::string::{FIRST_DUMP, Mark, Origin, Text};
-use super::value::{Closure, Loop, Scope, Value};
+use super::value::{Closure, Loop, Namespace, Scope, Value, bury};
 use super::write::{Style, to_text};
 use super::{Eval, Halt, filters, lacks, raise};
 
@@ -19,23 +20,6 @@ const LOOP: Name = 0;
 pub const CALLER: Name = 1;
 pub const VARARGS: Name = 2;
 pub const KWARGS: Name = 3;
-
-/// What a render may take at most.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Statements and expressions.
-    pub steps: u64,
-    /// Statements and expressions inside of each other, macros that call themselves included.
-    pub depth: usize,
-    /// Bytes that are written, with those of texts that are thrown away.
-    pub bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { steps: 50_000_000, depth: 400, bytes: 1 << 28 }
-    }
-}
 
 /// What only the running Python knows: the clock, and which letters are printable or have others, which depends on its
 /// version of Unicode.
@@ -99,11 +83,13 @@ pub fn render(
         out: Out::root(),
         levels: vec![(-1, false)],
         dumps: Vec::new(),
+        scopes: Vec::new(),
+        namespaces: Vec::new(),
     };
     let scope = Scope::inside(&context);
     machine.run(&program.body, &scope)?;
-    match machine.out {
-        Out::Root(root) => Ok(Rendered { root, dumps: machine.dumps }),
+    match std::mem::replace(&mut machine.out, Out::root()) {
+        Out::Root(root) => Ok(Rendered { root, dumps: std::mem::take(&mut machine.dumps) }),
         Out::Buffer(_) => lacks("an end of what is written"),
     }
 }
@@ -124,14 +110,28 @@ pub struct Machine<'p> {
     pub(super) program: &'p Program,
     pub(super) places: &'p Places,
     host: &'p dyn Host,
-    limits: Limits,
-    steps: u64,
+    pub(super) limits: Limits,
+    pub(super) steps: u64,
     pub(super) depth: usize,
-    bytes: usize,
+    pub(super) bytes: usize,
     pub(super) out: Out,
     /// The message being rendered, and whether the loop or the macro is over messages; of each loop and macro.
     pub(super) levels: Vec<(i32, bool)>,
     pub(super) dumps: Vec<Dump>,
+    /// What may hold itself: scopes hold macros, which hold their scopes; a namespace may be in a list in it.
+    scopes: Vec<Weak<Scope>>,
+    namespaces: Vec<Weak<Namespace>>,
+}
+
+impl Drop for Machine<'_> {
+    fn drop(&mut self) {
+        for scope in self.scopes.drain(..).filter_map(|scope| scope.upgrade()) {
+            bury(scope.variables.take().into_iter().map(|(_, value)| value));
+        }
+        for namespace in self.namespaces.drain(..).filter_map(|namespace| namespace.upgrade()) {
+            bury(namespace.0.take().into_iter().map(|(_, value)| value));
+        }
+    }
 }
 
 impl Machine<'_> {
@@ -140,22 +140,17 @@ impl Machine<'_> {
         self.host.ask(question, text).map_or_else(|| lacks(format!("{question} without Python")), Ok)
     }
 
-    /// Writing so many bytes is allowed.
-    pub fn spend(&mut self, bytes: usize) -> Eval<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > self.limits.bytes {
-            return Err(Halt::Limit(format!("more than {} bytes written", self.limits.bytes)));
-        }
-        Ok(())
+    /// A new namespace.
+    pub fn new_namespace(&mut self, attributes: Vec<(Arc<str>, Value)>) -> Value {
+        let namespace = Rc::new(Namespace(RefCell::new(attributes)));
+        self.namespaces.push(Rc::downgrade(&namespace));
+        Value::Namespace(namespace)
     }
 
-    /// One step more, this deep inside of a value.
-    pub fn descend(&mut self, level: usize) -> Eval<()> {
-        self.steps += 1;
-        if self.steps > self.limits.steps {
-            return Err(Halt::Limit(format!("more than {} steps", self.limits.steps)));
-        }
-        if level > self.limits.depth { lacks("such a depth of data") } else { Ok(()) }
+    /// What a macro or a call is defined in.
+    fn closure(&mut self, of: &Arc<Macro>, scope: &Rc<Scope>) -> Value {
+        self.scopes.push(Rc::downgrade(scope));
+        Value::Macro(Rc::new(Closure { of: Arc::clone(of), scope: Rc::clone(scope) }))
     }
 
     /// The origin of a container that was written.
@@ -218,19 +213,19 @@ impl Machine<'_> {
                 self.assign(target, value, scope)?;
             }
             Node::Macro(of) => {
-                let closure = Closure { of: Arc::clone(of), scope: Rc::clone(scope) };
-                scope.set(of.name, Value::Macro(Rc::new(closure)));
+                let closure = self.closure(of, scope);
+                scope.set(of.name, closure);
             }
             Node::Call(expr, body) => {
                 let Expr::Call(callee, args) = expr else { return lacks("a call block around no call") };
                 let callee = self.eval(callee, scope)?;
                 let mut called = self.arguments(args, scope)?;
-                let closure = Closure { of: Arc::clone(body), scope: Rc::clone(scope) };
-                called.named.push((Arc::from("caller"), Value::Macro(Rc::new(closure))));
+                called.named.push((Arc::from("caller"), self.closure(body, scope)));
                 let value = self.call(&callee, called)?;
                 let text = to_text(self, &value)?;
                 self.write(&text)?;
             }
+            Node::Unset(names) => names.iter().for_each(|name| scope.set(*name, Value::Undefined)),
             Node::Generation(body) => {
                 let text = self.captured(body, &Scope::inside(scope))?.with_mark(Mark::Generation);
                 self.write(&text)?;
@@ -315,10 +310,12 @@ impl Machine<'_> {
         let value = self.eval(&of.iter, scope)?;
         self.levels.push(self.levels.last().copied().unwrap_or((-1, false)));
         let mut items = iterate(&value)?;
+        self.spend(items.len().saturating_mul(size_of::<Value>()))?;
         let mut end = None;
         if let Some(test) = &of.test {
             let mut kept = Vec::with_capacity(items.len());
             for item in items {
+                self.descend(0)?;
                 let inner = Scope::inside(scope);
                 self.assign(&of.target, item.clone(), &inner)?;
                 match self.eval(test, &inner) {
@@ -338,6 +335,7 @@ impl Machine<'_> {
         let mut is_else = true;
         let mut is_broken = false;
         for index in 0..count {
+            self.descend(0)?;
             state.index.set(index);
             let inner = Scope::inside(scope);
             self.assign(&of.target, state.items[index].clone(), &inner)?;

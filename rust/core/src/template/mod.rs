@@ -20,6 +20,7 @@ mod calls;
 mod expressions;
 mod filters;
 pub mod input;
+mod limits;
 mod machine;
 mod methods;
 mod operators;
@@ -34,7 +35,8 @@ pub mod value;
 mod write;
 
 pub use input::{Input, Places};
-pub use machine::{Dump, Host, Limits, Rendered, render};
+pub use limits::Limits;
+pub use machine::{Dump, Host, Rendered, render};
 pub use output::Root as Written;
 pub use program::Program;
 pub use write::Style;

@@ -63,6 +63,8 @@ pub enum Node {
     Macro(Arc<Macro>),
     /// `{% call %}`
     Call(Expr, Arc<Macro>),
+    /// Names that are this scope's own from its beginning, whatever an outer scope has under them.
+    Unset(Vec<Name>),
     /// `{% generation %}`
     Generation(Vec<Node>),
     /// `{% filter %}`
@@ -252,6 +254,7 @@ impl Reader {
                     .collect::<Result<_, String>>()?;
                 Node::With(pairs, self.body(at(2))?)
             }
+            "unset" => Node::Unset(list(at(1))?.iter().map(name).collect::<Result<_, String>>()?),
             "break" => Node::Break,
             "continue" => Node::Continue,
             other => return Err(format!("unknown statement {other:?}")),

@@ -159,7 +159,7 @@ pub fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value
     Ok(Value::list(sorted(keyed, reverse)?))
 }
 
-pub fn unique(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+pub fn unique(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
     called.names(&["case_sensitive", "attribute"])?;
     let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
     let attribute = called.argument(1, "attribute").filter(|attribute| !matches!(attribute, Value::None));
@@ -168,6 +168,7 @@ pub fn unique(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Val
         let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(value, attribute))?;
         let key = sort_key(machine, &by, case_sensitive)?;
         require_hashable(&key)?;
+        machine.work(seen.len())?;
         if seen.iter().any(|other| equal(other, &key)) {
             return Ok(None);
         }

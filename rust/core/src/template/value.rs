@@ -74,10 +74,15 @@ thread_local! {
     static GRAVES: RefCell<Option<Vec<Value>>> = const { RefCell::new(None) };
 }
 
-fn bury(values: impl IntoIterator<Item = Value>) {
+/// Drops values, one behind the other.
+pub fn bury(values: impl IntoIterator<Item = Value>) {
+    let mut values = values.into_iter().filter(Value::holds_others).peekable();
+    if values.peek().is_none() {
+        return;
+    }
     let is_first = GRAVES.with_borrow_mut(|graves| {
         let is_first = graves.is_none();
-        graves.get_or_insert_default().extend(values.into_iter().filter(Value::holds_others));
+        graves.get_or_insert_default().extend(values);
         is_first
     });
     if !is_first {
@@ -114,7 +119,13 @@ impl Drop for Generator {
 
 impl Drop for Loop {
     fn drop(&mut self) {
-        bury(std::mem::take(&mut self.items));
+        bury(std::mem::take(&mut self.items).into_iter().chain(self.changed.take().into_iter().flatten()));
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        bury(self.variables.take().into_iter().map(|(_, value)| value));
     }
 }
 
