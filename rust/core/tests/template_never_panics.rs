@@ -5,7 +5,7 @@ mod programs;
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn any_program_ends_and_its_runs_are_true(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
