@@ -27,12 +27,6 @@ def ends() -> Callable[[str], str]:
     return dict(json.loads(line) for line in run.stdout.splitlines()).__getitem__
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=case.why) if case.why else ())
-        for name, case in CASES.items()
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_it_ends(name: str, ends: Callable[[str], str]) -> None:
     assert re.match(CASES[name].ends, ends(name), re.DOTALL), f"{ends(name)}\n{CASES[name].source[:300]}"

@@ -114,8 +114,8 @@ class ChatEncoder:
         """How many rows were rendered and tokenized which way, and how often texts were remembered.
 
         ``renders_native``, ``renders_jinja2``; ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by
-        transformers' tokenizer, the ones that the native one left to it); ``cache_hits``, ``cache_misses``, ``cache_entries``, ``cache_bytes``, of all encoders that
-        share a native tokenizer.
+        transformers' tokenizer, the ones that the native one left to it); ``cache_hits``, ``cache_misses``,
+        ``cache_entries``, ``cache_bytes``, of all encoders that share a native tokenizer.
         """
         renderer = self._drafter.renderer
         renders = {"renders_native": renderer.native_renders, "renders_jinja2": renderer.left.total()}

@@ -301,7 +301,12 @@ def _trace_messages(messages: Messages, known: TracedMessages) -> list[TracedDic
     for index, message in enumerate(messages):
         key = (id(message), index)
         if key not in known:
-            known[key] = (message, _trace_message(message, index, habits()))
+            try:
+                known[key] = (message, _trace_message(message, index, habits()))
+            except RecursionError:
+                raise MessageError(
+                    f"message {index} has values nested too deeply, or a value that holds itself", message_index=index
+                ) from None
         traced.append(known[key][1])
     return traced
 

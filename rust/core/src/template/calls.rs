@@ -63,6 +63,7 @@ impl Machine<'_> {
                 if let Value::Loop(of) = &**of {
                     return call_loop(of, name, called);
                 }
+                self.walk(of)?;
                 let found = methods::call(self, of, name, &called)?;
                 self.made(found)
             }

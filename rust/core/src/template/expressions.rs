@@ -86,6 +86,9 @@ impl Machine<'_> {
                 let mut left = self.eval(first, scope)?;
                 for (operator, right) in rest {
                     let right = self.eval(right, scope)?;
+                    if matches!(*operator, "in" | "notin") {
+                        self.walk(&right)?;
+                    }
                     if !compare(operator, &left, &right)? {
                         return Ok(Value::Bool(false));
                     }

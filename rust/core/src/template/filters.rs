@@ -57,6 +57,7 @@ const WITHOUT_ARGUMENTS: [&str; 17] = [
 
 /// `value | name(…)`
 pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
+    machine.walk(value)?;
     let text = |machine: &mut Machine<'_>| soft_text(machine, value);
     if WITHOUT_ARGUMENTS.contains(&name) {
         called.only(0, 0)?;

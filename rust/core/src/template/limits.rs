@@ -55,6 +55,17 @@ impl Machine<'_> {
         self.within_steps()
     }
 
+    /// Going through a value takes steps: one for an item, or for 16 bytes.
+    pub fn walk(&mut self, value: &Value) -> Eval<()> {
+        self.work(match value {
+            Value::Str(text) => text.len() / 16,
+            Value::List(items) | Value::Tuple(items) => items.len(),
+            Value::Dict(dict) => dict.entries.len(),
+            Value::Range(..) => super::access::length(value).unwrap_or(0),
+            _ => 0,
+        })
+    }
+
     fn within_steps(&self) -> Eval<()> {
         if self.steps > self.limits.steps {
             return Err(Halt::Limit(format!("more than {} steps", self.limits.steps)));
