@@ -18,7 +18,6 @@ SECONDS = 20
 BYTES = 2 << 30
 
 STOPPED = r"TemplateError: the chat template was stopped: "
-BY_STEPS = STOPPED + "more than 500000000 steps"
 BY_BYTES = STOPPED + "more than 1073741824 bytes"
 ANY_BOUND = STOPPED
 
@@ -44,8 +43,6 @@ MANY = "{% set n = messages | length %}{% set l = [n] * (n * 8000000) %}"
 ROUNDS = "{% for i in range(100000) %}"
 END = "{% endfor %}"
 NS = "{% set ns = namespace(x=[1], y=[1]) %}"
-# As many items as there are rounds, squared, where each is gone through.
-WIDE = NS + "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}"
 
 
 def again(body: str) -> str:
@@ -54,15 +51,13 @@ def again(body: str) -> str:
 
 CASES: dict[str, Case] = {
     # --- steps
-    "loops over nothing": Case(again(again("")), BY_STEPS),
-    "loops": Case(again(again("{% set x = i %}")), BY_STEPS),
-    "loops with a filter": Case(again("{% for j in range(100000) if false %}" + END), BY_STEPS),
+    "loops over nothing": Case(again(again("")), ANY_BOUND),
+    "loops": Case(again(again("{% set x = i %}")), ANY_BOUND),
+    "loops with a filter": Case(again("{% for j in range(100000) if false %}" + END), ANY_BOUND),
     "a filter in a loop": Case(again("{% set x = range(100000) | map('string') | list %}"), ANY_BOUND),
-    "sorting in a loop": Case(again("{% set x = range(100000) | sort %}"), ANY_BOUND),
     "unique": Case(again("{% set x = range(100000) | unique | list %}"), ANY_BOUND),
     "a search in a list": Case("{% set l = range(100000) | list %}" + again("{{ -1 in l }}"), ANY_BOUND),
     "a search in a text": Case(LONG + again("{{ 'c' in x }}"), ANY_BOUND),
-    "counting in a text": Case(LONG + again("{% set y = x.count('c') %}"), ANY_BOUND),
     "the length of a text": Case("{% set x = 'é' * 4000000 %}" + again("{% set y = x | length %}"), ANY_BOUND),
     "a list that grows": Case(NS + again("{% set ns.x = ns.x + [i] %}"), ANY_BOUND),
     "macros without end": Case("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(1) }}", "TemplateError: .*Recursion"),
@@ -71,14 +66,6 @@ CASES: dict[str, Case] = {
         "{% macro f() %}{% call g() %}{{ f() }}{% endcall %}{% endmacro %}{{ f() }}",
         "TemplateError: .*Recursion",
     ),
-    # --- shared lists
-    "equality": Case(WIDE + "{{ ns.x == ns.y }}", ANY_BOUND),
-    "order": Case(WIDE + "{{ [ns.x, ns.y] | sort | length }}", ANY_BOUND),
-    "in": Case(WIDE + "{{ ns.x in [ns.y] }}", ANY_BOUND),
-    "index": Case(WIDE + "{{ [ns.y].index(ns.x) }}", ANY_BOUND),
-    "repr": Case(WIDE + "{{ ns.x }}", ANY_BOUND),
-    "tojson": Case(WIDE + "{{ ns.x | tojson }}", ANY_BOUND),
-    "in a filter for texts": Case(WIDE + "{{ ns.x | title }}", ANY_BOUND),
     # --- texts
     "a text that doubles": Case("{% set ns = namespace(x='ab') %}" + again("{% set ns.x = ns.x + ns.x %}"), BY_BYTES),
     "and doubles": Case("{% set ns = namespace(x='ab') %}" + again("{% set ns.x = ns.x ~ ns.x %}"), BY_BYTES),
@@ -88,19 +75,7 @@ CASES: dict[str, Case] = {
     "escaped again and again": Case(
         "{% set ns = namespace(x='&' * 1000000) %}" + again("{% set ns.x = (ns.x | e) ~ '' %}"), BY_BYTES
     ),
-    "replace": Case(LONG + "{{ x.replace('a', x) | length }}", ANY_BOUND),
-    "the filter replace": Case(LONG + "{{ x | replace('a', x) | length }}", ANY_BOUND),
-    "replace of nothing": Case(LONG + "{{ x.replace('', x) | length }}", ANY_BOUND),
-    "join": Case(LONG + "{{ ([x] * (n * 5000)) | join | length }}", ANY_BOUND),
-    "join by a text": Case(LONG + "{{ x.join(['a'] * (n * 5000)) | length }}", ANY_BOUND),
-    "concat": Case(LONG + "{{ (" + " ~ ".join(["x"] * 300) + ") | length }}", ANY_BOUND),
-    "sum": Case(LONG + "{{ (" + " + ".join(["x"] * 300) + ") | length }}", ANY_BOUND),
-    "indent": Case(LONG + "{{ ('\\n' * (n * 5000)) | indent(x, blank=true) | length }}", ANY_BOUND),
     "tojson with an indent": Case(LONG + "{{ [[[[n]]]] | tojson(indent=x) | length }}", "rendered|" + ANY_BOUND),
-    "tojson with a large indent": Case(
-        "{% set n = messages | length %}{{ [[[[n]]]] | tojson(indent=n * 500000000) | length }}",
-        ANY_BOUND,
-    ),
     "tojson with separators": Case(LONG + "{{ ([n] * 5000) | tojson(separators=[x, x]) | length }}", BY_BYTES),
     # --- lists
     "a list that doubles": Case(NS + again("{% set ns.x = ns.x + ns.x %}"), ANY_BOUND),
@@ -109,7 +84,6 @@ CASES: dict[str, Case] = {
     "lists of many": Case(MANY + NS + again("{% set ns.y = [l + l, ns.y] %}"), ANY_BOUND),
     "a text as a list": Case(LONG + "{% set a = x | list %}{% set b = x | list %}{{ b | length }}", ANY_BOUND),
     "texts as lists": Case(LONG + NS + again("{% set ns.y = [x.split('a'), ns.y] %}"), ANY_BOUND),
-    "a text backwards": Case(LONG + NS + again("{% set ns.y = [x[::-1], ns.y] %}"), ANY_BOUND),
     "a long range": Case(
         "{% for i in range((messages | length) * 5000000000) %}{% endfor %}", "TemplateError: .*Range too big"
     ),
