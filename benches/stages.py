@@ -90,7 +90,7 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     """Owner, name and label of what is timed, in the order of the way; under the names that the callers look up."""
     return [
         (chatspan.collator, "read_traces", "check traces, make hints"),
-        (chatspan.renderer.ChatRenderer, "render", "render, traced (Jinja2)"),
+        (chatspan.renderer.ChatRenderer, "render", "render, with provenance"),
         (chatspan.backends.Backends, "encode_batch", "tokenize (Rust)"),
         (chatspan.provenance_route.ProvenanceRoute, "_chat", "runs to token ranges"),
         (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
