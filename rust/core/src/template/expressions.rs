@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::access::{attribute, item, slice};
 use super::calls::Called;
+use super::limits::fits;
 use super::machine::Machine;
 use super::operators::{add, binary, compare, sign, tuple};
 use super::order::require_hashable;
@@ -99,6 +100,7 @@ impl Machine<'_> {
             Expr::Concat(parts) => {
                 let values = self.all(parts, scope)?;
                 let texts = values.iter().map(|value| to_text(self, value)).collect::<Eval<Vec<_>>>()?;
+                fits(&texts, 0)?;
                 let text = join(&texts);
                 self.spend(text.len())?;
                 Value::Str(text)

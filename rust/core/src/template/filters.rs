@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::access::{iterate, length};
 use super::calls::Called;
+use super::limits::fits;
 use super::machine::Machine;
 use super::methods::in_case;
 use super::operators::escape;
@@ -124,6 +125,7 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
                 values = values.iter().map(|value| by_attribute(value, attribute)).collect::<Eval<_>>()?;
             }
             let parts = values.iter().map(|value| to_text(machine, value)).collect::<Eval<Vec<_>>>()?;
+            fits(&parts, separator.len())?;
             Value::Str(join_with(&separator, &parts))
         }
         "replace" => {
@@ -137,7 +139,7 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
                 Some(_) => return lacks("a count that is no whole number"),
             };
             let (own, old, new) = (to_text(machine, value)?, to_text(machine, old)?, to_text(machine, new)?);
-            Value::Str(own.replace(old.as_str(), &new, most))
+            Value::Str(own.replace(old.as_str(), &new, most)?)
         }
         "map" => map(machine, value, called)?,
         "select" | "reject" | "selectattr" | "rejectattr" => select(machine, name, value, called)?,
@@ -250,6 +252,7 @@ fn indent(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Tex
     let (first, blank) =
         (called.argument(1, "first").is_some_and(Value::truth), called.argument(2, "blank").is_some_and(Value::truth));
     let lines = super::string::join([text, &Text::plain("\n")]).lines(false);
+    fits(&lines, indention.len() + 1)?;
     let indent = Text::plain(indention.as_str());
     let indented = if blank {
         join_with(&Text::plain(format!("\n{indention}")), &lines)

@@ -1,6 +1,7 @@
 //! A template ends: what it may take, and what counts.
 
 use super::machine::Machine;
+use super::string::Text;
 use super::value::Value;
 use super::{Eval, Halt, lacks};
 
@@ -20,6 +21,18 @@ impl Default for Limits {
         Self { steps: 500_000_000, depth: 400, bytes: 1 << 30 }
     }
 }
+
+/// Texts that are joined, with so many bytes between them, fit: known before they are made.
+pub fn fits<'t>(parts: impl IntoIterator<Item = &'t Text>, separator: usize) -> Eval<()> {
+    let bytes =
+        parts.into_iter().fold(0, |bytes: usize, part| bytes.saturating_add(part.len()).saturating_add(separator));
+    if bytes > MOST_JOINED {
+        return Err(Halt::Limit(format!("a text of {bytes} bytes")));
+    }
+    Ok(())
+}
+
+const MOST_JOINED: usize = 1 << 29;
 
 impl Machine<'_> {
     /// A value that was made takes room.

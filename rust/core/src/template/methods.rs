@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::access::{iterate, strings};
 use super::calls::Called;
+use super::limits::fits;
 use super::machine::Machine;
 use super::operators::{escape, tuple};
 use super::order::{equal, require_hashable};
@@ -128,11 +129,12 @@ fn of_string(machine: &Machine<'_>, text: &Text, name: &'static str, called: &Ca
         "replace" => {
             called.only(2, 3)?;
             let (old, new) = (string(0)?, string(1)?);
-            Value::Str(text.replace(old.as_str(), new, times(called.positional.get(2))?))
+            Value::Str(text.replace(old.as_str(), new, times(called.positional.get(2))?)?)
         }
         "join" => {
             called.only(1, 1)?;
             let parts = strings(&iterate(&called.positional[0])?)?;
+            fits(&parts, text.len())?;
             if text.markup {
                 let parts: Vec<Text> = parts.iter().map(escape).collect();
                 Value::Str(join_with(text, &parts).into_markup())

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::access::contains;
+use super::limits::fits;
 use super::order::{Number, equal, order};
-use super::string::{Text, derived, join};
+use super::string::{Text, derived, join, join_with};
 use super::value::{List, Value};
 use super::{Eval, lacks, raise};
 
@@ -19,6 +20,7 @@ pub fn add(values: &[Value]) -> Eval<Value> {
         })
         .collect();
     if let Some(texts) = texts {
+        fits(texts.iter().copied(), 0)?;
         return Ok(Value::Str(join(texts)));
     }
     let mut values = values.iter();
@@ -156,7 +158,7 @@ pub fn escape(text: &Text) -> Text {
     for (character, entity) in [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")] {
         if escaped.as_str().contains(character) {
             let entity = if text.is_traced() { derived(entity.into(), &[text]) } else { Text::plain(entity) };
-            escaped = escaped.replace(character, &entity, None);
+            escaped = join_with(&entity, &escaped.split(character, None));
         }
     }
     escaped.into_markup()

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::Eval;
+use super::limits::fits;
 use crate::text::is_blank;
 
 /// A field, a container or a dump: its number among those of a render.
@@ -312,14 +314,17 @@ impl Text {
     }
 
     /// As `str.replace(old, new, most)`.
-    pub fn replace(&self, old: &str, new: &Self, most: Option<usize>) -> Self {
+    pub fn replace(&self, old: &str, new: &Self, most: Option<usize>) -> Eval<Self> {
         if old.is_empty() {
             let text = self.as_str();
+            fits([self], text.len().saturating_add(1).min(most.unwrap_or(usize::MAX)).saturating_mul(new.len()))?;
             let replaced =
                 most.map_or_else(|| text.replace("", new.as_str()), |most| text.replacen("", new.as_str(), most));
-            return derived(replaced, &[self, new]);
+            return Ok(derived(replaced, &[self, new]));
         }
-        join_with(new, &self.split(old, most))
+        let parts = self.split(old, most);
+        fits(&parts, new.len())?;
+        Ok(join_with(new, &parts))
     }
 }
 
