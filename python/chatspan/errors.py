@@ -11,6 +11,16 @@ from typing import Any
 Range = tuple[int, int]
 
 
+def one_line(error: BaseException) -> str:
+    """The text of an error without line breaks."""
+    return " ".join(str(error).split())
+
+
+def place_of_row(row: int) -> dict[str, Any]:
+    """Where an error is, of rows that have no place of their own."""
+    return {"row_index": row, "row_place": f"row {row}"}
+
+
 class ChatspanError(ValueError):
     """Base of all errors that chatspan raises on purpose.
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from chatspan.config import ROLES, BackendOption, HintPlacement, require_choices
 from chatspan.draft import Draft
 from chatspan.encoder import ChatEncoder
-from chatspan.errors import ChatspanError, HintError, HintPlacementError, LayoutError, OptionError, TemplateError
+from chatspan.errors import (
+    ChatspanError,
+    HintError,
+    HintPlacementError,
+    LayoutError,
+    OptionError,
+    TemplateError,
+    place_of_row,
+)
 from chatspan.examples import Hint
 from chatspan.hint_places import hint_problem, hint_remedy
 from chatspan.sequences import as_lists
@@ -134,7 +142,7 @@ class HintedPrompts:
                 places.append((len(drafts) - 2, len(drafts) - 1, (where, teacher)))
             except ChatspanError as error:
                 error.trace_id = None
-                raise error.at(row_index=row, row_place=name) from error.__cause__
+                raise error.at(**place_of_row(row)) from error.__cause__
         encodings = self._encoder._encode_drafts(drafts)
         found = []
         for row, (student, teacher_at, hinted) in enumerate(places):
@@ -145,8 +153,7 @@ class HintedPrompts:
                     raise HintPlacementError(
                         f"the chat template does not put the hint at the end of the prompt: {problem}; "
                         f"{hint_remedy(where, conversation)}",
-                        row_index=row,
-                        row_place=f"row {row}",
+                        **place_of_row(row),
                     )
             ids = (encodings[student].input_ids, encodings[teacher_at].input_ids)
             found.append(HintedPrompt(*ids, is_hinted=hinted is not None))

@@ -22,9 +22,12 @@ def padded(sequences: Sequence[Ints], value: int, side: PaddingSide, width: int 
     return array
 
 
-def padded_mask(sequences: Sequence[Ints], side: PaddingSide, width: int | None = None) -> Ints:
-    """int64 ``[B, width]``: 1 where there is a token."""
-    return padded([np.ones(len(sequence), dtype=np.int64) for sequence in sequences], 0, side, width)
+def padded_ids(
+    sequences: Sequence[Ints], pad_id: int, side: PaddingSide, width: int | None = None
+) -> tuple[Ints, Ints]:
+    """int64 ``[B, width]`` each: ids, and 1 where there is a token."""
+    seen = [np.ones(len(sequence), dtype=np.int64) for sequence in sequences]
+    return padded(sequences, pad_id, side, width), padded(seen, 0, side, width)
 
 
 def position_ids_of(attention_mask: Ints) -> Ints:

@@ -17,9 +17,9 @@ import torch
 from chatspan.batch import pad_id_of
 from chatspan.collator import SelfDistillationCollator
 from chatspan.config import require_counts
-from chatspan.errors import EmptyBatchError, LayoutError, OptionError, TruncationError
+from chatspan.errors import EmptyBatchError, LayoutError, OptionError, TruncationError, place_of_row
 from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
-from chatspan.padded import Ints, padded, padded_mask, position_ids_of
+from chatspan.padded import Ints, padded, padded_ids, position_ids_of
 from chatspan.responses import Response, responses_of
 from chatspan.tensors import Batch, tensors_of
 
@@ -90,10 +90,8 @@ def sdpo_tensors(
     _require_fit("max_prompt_length", max_prompt_length, [one.prompt_ids for one in responses], responses)
     _require_fit("max_response_length", max_response_length, [one.response_ids for one in responses], responses)
     _require_fit("max_reprompt_len", max_reprompt_len, [one.teacher_prompt_ids for one in responses], responses)
-    answers = padded([one.response_ids for one in responses], pad_id, "right", max_response_length)
-    seen = padded_mask([one.response_ids for one in responses], "right", max_response_length)
-    prompts = padded([one.prompt_ids for one in responses], pad_id, "left", max_prompt_length)
-    prompts_seen = padded_mask([one.prompt_ids for one in responses], "left", max_prompt_length)
+    answers, seen = padded_ids([one.response_ids for one in responses], pad_id, "right", max_response_length)
+    prompts, prompts_seen = padded_ids([one.prompt_ids for one in responses], pad_id, "left", max_prompt_length)
     batch = {
         "prompts": prompts,
         "responses": answers,
@@ -203,7 +201,7 @@ def _require_own_prompts(found: Sequence[HintedPrompt], prompts: torch.Tensor, m
     remedy = "give HintedPrompts the trainer's tokenizer, chat template and chat_template_kwargs, tools among them"
     for row, (one, ids, seen) in enumerate(zip(found, prompts.cpu(), mask.cpu() == 1, strict=True)):
         own = ids[seen].to(torch.int64).numpy()
-        place: dict[str, Any] = {"row_index": row, "row_place": f"row {row}"}
+        place = place_of_row(row)
         require_own_prompt(one, own, remedy, **place)
         if len(own) < len(one.student_ids):
             raise TruncationError(
@@ -217,7 +215,7 @@ def _teacher(
     prompts: Sequence[Ints], pad_id: int, width: int | None, answers: Ints, answers_seen: Ints
 ) -> dict[str, Any]:
     # Which tokens of the response there are says its attention mask; the response mask says where the loss is.
-    ids, seen = padded(prompts, pad_id, "left", width), padded_mask(prompts, "left", width)
+    ids, seen = padded_ids(prompts, pad_id, "left", width)
     return _sequence("teacher_", (ids, answers), (seen, answers_seen))
 
 
@@ -235,7 +233,7 @@ def _require_fit(name: str, bound: int | None, ids: Sequence[Ints], responses: S
     require_counts(SimpleNamespace(**{name: bound}), name)
     for row, one in enumerate(ids):
         if bound is not None and len(one) > bound:
-            at: dict[str, Any] = {"row_index": row, "row_place": f"row {row}"}
+            at = place_of_row(row)
             if responses:
                 at = {"trace_id": responses[row].trace_id, "turn_index": responses[row].message_index}
             raise TruncationError(

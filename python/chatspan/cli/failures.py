@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from chatspan.cli.text import printable
-from chatspan.errors import ChatspanError
+from chatspan.errors import ChatspanError, one_line
 
 # Set to anything, a traceback is printed too: for reports of errors that nobody foresaw.
 TRACEBACK_VARIABLE = "CHATSPAN_TRACEBACK"
@@ -87,11 +87,6 @@ def line_of(error: BaseException) -> str:
         f"an error that chatspan did not foresee: {type(error).__name__}: {one_line(error)}; "
         f"{TRACEBACK_VARIABLE}=1 shows where, for a report"
     )
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks."""
-    return " ".join(str(error).split())
 
 
 def _say(line: str) -> None:

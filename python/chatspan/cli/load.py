@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from chatspan.cli.console import waiting
-from chatspan.cli.failures import CliError, one_line
+from chatspan.cli.failures import CliError
 from chatspan.encoder import ChatEncoder
+from chatspan.errors import TokenizerError
+from chatspan.pretrained import load_pretrained
 
 
 def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:
@@ -56,8 +58,6 @@ def load_tokenizer(name: str) -> Any:
     where = "" if path.exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
     with waiting(f"loading the tokenizer {name}{where}"):
         try:
-            return transformers.AutoTokenizer.from_pretrained(name)
-        # There is no common base of what transformers, tokenizers and the hub raise here.
-        except Exception as error:
-            reason = one_line(error).rstrip(".")
-            raise CliError(f"cannot load the tokenizer {name}: {reason}; name a folder or a model on the hub") from None
+            return load_pretrained(name)
+        except TokenizerError as error:
+            raise CliError(error.message) from None

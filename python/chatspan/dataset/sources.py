@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatspan.dataset.rows import RawRow, Source
-from chatspan.errors import SourceError
+from chatspan.errors import SourceError, one_line
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
@@ -225,4 +225,4 @@ def _no_rows(name: str) -> SourceError:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return one_line(error).rstrip(".") or type(error).__name__

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from chatspan.errors import EngineError
+from chatspan.errors import EngineError, one_line
 
 # Of a core, what a worker takes. With a whole one each, as many workers as there are cores leave none to read the rows
 # for them, and Ray waits for ever.
@@ -62,7 +62,7 @@ def connected() -> Iterator[None]:
         with suppress(Exception):
             ray.shutdown()
         where = "start Ray on this machine" if address is None else f"reach Ray at RAY_ADDRESS={address}"
-        raise EngineError(f"cannot {where}: {' '.join(str(error).split())}") from None
+        raise EngineError(f"cannot {where}: {one_line(error)}") from None
     finally:
         # Ray's own would end the process, and whoever stops a run shall be told what is there of it.
         signal.signal(signal.SIGTERM, stop)

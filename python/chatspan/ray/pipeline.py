@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import pyarrow as pa
 
 from chatspan.config import BackendOption
-from chatspan.errors import OptionError, TokenizerError
+from chatspan.errors import OptionError
+from chatspan.pretrained import load_pretrained
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
 from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
@@ -126,20 +127,10 @@ def encode(
 
 def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption) -> Any:
     """The tokenizer, of which an encoder can be made: what is wrong with it is said here, not by each worker."""
-    from transformers import AutoTokenizer
-
     from chatspan.encoder import ChatEncoder
 
     if isinstance(tokenizer, (str, PathLike)):
-        name = str(tokenizer)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-        # There is no common base of what transformers, tokenizers and the hub raise here.
-        except Exception as error:
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise TokenizerError(
-                f"cannot load the tokenizer {name}: {reason}; name a folder or a model on the hub"
-            ) from None
+        tokenizer = load_pretrained(str(tokenizer))
     ChatEncoder(tokenizer, chat_template=chat_template, backend=backend)
     return tokenizer
 

@@ -16,7 +16,7 @@ from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
 from chatspan.encoder import Truncation, truncated
 from chatspan.errors import LayoutError, OptionError, RowError
-from chatspan.padded import padded, padded_mask
+from chatspan.padded import padded_ids
 from chatspan.supervised import IGNORED, EmptyRows, SupervisedLossOn, SupervisedRow, require_columns
 from chatspan.trl.byte_offsets import response_byte_offsets
 from chatspan.turns import EndOfTurn
@@ -131,8 +131,7 @@ class GKDCollator(ChatCollator):
         batch = super()._batch(rows)
         starts = [_stretches(row)[-1][0] for row in rows]
         prompts = [row.encoding.input_ids[:start] for row, start in zip(rows, starts, strict=True)]
-        batch["prompts"] = padded(prompts, self._pad_id, "left")
-        batch["prompt_attention_mask"] = padded_mask(prompts, "left")
+        batch["prompts"], batch["prompt_attention_mask"] = padded_ids(prompts, self._pad_id, "left")
         return batch if self.responses == "all" else batch | self._texts(rows, starts)
 
     def _texts(self, rows: Sequence[SupervisedRow], starts: Sequence[int]) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import torch
 
 from chatspan.batch import pad_id_of
 from chatspan.config import BackendOption, HintPlacement, require_choices
-from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError
+from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError, place_of_row
 from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
-from chatspan.padded import Ints, padded, padded_mask
+from chatspan.padded import Ints, padded_ids
 from chatspan.trl.rollouts import Solutions, solutions_of
 
 Overflow = Literal["error", "drop_row"]
@@ -145,7 +145,7 @@ class TeacherContextBuilder:
         self._count(solutions, given, used, hinted, fits, rewards.device)
         ids = [one.teacher_ids if has else mine for one, has, mine in zip(found, hinted, own, strict=True)]
         device = output["completion_ids"].device
-        arrays = (padded(ids, pad_id_of(self._prompts.tokenizer), "left"), padded_mask(ids, "left"))
+        arrays = padded_ids(ids, pad_id_of(self._prompts.tokenizer), "left")
         teacher_ids, teacher_mask = (torch.from_numpy(array).to(device) for array in arrays)
         return {
             "teacher_input_ids": torch.cat([teacher_ids, output["completion_ids"]], dim=1),
@@ -182,15 +182,17 @@ class TeacherContextBuilder:
         try:
             hint = self._hint(feedback, solution)
         except Exception as error:
-            raise HintError(f"hint raised {type(error).__name__}: {error}", **_place(row)) from error
+            raise HintError(f"hint raised {type(error).__name__}: {error}", **place_of_row(row)) from error
         if not isinstance(hint, str):
-            raise HintError(f'hint returned {type(hint).__name__}, not a string; return "" for no hint', **_place(row))
+            raise HintError(
+                f'hint returned {type(hint).__name__}, not a string; return "" for no hint', **place_of_row(row)
+            )
         return hint
 
     def _fits(self, row: int, found: HintedPrompt, own: Ints) -> bool:
         """Whether both sides see their whole prompts."""
         remedy = "give the trainer the same tokenizer, chat template and chat_template_kwargs"
-        require_own_prompt(found, own, remedy, **_place(row))
+        require_own_prompt(found, own, remedy, **place_of_row(row))
         count = len(found.student_ids)
         if not found.is_hinted:
             return True
@@ -204,7 +206,7 @@ class TeacherContextBuilder:
         if self.overflow == "error":
             raise TruncationError(
                 f'{problem}; give SDPOConfig more (max_prompt_length=None does not cut), or overflow="drop_row"',
-                **_place(row),
+                **place_of_row(row),
             )
         logger.warning("row %d is not distilled: %s", row, problem)
         return False
@@ -252,7 +254,7 @@ def _require_messages(prompts: Sequence[Any]) -> None:
         if isinstance(prompt, str):
             raise LayoutError(
                 f"its prompt is plain text ({prompt[:40]!r}…): give lists of messages, into which a hint can be put",
-                **_place(row),
+                **place_of_row(row),
             )
 
 
@@ -266,7 +268,7 @@ def _texts_of(feedbacks: Sequence[Any] | None, count: int) -> list[str | None]:
         if feedback is not None and not isinstance(feedback, str):
             raise HintError(
                 f"its privileged_context is {type(feedback).__name__}, not text: write what the teacher sees",
-                **_place(row),
+                **place_of_row(row),
             )
         texts.append(feedback if feedback is not None and feedback.strip() else None)
     return texts
@@ -276,7 +278,3 @@ def _own_prompts(output: Mapping[str, Any]) -> list[Ints]:
     """The prompts that the trainer sampled for."""
     ids, mask = (output[name].to("cpu", torch.int64).numpy() for name in ("prompt_ids", "prompt_mask"))
     return [row[seen == 1] for row, seen in zip(ids, mask, strict=True)]
-
-
-def _place(row: int) -> dict[str, Any]:
-    return {"row_index": row, "row_place": f"row {row}"}

@@ -45,7 +45,7 @@ impl TemplateInput {
         read.push((Arc::from("messages"), Input::List(items, None)));
         for (name, value) in variables.iter() {
             let name: Arc<str> = name.extract::<&str>()?.into();
-            let value = reader.value(&value, None, Some(Key::Name(Arc::clone(&name))), -1)?;
+            let value = reader.value(&value, place(None, Key::Name(Arc::clone(&name)), -1))?;
             read.push((name, value));
         }
         for (name, value) in plain.iter() {
@@ -145,17 +145,12 @@ fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
     value.cast::<PyString>()?.to_str().map_or_else(|_| lacks("a lone surrogate in a text"), |text| Ok(text.into()))
 }
 
-impl<'py> Reader<'py> {
-    fn place(
-        &mut self,
-        parent: Option<Origin>,
-        key: Option<Key>,
-        message: i32,
-        text: Option<&Arc<str>>,
-    ) -> Option<Origin> {
-        self.places.push(Place { parent, key, message, text: text.cloned() })
-    }
+/// The place of what is no text, or not known to be one.
+fn place(parent: Option<Origin>, key: Key, message: i32) -> Place {
+    Place { parent, key: Some(key), message, text: None }
+}
 
+impl<'py> Reader<'py> {
     fn message(
         &mut self,
         message: &Bound<'py, PyAny>,
@@ -172,7 +167,7 @@ impl<'py> Reader<'py> {
             }
             (Err(_), None) => return lacks("a message that is no dict"),
         };
-        let origin = self.place(None, None, index, None);
+        let origin = self.places.push(Place { parent: None, key: None, message: index, text: None });
         let mut entries = Vec::with_capacity(dict.len() + 2);
         for (key, value) in dict.iter() {
             if !(drops_none && value.is_none()) {
@@ -197,80 +192,69 @@ impl<'py> Reader<'py> {
         if !key.is_exact_instance_of::<PyString>() {
             return lacks("a key that is no string");
         }
-        let key = self.without_place(key)?;
-        let Input::Str(name, _) = &key else { return lacks("a key that is no string") };
-        let step = Key::Name(Arc::clone(name));
-        let value = self.value(value, parent, Some(step), message)?;
-        Ok((key, value))
+        let name = text_of(key)?;
+        let value = self.value(value, place(parent, Key::Name(Arc::clone(&name)), message))?;
+        Ok((Input::Str(name, None), value))
     }
 
-    fn value(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        parent: Option<Origin>,
-        key: Option<Key>,
-        message: i32,
-    ) -> PyResult<Input> {
+    fn value(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
         if self.depth == DEPTH {
             return lacks("values nested so deeply");
         }
         self.depth += 1;
-        let read = self.at_depth(value, parent, key, message);
+        let read = self.at_depth(value, at);
         self.depth -= 1;
         read
     }
 
-    fn at_depth(
-        &mut self,
-        value: &Bound<'py, PyAny>,
-        parent: Option<Origin>,
-        key: Option<Key>,
-        message: i32,
-    ) -> PyResult<Input> {
+    fn at_depth(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
         if value.is_exact_instance_of::<PyString>() {
             let text = text_of(value)?;
-            let origin = if text.is_empty() { None } else { self.place(parent, key, message, Some(&text)) };
+            let origin =
+                if text.is_empty() { None } else { self.places.push(Place { text: Some(Arc::clone(&text)), ..at }) };
             return Ok(Input::Str(text, origin));
         }
         if value.is_none() {
             return Ok(Input::None);
         }
+        let message = at.message;
         if let Ok(dict) = value.cast_exact::<PyDict>() {
-            let origin = self.place(parent, key, message, None);
+            let origin = self.places.push(at);
             let entries =
                 dict.iter().map(|(key, value)| self.entry(&key, &value, origin, message)).collect::<PyResult<_>>()?;
             return Ok(Input::Dict(entries, origin, false));
         }
         if let Ok(list) = value.cast_exact::<PyList>() {
-            let origin = self.place(parent, key, message, None);
-            let items = list.iter().enumerate();
-            let items = items
-                .map(|(i, item)| self.value(&item, origin, Some(Key::Index(i)), message))
-                .collect::<PyResult<_>>()?;
-            return Ok(Input::List(items, origin));
+            let origin = self.places.push(at);
+            return Ok(Input::List(self.items(list.iter(), origin, message)?, origin));
         }
         if let Ok(tuple) = value.cast_exact::<PyTuple>() {
             // What it is in is a place, but it has none itself.
-            let origin = self.place(parent, key, message, None);
-            let items = tuple.iter().enumerate();
-            let items = items
-                .map(|(i, item)| self.value(&item, origin, Some(Key::Index(i)), message))
-                .collect::<PyResult<_>>()?;
-            return Ok(Input::Tuple(items));
+            let origin = self.places.push(at);
+            return Ok(Input::Tuple(self.items(tuple.iter(), origin, message)?));
         }
         if value.is_exact_instance_of::<PyBool>() {
             return Ok(Input::Bool(value.extract()?));
         }
         if value.is_exact_instance_of::<PyInt>() {
             let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
-            return Ok(Input::Int(number, self.place(parent, key, message, None)));
+            return Ok(Input::Int(number, self.places.push(at)));
         }
         if value.is_exact_instance_of::<PyFloat>() {
-            return Ok(Input::Float(value.extract()?, self.place(parent, key, message, None)));
+            return Ok(Input::Float(value.extract()?, self.places.push(at)));
         }
         let Some(prepare) = &self.prepare else { return lacks("a value that JSON has no type for") };
         let prepared = prepare.call1((value,))?;
-        self.value(&prepared, parent, key, message)
+        self.value(&prepared, at)
+    }
+
+    fn items(
+        &mut self,
+        items: impl Iterator<Item = Bound<'py, PyAny>>,
+        parent: Option<Origin>,
+        message: i32,
+    ) -> PyResult<Vec<Input>> {
+        items.enumerate().map(|(index, item)| self.value(&item, place(parent, Key::Index(index), message))).collect()
     }
 
     /// A value of the template's own: a key, or a special token.

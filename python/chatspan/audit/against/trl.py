@@ -14,6 +14,7 @@ from chatspan.audit.against.hf import masked_row
 from chatspan.audit.against.peer import PeerError, PeerRefusal, PeerRow, ids_of
 from chatspan.audit.against.texts import text_difference
 from chatspan.dataset.conversations import Chat
+from chatspan.errors import one_line
 
 OTHER_TEXT = "the swapped template writes other text than the tokenizer's own"
 
@@ -47,7 +48,7 @@ class Trl:
         # It renders conversations of its own with the template, which raises whatever it likes.
         except Exception as error:
             self.refused = True
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             self.statements.append(f"it refuses the template: {type(error).__name__}: {reason} It trains nothing.")
             return
         names = [

@@ -11,7 +11,7 @@
 //! - [`write`]: values as text: `str`, `repr`, `tojson`
 //! - [`methods`], [`filters`], [`selection`], [`tests`]: what templates call
 //! - [`output`]: what is written; [`owners`]: which message was being rendered
-//! - [`machine`]: statements; [`expressions`], [`calls`]
+//! - [`machine`]: statements; [`expressions`], [`calls`]; [`limits`]: what a template may take
 //!
 //! What the machine does not know it does not guess: [`Halt::Lacking`] leaves the template to Jinja2.
 
