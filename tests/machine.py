@@ -11,10 +11,10 @@ from typing import Any
 import jinja2
 from chatspan.chat_template import Render, TemplateRaisedError, compiled
 from chatspan.errors import TemplateError
-from chatspan.native_template import NativeTemplate, RaisedError, render_of
+from chatspan.native_template import Job, NativeTemplate, RaisedError, render_jobs, render_of
 from chatspan.origins import Run, field_runs
 from chatspan.preparation import habits, tool_schemas
-from chatspan.renderer import ChatRenderer, _trace_messages
+from chatspan.renderer import ChatRenderer, _trace_messages, _with_prompt
 from chatspan.template_program import Unsupported
 from chatspan.traced_data import TracedDict, TracedFloat, TracedInt, TracedList
 from chatspan.traced_str import Field
@@ -93,7 +93,11 @@ _RENDERER = ChatRenderer(_Tokenizer())
 
 def traced(source: str, what: Given, now: datetime = NOW) -> Result:
     try:
-        return compiled(source).render(what.traced(), now)
+        template, variables = compiled(source), what.traced()
+        render = template.render(variables, now)
+        if not what.add_generation_prompt:
+            return render
+        return _with_prompt(render, template.render({**variables, "add_generation_prompt": False}, now).text)
     except (TemplateRaisedError, jinja2.TemplateSyntaxError, SyntaxError) as error:
         return error
 
@@ -103,10 +107,11 @@ def native(source: str, what: Given, now: datetime = NOW) -> Result:
     if not isinstance(template, NativeTemplate):
         return template
     try:
-        found = template.render(what.read(template), now, add_generation_prompt=what.add_generation_prompt)
-    except (RaisedError, TemplateError, Unsupported) as error:
+        job = Job(template, what.read(template), what.add_generation_prompt)
+    except Unsupported as error:
         return error
-    return render_of(found, ())
+    found = render_jobs([job], now)[0]
+    return found if isinstance(found, Exception) else render_of(found, ())
 
 
 @functools.lru_cache(maxsize=256)
@@ -161,6 +166,8 @@ def _differences(wanted: Render, found: Render) -> Iterator[str]:
         around = slice(max(start - 20, 0), start + 40)
         yield f"text from character {start} on: Jinja2 {wanted.text[around]!r}, the machine {found.text[around]!r}"
         return
+    if wanted.prompt_start_char != found.prompt_start_char:
+        yield f"prompt from: Jinja2 {wanted.prompt_start_char}, the machine {found.prompt_start_char}"
     for name in ("owners", "generation"):
         ours, theirs = list(getattr(wanted, name)), list(getattr(found, name))
         if ours != theirs:

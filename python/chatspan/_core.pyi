@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Pairs: TypeAlias = Sequence[Sequence[int]] | Sequence[tuple[int, int]] | NDArray[Any]
-Straddle: TypeAlias = Literal["touch", "inside", "error"]
+Straddle: TypeAlias = Literal["first", "touch", "inside", "error"]
 Blanks: TypeAlias = Literal["unknown", "kept", "stripped"]
 
 class Offsets:
@@ -72,7 +72,7 @@ def token_spans(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = 
         offsets: an :class:`Offsets`, or what makes one.
         spans: half-open character ranges ``[N, 2]``; ``(-1, -1)`` for one that is not there.
         straddle: what becomes of a token with characters on both sides of a span's edge: ``"touch"`` takes it in,
-            ``"inside"`` leaves it out, ``"error"`` raises.
+            ``"inside"`` leaves it out, ``"first"`` lets its first character decide, ``"error"`` raises.
 
     Returns:
         int64 ``[N, 2]``, half-open ranges of token positions; an empty range for a span without tokens,
@@ -87,10 +87,23 @@ def token_spans(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = 
         [[1, 3], [2, 3]]
     """
 
+def token_mask_of_kinds(
+    offsets: Offsets,
+    message_index: NDArray[np.int32],
+    kind: NDArray[np.uint8],
+    messages: Sequence[int],
+    kinds: Sequence[int],
+) -> NDArray[np.bool_]:
+    """For each token whether it is of one of these messages and kinds, given each token's; bool ``[T]``.
+
+    A token without characters is of none.
+    """
+
 def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "touch") -> NDArray[np.bool_]:
     """For each token whether its characters are in the union of the spans.
 
-    ``"touch"``: any of them; ``"inside"``: all of them; ``"error"`` raises where only some are. Spans may overlap
+    ``"touch"``: any of them; ``"inside"``: all of them; ``"first"``: the first one; ``"error"`` raises where only some
+    are. Spans may overlap
     and come in any order. A token without characters is in no span.
 
     Returns:
@@ -118,11 +131,12 @@ class NativeTokenizer:
 
     def __new__(cls, json: str, *, cache_bytes: int) -> NativeTokenizer: ...
     def encode_batch(
-        self, texts: Sequence[str], segments: Sequence[Segments] | None
+        self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None
     ) -> list[
         tuple[NDArray[np.int64], Offsets, tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]] | None] | None
     ]:
-        """int64 ids, offsets and, where segments are given, what :func:`attribute` gives, of each text.
+        """int64 ids, offsets and, where segments are given, what :func:`attribute` gives, of each text
+        or render, on all cores.
 
         ``None`` for a text whose offsets cannot be told for certain.
         """
@@ -182,22 +196,23 @@ class TemplateProgram:
     """
 
     def __new__(cls, program: str) -> TemplateProgram: ...
-    def render(
-        self,
-        input: TemplateInput,
-        add_generation_prompt: bool,
-        answer: Callable[[str, str], str],
-        limits: tuple[int, int, int] | None = ...,
-    ) -> tuple[str, NativeRender | str]:
-        """Renders, without the GIL.
 
-        Args:
-            answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
-            limits: at most so many steps, levels and bytes.
+def render_templates(
+    jobs: Sequence[tuple[TemplateProgram, TemplateInput, bool, Habits | None]],
+    answer: Callable[[str, str], str],
+    limits: tuple[int, int, int] | None = ...,
+) -> list[tuple[str, NativeRender | str]]:
+    """Renders on all cores, without the GIL.
 
-        Returns:
-            ``"rendered"`` and the render; ``"raised"``, ``"lacking"`` or ``"limit"``, and what is said.
-        """
+    Args:
+        jobs: a template, what it is given, whether a generation prompt is wanted; with habits the render is cut by
+            message and kind at once.
+        answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
+        limits: at most so many steps, levels and bytes.
+
+    Returns:
+        for each ``"rendered"`` and the render; ``"raised"``, ``"lacking"`` or ``"limit"``, and what is said.
+    """
 
 class TemplateInput:
     """What a template is given, read once; it shares nothing with the objects that it was read from.
@@ -223,6 +238,8 @@ class TemplateInput:
         drops_none: bool,
         reasoning_keys: list[str],
     ) -> TemplateInput: ...
+    def roles(self) -> tuple[str, ...] | None:
+        """The role of each message, ``""`` where it has none; ``None`` where one is no string."""
     def aliases(self) -> list[tuple[int, str, str]]:
         """The fields of messages that are another one of the same message: index, name, name of the other."""
     def to_python(self) -> dict[str, Any]:
@@ -235,10 +252,15 @@ class NativeRender:
     def text(self) -> str: ...
     @property
     def input(self) -> TemplateInput: ...
+    @property
+    def prompt_start_char(self) -> int:
+        """Where the generation prompt begins; -1 if there is none."""
     def owners(self) -> list[tuple[int, int]]:
         """``(start_char, message_index)``: from there on, the message being rendered."""
     def generation(self) -> list[tuple[int, int]]:
         """The characters of each generation block."""
+    def contents(self) -> list[tuple[int, int, int]]:
+        """What comes from messages' contents, in order: ``(message_index, start_char, end_char)``."""
     def runs(
         self, find: Callable[[int, tuple[str | int, ...]], Any], make_dump: Callable[[Any, str, Any], Any]
     ) -> list[tuple[int, int, Any, int]]:
@@ -248,10 +270,8 @@ class NativeRender:
             find: what stands at a place, by message and path.
             make_dump: the origin of a container that was written: container, text, style.
         """
-    def segments(
-        self, roles: Sequence[str], owners: Sequence[tuple[int, int]], habits: Habits, prompt_start: int | None
-    ) -> Segments:
-        """The render cut by message and kind; as :func:`attribute_render`."""
+    def segments(self, habits: Habits) -> Segments:
+        """The render cut by message and kind, as :func:`attribute_render`: when it was made, or now."""
 
 def attribute_render(
     text: str,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol, get_args
 
-from chatspan._core import Segments
+from chatspan._core import NativeRender, Segments
 from chatspan.config import BackendOption
 from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError
 from chatspan.hf_backend import HFBackend
@@ -23,8 +23,10 @@ class Backend(Protocol):
 
     name: str
 
-    def encode_batch(self, texts: Sequence[str], segments: Sequence[Segments] | None = None) -> list[Tokens]:
-        """The tokens of texts; with segments perhaps also whose each is."""
+    def encode_batch(
+        self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None = None
+    ) -> list[Tokens]:
+        """The tokens of texts or renders; with segments perhaps also whose each is."""
 
     def encode_plain(self, text: str) -> list[int]:
         """The ids of a text in which there are no control tokens."""
@@ -86,8 +88,10 @@ class Backends:
         # What was loaded is loaded anew where it is needed.
         return (Backends, self._arguments)
 
-    def encode_batch(self, texts: Sequence[str], segments: Sequence[Segments] | None = None) -> list[Tokens]:
-        """The tokens of texts, by the backend that is there."""
+    def encode_batch(
+        self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None = None
+    ) -> list[Tokens]:
+        """The tokens of texts or renders, by the backend that is there."""
         backend = self.current()
         found = backend.encode_batch(texts, segments)
         self._rows.update(tokens.backend for tokens in found)

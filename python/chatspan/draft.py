@@ -53,9 +53,9 @@ class Draft:
     def segments(self) -> Segments:
         """The render cut by message and kind, and the region of each message."""
         render = self.render
-        prompt = render.prompt_start_char if render.prompt_start_char >= 0 else None
         if render.native is not None:
-            return render.native.segments(list(self.roles), list(render.owners), self.conventions.habits, prompt)
+            return render.native.segments(self.conventions.habits)
+        prompt = render.prompt_start_char if render.prompt_start_char >= 0 else None
         return attribute_render(
             render.text, list(render.runs), list(render.owners), self.roles, self.conventions.habits, prompt
         )
@@ -63,10 +63,10 @@ class Draft:
     def encoding(self, tokens: Tokens) -> Encoding:
         """The tokens, and whose they are."""
         message_index, kind, straddling = tokens.attribution or attribute(tokens.table, self.segments)
-        encoding = Encoding(
+        return Encoding(
             text=self.render.text,
             input_ids=tokens.input_ids,
-            offsets=tokens.table.to_array(),
+            table=tokens.table,
             message_index=message_index,
             kind=kind,
             straddling=straddling,
@@ -77,6 +77,3 @@ class Draft:
             _control_tokens=self.conventions.control_tokens,
             _has_generation_tags=self._has_generation_tags,
         )
-        # It was checked when it was made.
-        encoding.__dict__["table"] = tokens.table
-        return encoding

@@ -8,11 +8,13 @@ from typing import Any, Literal
 from chatspan.chat_template import Render
 from chatspan.draft import Conventions, Draft
 from chatspan.errors import ChatspanError, ControlTokenError, OptionError, TextError
+from chatspan.native_template import Job
 from chatspan.origins import field_runs
 from chatspan.pieces import Piece, control_tokens, control_tokens_of_fields
 from chatspan.probing import habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
+from chatspan.template_program import Unsupported
 from chatspan.tokens import tokens_of
 from chatspan.turns import turn_range
 
@@ -56,6 +58,16 @@ class Drafter:
         if special_tokens != "as_rendered":
             draft.pieces += _escapes(draft, error=special_tokens == "error")
         return draft
+
+    def job(self, messages: Messages, *, cut: bool, **render_kwargs: Any) -> Job | Unsupported:
+        """What the core is to render for a draft of these arguments.
+
+        Args:
+            cut: whether the render is to be cut by message and kind, too.
+        """
+        known = self._known.get(self.renderer.source(render_kwargs.get("tools"))) if cut else None
+        messages, _ = _without_token_ids(messages)
+        return self.renderer.job(messages, None if known is None else known.habits, **render_kwargs)
 
     def _conventions(self, tools: Sequence[Any] | None) -> Conventions:
         template = self.renderer.template(tools)
@@ -110,7 +122,7 @@ def _escapes(draft: Draft, *, error: bool) -> list[Piece]:
 
 
 def _require_unicode(render: Render) -> None:
-    if render.text.isascii():
+    if render.native is not None or render.text.isascii():
         return
     try:
         render.text.encode()
@@ -128,6 +140,8 @@ def _require_unicode(render: Render) -> None:
 def _without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence[int]]]:
     """The messages as the template gets them, and the sampled ids of those that have some."""
     if not isinstance(messages, Sequence):
+        return messages, {}
+    if not any(type(message) is not dict or "token_ids" in message for message in messages):
         return messages, {}
     token_ids = {
         index: message["token_ids"]

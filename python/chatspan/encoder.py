@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from chatspan._core import Offsets
 from chatspan.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.config import BackendOption
 from chatspan.draft import Draft
 from chatspan.drafter import Drafter, SpecialTokens
+from chatspan.drafts import Asked, drafts_of
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TokenizerError, TruncationError
 from chatspan.native_template import native_template
@@ -180,27 +182,17 @@ class ChatEncoder:
         token_ids_check: bool = True,
         **render_kwargs: Any,
     ) -> list[Encoding]:
-        """Encodes conversations in one call of the tokenizer. See :meth:`encode`."""
+        """Encodes conversations: read one by one, then rendered and tokenized on all cores. See :meth:`encode`."""
         _check_options(max_length, truncation, special_tokens)
-        now = datetime.now()
-        drafts = [
-            self._drafter.draft(
-                messages,
-                tools=tools,
-                special_tokens=special_tokens,
-                token_ids_check=token_ids_check,
-                documents=documents,
-                now=now,
-                **render_kwargs,
-            )
-            for messages in conversations
-        ]
-        return [truncated(encoding, max_length, truncation) for encoding in self._encode_drafts(drafts)]
+        keywords = {"tools": tools, "documents": documents, **render_kwargs}
+        asked = [Asked(self._drafter, messages, keywords) for messages in conversations]
+        drafts = drafts_of(asked, now=datetime.now(), special_tokens=special_tokens, token_ids_check=token_ids_check)
+        return [truncated(encoding, max_length, truncation) for encoding in self._encode_drafts(list(drafts))]
 
     def _encode_drafts(self, drafts: Sequence[Draft]) -> list[Encoding]:
         """Encodes what is rendered already in one call of the tokenizer, which may use all cores."""
         whole = [draft for draft in drafts if not draft.pieces]
-        texts = [draft.render.text for draft in whole]
+        texts = [draft.render.native or draft.render.text for draft in whole]
         tokens = iter(self._backends.encode_batch(texts, [draft.segments for draft in whole]))
         return [draft.encoding(self._encode_pieces(draft) if draft.pieces else next(tokens)) for draft in drafts]
 
@@ -293,7 +285,7 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
     return replace(
         encoding,
         input_ids=encoding.input_ids[kept],
-        offsets=encoding.offsets[kept],
+        table=Offsets(encoding.offsets[kept], text_length=len(encoding.text)),
         message_index=encoding.message_index[kept],
         kind=encoding.kind[kept],
         straddling=straddling - kept.start,

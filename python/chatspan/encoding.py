@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan._core import Offsets, Segments, token_mask, token_spans
+from chatspan._core import Offsets, Segments, token_mask, token_mask_of_kinds, token_spans
 from chatspan.attribution import CharRange, Region, Segment
 from chatspan.chat_template import Render
 from chatspan.errors import OptionError
@@ -52,7 +52,7 @@ class Encoding:
     Attributes:
         text: the render, as ``apply_chat_template(tokenize=False)`` gives it; whole also where tokens were cut.
         input_ids: int64 ``[T]``.
-        offsets: int32 ``[T, 2]``, the characters of ``text`` that each token stands for, half-open.
+        table: the characters of ``text`` that each token stands for; :attr:`offsets` has them as an array.
         message_index: int32 ``[T]``, the message a token belongs to; -1: none.
         kind: uint8 ``[T]``, values of :class:`Kind`.
         straddling: int64 ``[K]``, the tokens that have characters of more than one message or kind; their message and
@@ -64,7 +64,7 @@ class Encoding:
 
     text: str
     input_ids: NDArray[np.int64]
-    offsets: NDArray[np.int32]
+    table: Offsets
     message_index: NDArray[np.int32]
     kind: NDArray[np.uint8]
     straddling: NDArray[np.int64]
@@ -93,9 +93,9 @@ class Encoding:
         return self._render.open_end
 
     @functools.cached_property
-    def table(self) -> Offsets:
-        """The offsets, checked."""
-        return Offsets(self.offsets, text_length=len(self.text))
+    def offsets(self) -> NDArray[np.int32]:
+        """int32 ``[T, 2]``, the characters of ``text`` that each token stands for, half-open."""
+        return self.table.to_array()
 
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
@@ -224,13 +224,7 @@ class Encoding:
 
     def _mask_of_kinds(self, kinds: Collection[Kind], messages: Sequence[int]) -> NDArray[np.bool_]:
         """By what each token is, which its first character says; without tokens that stand for no characters."""
-        of_kind = np.zeros(256, dtype=bool)
-        of_kind[[int(kind) for kind in kinds]] = True
-        # The last place is that of -1.
-        of_message = np.zeros(len(self.roles) + 1, dtype=bool)
-        of_message[messages] = True
-        visible = self.offsets[:, 0] < self.offsets[:, 1]
-        return np.asarray(of_kind[self.kind] & of_message[self.message_index] & visible)
+        return token_mask_of_kinds(self.table, self.message_index, self.kind, messages, [int(kind) for kind in kinds])
 
     def labels(
         self,
@@ -294,13 +288,7 @@ class Encoding:
         return list(zip(edges[:-1][wanted].tolist(), edges[1:][wanted].tolist(), strict=True))
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
-        array = np.array(_merged(ranges), dtype=np.int64).reshape(-1, 2)
-        if straddle != "first":
-            return token_mask(self.table, array, straddle=straddle)
-        starts = self.offsets[:, 0]
-        at = np.searchsorted(array[:, 0], starts, side="right") - 1
-        inside = (at >= 0) & (starts < array[at, 1]) if len(array) else np.zeros(len(self), dtype=bool)
-        return np.asarray(inside & (starts < self.offsets[:, 1]))
+        return token_mask(self.table, list(ranges), straddle=straddle)
 
     def explain(self) -> str:
         """The tokens by message and kind, for a person to read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chatspan._core import Segments
+from chatspan._core import NativeRender, Segments
 from chatspan.errors import TokenizerError
 from chatspan.tokens import Tokens, tokens_of
 
@@ -26,7 +26,9 @@ class HFBackend:
             method is None or str(method.__module__).startswith("transformers.tokenization_") for method in methods
         )
 
-    def encode_batch(self, texts: Sequence[str], segments: Sequence[Segments] | None = None) -> list[Tokens]:
+    def encode_batch(
+        self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None = None
+    ) -> list[Tokens]:
         """The tokens of texts, in one call, as ``apply_chat_template`` tokenizes a render.
 
         Raises:
@@ -35,14 +37,15 @@ class HFBackend:
         if not texts:
             return []
         try:
-            pairs = self._pairs(list(texts))
+            strings = [text if isinstance(text, str) else text.text for text in texts]
+            pairs = self._pairs(strings)
         except NotImplementedError as error:
             raise TokenizerError(
                 f"{type(self._tokenizer).__name__} gives no offsets ({error}): load it without what replaced its "
                 "backend, such as fastokens.patch_transformers(); chatspan tokenizes natively by itself"
             ) from error
         return [
-            tokens_of(ids, offsets, len(text), self.name) for (ids, offsets), text in zip(pairs, texts, strict=True)
+            tokens_of(ids, offsets, len(text), self.name) for (ids, offsets), text in zip(pairs, strings, strict=True)
         ]
 
     def _pairs(self, texts: list[str]) -> list[tuple[Any, Any]]:

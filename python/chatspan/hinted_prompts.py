@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from numpy.typing import NDArray
 
 from chatspan.config import ROLES, BackendOption, HintPlacement, require_choices
 from chatspan.draft import Draft
+from chatspan.drafts import Asked, drafts_of
 from chatspan.encoder import ChatEncoder
+from chatspan.encoding import Encoding
 from chatspan.errors import (
     ChatspanError,
     HintError,
@@ -123,27 +127,18 @@ class HintedPrompts:
             TraceError, TemplateError: a prompt, or a hint in it, that cannot be. All with ``row_index``.
         """
         _require_one_each(prompts, hints)
-        drafts: list[Draft] = []
-        # For each prompt its student's draft, its teacher's, and where the hint is.
+        conversations: list[Conversation] = []
+        rows: list[int] = []
+        # For each prompt its student's conversation, its teacher's, and where the hint is.
         places: list[tuple[int, int, tuple[Hint, Conversation] | None]] = []
         for row, (messages, hint) in enumerate(zip(prompts, hints, strict=True)):
-            name = f"row {row}"
-            try:
-                messages = read_messages(as_lists(messages), name, "the prompt")
-                plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
-                drafts.append(self._draft(plain))
-                if hint is not None and not isinstance(hint, str):
-                    raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")
-                if hint is None or not hint.strip():
-                    places.append((len(drafts) - 1, len(drafts) - 1, None))
-                    continue
-                teacher, where = _hinted(plain, hint, self)
-                drafts.append(self._draft(teacher))
-                places.append((len(drafts) - 2, len(drafts) - 1, (where, teacher)))
-            except ChatspanError as error:
-                error.trace_id = None
-                raise error.at(**place_of_row(row)) from error.__cause__
-        encodings = self._encoder._encode_drafts(drafts)
+            with _of_row(row):
+                plain, hinted = self._read(f"row {row}", messages, hint)
+            both = [plain] if hinted is None else [plain, hinted[1]]
+            places.append((len(conversations), len(conversations) + len(both) - 1, hinted))
+            conversations += both
+            rows += [row] * len(both)
+        encodings = self._encodings(conversations, rows)
         found = []
         for row, (student, teacher_at, hinted) in enumerate(places):
             if hinted is not None:
@@ -159,17 +154,47 @@ class HintedPrompts:
             found.append(HintedPrompt(*ids, is_hinted=hinted is not None))
         return found
 
-    def _draft(self, conversation: Conversation) -> Draft:
+    def _read(self, name: str, messages: Any, hint: Any) -> tuple[Conversation, tuple[Hint, Conversation] | None]:
+        """The student's conversation; with a hint, where that is and the teacher's."""
+        messages = read_messages(as_lists(messages), name, "the prompt")
+        plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
+        if hint is not None and not isinstance(hint, str):
+            raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")
+        if hint is None or not hint.strip():
+            return plain, None
+        teacher, where = _hinted(plain, hint, self)
+        return plain, (where, teacher)
+
+    def _encodings(self, conversations: Sequence[Conversation], rows: Sequence[int]) -> list[Encoding]:
+        """The encodings of conversations, each of a row."""
+        drafter, keywords = self._encoder._drafter, {**self._template_kwargs, "add_generation_prompt": True}
+        asked = [Asked(drafter, list(conversation.messages), keywords) for conversation in conversations]
+        ahead = drafts_of(asked, now=datetime.now())
+        drafts = []
+        for conversation, row in zip(conversations, rows, strict=True):
+            with _of_row(row):
+                drafts.append(self._draft(conversation, ahead))
+        return self._encoder._encode_drafts(drafts)
+
+    def _draft(self, conversation: Conversation, ahead: Iterator[Draft]) -> Draft:
         def apply(messages: Any) -> str:
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs))
 
         try:
-            return self._encoder._drafter.draft(
-                list(conversation.messages), add_generation_prompt=True, **self._template_kwargs
-            )
+            return next(ahead)
         except TemplateError as error:
             cause = error.__cause__
             raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error
+
+
+@contextmanager
+def _of_row(row: int) -> Iterator[None]:
+    """Errors say which row of the call it is."""
+    try:
+        yield
+    except ChatspanError as error:
+        error.trace_id = None
+        raise error.at(**place_of_row(row)) from error.__cause__
 
 
 def _kwargs_of(given: Any) -> dict[str, Any]:

@@ -30,8 +30,10 @@ class NativeBackend:
         self._hf = hf
         self._fell_back = fell_back
 
-    def encode_batch(self, texts: Sequence[str], segments: Sequence[Segments] | None = None) -> list[Tokens]:
-        """The tokens of texts, on all cores; with segments also whose each is."""
+    def encode_batch(
+        self, texts: Sequence[str | _core.NativeRender], segments: Sequence[Segments] | None = None
+    ) -> list[Tokens]:
+        """The tokens of texts or renders, on all cores; with segments also whose each is."""
         rows = self.core.encode_batch(list(texts), None if segments is None else list(segments))
         left = [index for index, row in enumerate(rows) if row is None]
         own = iter(self._hf.encode_batch([texts[index] for index in left]))

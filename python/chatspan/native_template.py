@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from jinja2.filters import do_title
 
-from chatspan._core import NativeRender, TemplateInput, TemplateProgram
+from chatspan._core import Habits as CoreHabits
+from chatspan._core import NativeRender, TemplateInput, TemplateProgram, render_templates
 from chatspan.chat_template import Render, compiled
 from chatspan.errors import TemplateError
 from chatspan.origins import Dump, Root, Run
@@ -41,7 +42,7 @@ class NativeTemplate:
     def __init__(self, source: str) -> None:
         self.source = source
         try:
-            self._program = TemplateProgram(program_of(compiled(source).tree))
+            self.program = TemplateProgram(program_of(compiled(source).tree))
         except ValueError as error:
             raise Unsupported(str(error)) from None
 
@@ -64,27 +65,43 @@ class NativeTemplate:
         except (ValueError, TypeError) as error:
             raise Unsupported(str(error)) from None
 
-    def render(self, given: TemplateInput, now: datetime, *, add_generation_prompt: bool) -> NativeRender:
-        """Renders.
 
-        Raises:
-            RaisedError: the template raised.
-            Unsupported: it met something that the core lacks.
-            TemplateError: it took more steps or more memory than any template has a use for.
-        """
+class Job(NamedTuple):
+    """What is to be rendered.
 
-        def answer(question: str, text: str) -> str:
-            return now.strftime(text) if question == "strftime" else str(_ANSWERS[question](text))
+    Attributes:
+        habits: what the template writes around assistants' messages, to cut the render by message and kind, too.
+    """
 
-        outcome, found = self._program.render(given, add_generation_prompt, answer)
-        if outcome == "rendered":
-            assert isinstance(found, NativeRender)
-            return found
-        if outcome == "lacking":
-            raise Unsupported(str(found))
-        if outcome == "limit":
-            raise TemplateError(f"the chat template was stopped: {found}; it may never end")
-        raise RaisedError(str(found))
+    template: NativeTemplate
+    given: TemplateInput
+    add_generation_prompt: bool
+    habits: CoreHabits | None = None
+
+
+# A render; that the template raised; that it met something that the core lacks; that it took more steps or more memory
+# than any template has a use for.
+Outcome = NativeRender | RaisedError | Unsupported | TemplateError
+
+
+def render_jobs(jobs: Sequence[Job], now: datetime) -> list[Outcome]:
+    """Renders on all cores, without the GIL."""
+
+    def answer(question: str, text: str) -> str:
+        return now.strftime(text) if question == "strftime" else str(_ANSWERS[question](text))
+
+    found = render_templates([(job.template.program, *job[1:]) for job in jobs], answer)
+    return [_outcome(*each) for each in found]
+
+
+def _outcome(what: str, found: NativeRender | str) -> Outcome:
+    if isinstance(found, NativeRender):
+        return found
+    if what == "lacking":
+        return Unsupported(found)
+    if what == "limit":
+        return TemplateError(f"the chat template was stopped: {found}; it may never end")
+    return RaisedError(found)
 
 
 @functools.lru_cache(maxsize=256)
@@ -98,16 +115,14 @@ def native_template(source: str) -> NativeTemplate | str:
 
 def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
     """The render as the rest of the package takes it; what only few ask for is made when it is asked for."""
-    owners = native.owners()
-    if not owners or owners[0][0] > 0:
-        owners.insert(0, (0, -1))
     origins = Origins(native)
     return Render(
         text=native.text,
         runs=origins.runs,
-        owners=owners,
-        generation=native.generation(),
+        owners=_Later(native.owners),
+        generation=_Later(native.generation),
         messages=origins.messages,
+        prompt_start_char=native.prompt_start_char,
         native=native,
         roles=roles,
         engine="native",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 
@@ -14,9 +16,9 @@ from chatspan.chats import EncodedChat, TokenRange
 from chatspan.config import BackendOption, Straddle
 from chatspan.draft import Draft
 from chatspan.drafter import Drafter
+from chatspan.drafts import Asked, drafts_of
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
-from chatspan.origins import root_key
-from chatspan.renderer import TracedMessages
+from chatspan.origins import Run, root_key
 from chatspan.template_errors import require_chat_template, template_error
 from chatspan.tokens import Tokens
 from chatspan.traces import Conversation
@@ -44,26 +46,37 @@ class ProvenanceRoute:
         Raises:
             TemplateError, HintPlacementError, TokenizerError, TextError, StraddleError: with the place.
         """
-        traced: TracedMessages = {}
-        drafts = [self._draft(conversation, traced) for conversation in conversations]
-        tokens = self.backends.encode_batch([draft.render.text for draft in drafts])
+        asked = [self._asked(conversation) for conversation in conversations]
+        ahead = drafts_of(asked, now=datetime.now(), cut=False, traced_messages={})
+        drafts = [self._draft(conversation, ahead) for conversation in conversations]
+        tokens = self.backends.encode_batch([draft.render.native or draft.render.text for draft in drafts])
         return [
             self._chat(conversation, draft, found)
             for conversation, draft, found in zip(conversations, drafts, tokens, strict=True)
         ]
 
-    def _draft(self, conversation: Conversation, traced: TracedMessages) -> Draft:
+    def _asked(self, conversation: Conversation) -> Asked:
         require_chat_template(self._tokenizer, conversation)
         keywords = dict(conversation.template_kwargs)
         source = keywords.pop("chat_template", None)
+        with self._placed(conversation):
+            if source not in self._drafters:
+                self._drafters[source] = Drafter(self._tokenizer, source)
+        return Asked(self._drafters[source], list(conversation.messages), keywords)
+
+    def _draft(self, conversation: Conversation, ahead: Iterator[Draft]) -> Draft:
+        with self._placed(conversation):
+            return next(ahead)
+
+    @contextmanager
+    def _placed(self, conversation: Conversation) -> Iterator[None]:
+        """Errors say which conversation it is, and which message."""
 
         def apply(messages: Any) -> str:
             return str(self._tokenizer.apply_chat_template(messages, tokenize=False, **conversation.template_kwargs))
 
         try:
-            if source not in self._drafters:
-                self._drafters[source] = Drafter(self._tokenizer, source)
-            return self._drafters[source].draft(list(conversation.messages), traced_messages=traced, **keywords)
+            yield
         except TemplateError as error:
             cause = error.__cause__
             raise template_error(conversation, cause if isinstance(cause, Exception) else error, apply) from error
@@ -118,16 +131,23 @@ class ProvenanceRoute:
 
 def _content_ranges(draft: Draft) -> list[tuple[int, CharRange]]:
     """The characters of each content in the order of the render, parts that adjoin made one, without blank ones."""
+    native = draft.render.native
     ranges: list[tuple[int, CharRange]] = []
-    for start, end, origin, _ in draft.render.runs:
-        if root_key(origin) != "content":
-            continue
-        index = origin._message_index
+    for index, start, end in _content_runs(draft.render.runs) if native is None else native.contents():
         if ranges and ranges[-1][0] == index and ranges[-1][1][1] == start:
             ranges[-1] = (index, (ranges[-1][1][0], end))
         else:
             ranges.append((index, (start, end)))
     return [(index, (start, end)) for index, (start, end) in ranges if draft.render.text[start:end].strip()]
+
+
+def _content_runs(runs: Sequence[Run]) -> list[tuple[int, int, int]]:
+    """The runs of messages' contents: message, start, end."""
+    return [
+        (origin._message_index, start, end)
+        for start, end, origin, _ in runs
+        if root_key(origin) == "content" and origin._message_index >= 0
+    ]
 
 
 def _with_blanks_around(text: str, span: CharRange) -> CharRange:

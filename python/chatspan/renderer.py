@@ -12,9 +12,10 @@ from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
+from chatspan._core import Habits as CoreHabits
 from chatspan.chat_template import ChatTemplate, Render, TemplateRaisedError, compiled
 from chatspan.errors import MessageError, OptionError, RenderMismatchError, TemplateError, TokenizerError
-from chatspan.native_template import NativeTemplate, RaisedError, native_template, render_of
+from chatspan.native_template import Job, NativeTemplate, Outcome, native_template, render_jobs, render_of
 from chatspan.origins import Root, cut_runs
 from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
 from chatspan.template_program import Unsupported
@@ -94,6 +95,7 @@ class ChatRenderer:
         continue_final_message: bool | str = False,
         now: datetime | None = None,
         traced_messages: TracedMessages | None = None,
+        ahead: Outcome | None = None,
         **template_kwargs: Any,
     ) -> Render:
         """Renders one conversation. The first render with each template is compared with the tokenizer's own.
@@ -102,6 +104,7 @@ class ChatRenderer:
             now: what ``strftime_now`` takes for now; the time of the call if not given.
             traced_messages: what was made of messages before, for conversations that share some, such as a student's
                 and its teacher's; filled here. Only as long as no message is changed.
+            ahead: what came of the :meth:`job` of the same arguments, where it was done already.
 
         Raises:
             MessageError, OptionError: the messages, or the tools, are of a wrong form.
@@ -123,7 +126,16 @@ class ChatRenderer:
             **template_kwargs,
         }
         now = now or datetime.now()
-        render = self._native_render(template, messages, tools, documents, template_kwargs, add_generation_prompt, now)
+        if ahead is None:
+            job = self.job(
+                messages,
+                tools=tools,
+                documents=documents,
+                add_generation_prompt=add_generation_prompt,
+                **template_kwargs,
+            )
+            ahead = job if isinstance(job, Unsupported) else render_jobs([job], now)[0]
+        render = self._taken(ahead, messages)
         if render is None:
             known = {} if traced_messages is None else traced_messages
             variables = self._variables(tools, documents, template_kwargs)
@@ -162,42 +174,43 @@ class ChatRenderer:
         variables["documents"] = traced(documents, "documents")
         return variables
 
-    def _native_render(
+    def job(
         self,
-        template: ChatTemplate,
         messages: Messages,
-        tools: Sequence[Any] | None,
-        documents: Any,
-        template_kwargs: Mapping[str, Any],
-        add_generation_prompt: bool,
-        now: datetime,
-    ) -> Render | None:
-        """The core's render; nothing where it leaves this one to traced Jinja2."""
-        native = native_template(template.source)
+        habits_of_template: CoreHabits | None = None,
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Any = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        **template_kwargs: Any,
+    ) -> Job | Unsupported:
+        """What the core is to render, read; for the arguments see :meth:`render`."""
+        native = native_template(self.source(tools))
         if not isinstance(native, NativeTemplate):
-            self.left[native] += 1
-            return None
+            return Unsupported(native)
+        variables = {"tools": tool_schemas(tools), "documents": documents}
+        tokens = dict(self._tokenizer.special_tokens_map)
+        for name, value in template_kwargs.items():
+            # Special tokens given by hand are the template's own text all the same.
+            (tokens if name.endswith("_token") else variables)[name] = value
         try:
-            roles = _roles(messages)
-            variables = {"tools": tool_schemas(tools), "documents": documents}
-            tokens = dict(self._tokenizer.special_tokens_map)
-            for name, value in template_kwargs.items():
-                # Special tokens given by hand are the template's own text all the same.
-                (tokens if name.endswith("_token") else variables)[name] = value
+            _require_dicts(messages)
             given = native.read(messages, variables, tokens, habits())
-            found = native.render(given, now, add_generation_prompt=add_generation_prompt)
-            render = render_of(found, roles)
-            if add_generation_prompt:
-                render = _with_prompt(render, native.render(given, now, add_generation_prompt=False).text)
         except Unsupported as lacking:
-            self.left[str(lacking)] += 1
-            return None
-        except RaisedError:
+            return lacking
+        return Job(native, given, add_generation_prompt, habits_of_template)
+
+    def _taken(self, outcome: Outcome, messages: Messages) -> Render | None:
+        """The core's render; nothing where it leaves this one to traced Jinja2."""
+        if isinstance(outcome, TemplateError):
+            raise outcome
+        if isinstance(outcome, Exception):
             # Traced Jinja2 raises it with its line and its message.
-            self.left["it raises"] += 1
+            self.left[str(outcome) if isinstance(outcome, Unsupported) else "it raises"] += 1
             return None
         self.native_renders += 1
-        return render
+        return render_of(outcome, outcome.input.roles() or _roles(messages))
 
     def _own_text(self, messages: Messages, hf_kwargs: Mapping[str, Any]) -> str:
         """The tokenizer's own render."""
@@ -275,14 +288,17 @@ def _with_prompt(render: Render, without: str) -> Render:
     return replace(render, prompt_start_char=start, owners=[*owners, (start, -1)] if start else [(0, -1)])
 
 
-def _roles(messages: Messages) -> tuple[str, ...]:
-    """The role of each message, ``""`` where it has none."""
+def _require_dicts(messages: Messages) -> None:
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise Unsupported("messages of a wrong form")
+    if not all(type(message) is dict or isinstance(message, Mapping) for message in messages):
+        raise Unsupported("messages of a wrong form")
+
+
+def _roles(messages: Messages) -> tuple[str, ...]:
+    """The role of each message, ``""`` where it has none."""
     roles = []
     for message in messages:
-        if not isinstance(message, Mapping):
-            raise Unsupported("messages of a wrong form")
         role = message.get("role", "")
         roles.append("" if role is None and habits().drops_none else str(role))
     return tuple(roles)

@@ -17,6 +17,7 @@ from chatspan.dataset.conversations import Chat, chat_of
 from chatspan.dataset.rows import RawRow
 from chatspan.draft import Draft
 from chatspan.drafter import SpecialTokens
+from chatspan.drafts import Asked, drafts_of
 from chatspan.encoder import ChatEncoder, Truncation, truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, EmptyRowError, RowError
@@ -70,19 +71,17 @@ def supervised_rows(
     Raises:
         ChatspanError: one of its kinds, with the row's place.
     """
-    now = datetime.now()
     chats: list[Chat] = []
-    drafts: list[Draft] = []
     for row in rows:
         with _placed(row):
             require_columns(row, options.column)
-            chat = chat_of(row, options.column)
-            drafts.append(
-                encoder._drafter.draft(
-                    chat.messages, special_tokens=options.special_tokens, now=now, **chat.template_kwargs
-                )
-            )
-            chats.append(chat)
+            chats.append(chat_of(row, options.column))
+    asked = [Asked(encoder._drafter, chat.messages, chat.template_kwargs) for chat in chats]
+    ahead = drafts_of(asked, now=datetime.now(), special_tokens=options.special_tokens)
+    drafts: list[Draft] = []
+    for row in rows:
+        with _placed(row):
+            drafts.append(next(ahead))
     found: list[SupervisedRow | None] = []
     for row, chat, encoding in zip(rows, chats, encoder._encode_drafts(drafts), strict=True):
         with _placed(row):

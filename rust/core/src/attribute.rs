@@ -30,7 +30,7 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
     };
     // Tokens with characters are in order, so the segment of their first one never falls.
     let mut segment = 0;
-    for (token_index, token) in offsets.tokens().iter().enumerate() {
+    for (token_index, token) in offsets.tokens().enumerate() {
         if token.is_empty() {
             let at = segments.at(token.start());
             found.message_index.push(segments.message_index().get(at).copied().unwrap_or(-1));
@@ -46,11 +46,44 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
         }
         found.message_index.push(segments.message_index()[segment]);
         found.kind.push(segments.kind()[segment]);
-        if straddles(segments, segment, *token) {
+        if straddles(segments, segment, token) {
             found.straddling.push(i64::try_from(token_index).unwrap_or(i64::MAX));
         }
     }
     Ok(found)
+}
+
+/// For each token whether it is of one of these messages and kinds, as attributed. A token without characters is of none.
+///
+/// # Errors
+/// [`Error::Offsets`]: there are not as many messages or kinds as tokens.
+pub fn mask_of_kinds(
+    offsets: &Offsets,
+    message_index: &[i32],
+    kind: &[u8],
+    messages: &[i32],
+    kinds: &[u8],
+) -> Result<Vec<bool>, Error> {
+    let count = offsets.len();
+    if message_index.len() != count || kind.len() != count {
+        let reason = format!("{count} tokens, {} messages of tokens, {} kinds", message_index.len(), kind.len());
+        return Err(Error::Offsets { token_index: count.min(message_index.len()).min(kind.len()), reason });
+    }
+    let mut of_kind = [false; 256];
+    for &kind in kinds {
+        of_kind[usize::from(kind)] = true;
+    }
+    // The first place is that of -1.
+    let place = |message: i32| usize::try_from(i64::from(message) + 1).ok();
+    let mut of_message = vec![false; messages.iter().filter_map(|&message| place(message)).max().map_or(0, |m| m + 1)];
+    for at in messages.iter().filter_map(|&message| place(message)) {
+        of_message[at] = true;
+    }
+    let chosen = |message: i32| place(message).and_then(|at| of_message.get(at)).is_some_and(|&chosen| chosen);
+    let tokens = std::iter::zip(offsets.ranges(), std::iter::zip(message_index, kind));
+    Ok(tokens
+        .map(|(&(start, end), (&message, &kind))| start < end && of_kind[usize::from(kind)] && chosen(message))
+        .collect())
 }
 
 fn straddles(segments: &Segments, first: usize, token: CharSpan) -> bool {
@@ -95,6 +128,19 @@ mod tests {
     fn an_empty_text_has_only_tokens_without_characters() {
         let segments = segments(&[], &[], &[]);
         assert_eq!(attribute(&table(&[(0, 0)]), &segments).unwrap().message_index, [-1]);
+    }
+
+    #[test]
+    fn masks_are_by_message_and_kind_without_tokens_of_no_characters() {
+        let table = table(&[(0, 2), (2, 4), (4, 4), (4, 5)]);
+        let mask = |messages: &[i32], kinds: &[u8]| {
+            mask_of_kinds(&table, &[-1, 0, 1, 1], &[1, 1, 1, 0], messages, kinds).unwrap()
+        };
+        assert_eq!(mask(&[0, 1], &[1]), [false, true, false, false]);
+        assert_eq!(mask(&[-1, 1], &[0, 1]), [true, false, false, true]);
+        assert_eq!(mask(&[], &[0, 1]), [false; 4]);
+        let refused = mask_of_kinds(&table, &[0], &[0; 4], &[], &[]).unwrap_err().to_string();
+        assert_eq!(refused, "offsets of token 1: 4 tokens, 1 messages of tokens, 4 kinds");
     }
 
     #[test]

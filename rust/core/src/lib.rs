@@ -14,6 +14,8 @@
 //! - [`attribute`]: segments → whose each token is
 //! - [`pair`]: the same token of the same message on a student's and a teacher's side
 //! - [`align`]: one row of columns for a student and a teacher
+//!
+//! [`parallel`] has rows of a batch go through side by side.
 
 pub mod align;
 pub mod attribute;
@@ -21,6 +23,7 @@ pub mod error;
 pub mod locate;
 pub mod offsets;
 pub mod pair;
+pub mod parallel;
 pub mod project;
 pub mod render;
 pub mod segments;

@@ -77,7 +77,7 @@ fn places(side: &Side<'_>, message_of: impl Fn(i32) -> Option<i32>) -> Vec<(usiz
     let ordinals = ordinals(side.segments);
     let (mut segment, mut run) = (0, 0);
     let mut found = Vec::new();
-    for (token, span) in side.offsets.tokens().iter().enumerate() {
+    for (token, span) in side.offsets.tokens().enumerate() {
         if span.is_empty() {
             continue;
         }

@@ -13,6 +13,8 @@ pub enum Straddle {
     Inside,
     /// It is an error.
     Error,
+    /// Its first character decides.
+    First,
 }
 
 /// Checks (start, end) pairs as character spans; `(-1, -1)` is an absent one.
@@ -60,16 +62,17 @@ pub fn token_spans(
         .map(|span| {
             let Some(span) = *span else { return Ok(None) };
             let visible = finder.find(span, straddle)?;
-            let tokens = offsets.visible();
             // An empty range stands where the next token that has characters stands.
-            let start = tokens.get(visible.start).copied().unwrap_or(offsets.len());
-            let end = if visible.is_empty() { start } else { tokens[visible.end - 1] + 1 };
+            let at_end = visible.start == offsets.visible_count();
+            let start = if at_end { offsets.len() } else { offsets.visible(visible.start) };
+            let end = if visible.is_empty() { start } else { offsets.visible(visible.end - 1) + 1 };
             Ok(TokenSpan::new(start, end))
         })
         .collect()
 }
 
-/// For each token whether its characters are in the union of `spans`: any of them (touch), all of them (inside).
+/// For each token whether its characters are in the union of `spans`: any of them (touch), all of them (inside), the
+/// first one (first).
 ///
 /// A token without characters is in no span.
 ///
@@ -79,8 +82,8 @@ pub fn token_mask(offsets: &Offsets, spans: &[Option<CharSpan>], straddle: Strad
     let mut mask = vec![false; offsets.len()];
     let mut finder = Finder::new(offsets);
     for span in union(spans) {
-        for &token in &offsets.visible()[finder.find(span, straddle)?] {
-            mask[token] = true;
+        for at in finder.find(span, straddle)? {
+            mask[offsets.visible(at)] = true;
         }
     }
     Ok(mask)
@@ -115,22 +118,26 @@ impl<'o> Finder<'o> {
     }
 
     fn token(&self, visible_index: usize) -> CharSpan {
-        self.offsets.tokens()[self.offsets.visible()[visible_index]]
+        self.offsets.token(self.offsets.visible(visible_index))
     }
 
-    /// The range of `visible()` whose tokens are in `span`.
+    /// The range among the visible tokens whose tokens are in `span`.
     fn find(&mut self, span: CharSpan, straddle: Straddle) -> Result<std::ops::Range<usize>, Error> {
-        let count = self.offsets.visible().len();
+        let count = self.offsets.visible_count();
         if span.start() < self.from_char {
             self.from = 0;
         }
-        let mut start = gallop(self.from, count, |i| self.token(i).end() <= span.start());
+        let mut start = if straddle == Straddle::First {
+            gallop(self.from, count, |i| self.token(i).start() < span.start())
+        } else {
+            gallop(self.from, count, |i| self.token(i).end() <= span.start())
+        };
         (self.from, self.from_char) = (start, span.start());
         if span.is_empty() {
             return Ok(start..start);
         }
         let mut end = gallop(start, count, |i| self.token(i).start() < span.end());
-        if straddle != Straddle::Touch {
+        if matches!(straddle, Straddle::Inside | Straddle::Error) {
             // Starts and ends do not fall, so tokens that hang over an edge are the first and the last ones.
             let (first, last) = (start, end);
             while start < end && self.token(start).start() < span.start() {
@@ -141,7 +148,7 @@ impl<'o> Finder<'o> {
             }
             if straddle == Straddle::Error && (start, end) != (first, last) {
                 let at = if start > first { first } else { last - 1 };
-                return Err(Error::Straddle { token_index: self.offsets.visible()[at], token: self.token(at), span });
+                return Err(Error::Straddle { token_index: self.offsets.visible(at), token: self.token(at), span });
             }
         }
         Ok(start..end)

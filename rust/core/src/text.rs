@@ -53,11 +53,49 @@ impl<'t> CharCounter<'t> {
         if byte < self.byte {
             (self.byte, self.chars) = (0, 0);
         }
-        // A character starts at each byte that is not a continuation byte.
-        self.chars += self.text.as_bytes()[self.byte..byte].iter().filter(|b| (**b & 0xC0) != 0x80).count();
+        self.chars += beginnings(&self.text.as_bytes()[self.byte..byte]);
         self.byte = byte;
         self.chars
     }
+}
+
+/// Characters up to any byte position, counted in one pass over the text.
+pub struct CharIndex<'t> {
+    text: &'t str,
+    /// Characters before every [`BLOCK`]th byte; none for ASCII, where bytes are characters.
+    before: Vec<u32>,
+}
+
+const BLOCK: usize = 64;
+
+impl<'t> CharIndex<'t> {
+    /// Goes over the text once.
+    pub fn new(text: &'t str) -> Self {
+        let mut before = Vec::new();
+        if !text.is_ascii() {
+            before.reserve(text.len() / BLOCK + 1);
+            let mut chars = 0;
+            for block in text.as_bytes().chunks(BLOCK) {
+                before.push(u32::try_from(chars).unwrap_or(u32::MAX));
+                chars += beginnings(block);
+            }
+        }
+        Self { text, before }
+    }
+
+    /// Characters before `byte`.
+    pub fn chars_before(&self, byte: usize) -> usize {
+        if self.before.is_empty() {
+            return byte.min(self.text.len());
+        }
+        let block = (byte / BLOCK).min(self.before.len() - 1);
+        self.before[block] as usize + beginnings(&self.text.as_bytes()[block * BLOCK..byte.min(self.text.len())])
+    }
+}
+
+/// How many characters begin in these bytes: one at each that is not a continuation byte.
+fn beginnings(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
 }
 
 /// The beginning of `text`, quoted and cut for an error message.
@@ -90,6 +128,16 @@ mod tests {
         assert_eq!(split_blanks(" \n"), (" \n", "", ""));
         // U+200B is no blank for Python either.
         assert_eq!(split_blanks("\u{200b}x"), ("", "\u{200b}x", ""));
+    }
+
+    #[test]
+    fn characters_are_counted_up_to_any_byte() {
+        for text in ["", "abc", &"aé😀".repeat(60)] {
+            let index = CharIndex::new(text);
+            for (chars, byte) in text.char_indices().map(|(byte, _)| byte).chain([text.len()]).enumerate() {
+                assert_eq!(index.chars_before(byte), chars, "before byte {byte}");
+            }
+        }
     }
 
     #[test]

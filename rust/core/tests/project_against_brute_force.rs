@@ -46,6 +46,7 @@ fn brute_mask(table: &[(i64, i64)], spans: &[(i64, i64)], straddle: Straddle) ->
             match straddle {
                 Straddle::Touch => Some(any),
                 Straddle::Inside => Some(any && all),
+                Straddle::First => Some(any && covered(start)),
                 Straddle::Error => (any == (any && all)).then_some(any),
             }
         })
@@ -56,8 +57,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(4000))]
 
     #[test]
-    fn masks_are_what_the_words_say(table in tables(), spans in spans(), which in 0..3_usize) {
-        let straddle = [Straddle::Touch, Straddle::Inside, Straddle::Error][which];
+    fn masks_are_what_the_words_say(table in tables(), spans in spans(), which in 0..4_usize) {
+        let straddle = [Straddle::Touch, Straddle::Inside, Straddle::First, Straddle::Error][which];
         let offsets = Offsets::new(table.iter().copied(), None).unwrap();
         let checked = check_spans(spans.iter().copied(), None).unwrap();
         let got = token_mask(&offsets, &checked, straddle);
@@ -68,8 +69,8 @@ proptest! {
     }
 
     #[test]
-    fn a_spans_tokens_run_from_its_first_to_its_last(table in tables(), spans in spans(), which in 0..3_usize) {
-        let straddle = [Straddle::Touch, Straddle::Inside, Straddle::Error][which];
+    fn a_spans_tokens_run_from_its_first_to_its_last(table in tables(), spans in spans(), which in 0..4_usize) {
+        let straddle = [Straddle::Touch, Straddle::Inside, Straddle::First, Straddle::Error][which];
         let offsets = Offsets::new(table.iter().copied(), None).unwrap();
         let checked = check_spans(spans.iter().copied(), None).unwrap();
         let masks: Option<Vec<_>> = spans.iter().map(|span| brute_mask(&table, &[*span], straddle)).collect();

@@ -9,13 +9,15 @@ mod native_render;
 mod render;
 mod table;
 mod template;
+mod template_input;
 
 use arrays::{pairs_from, spans_to_array};
+use chatspan_core::attribute::mask_of_kinds;
 use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::project::{Straddle, check_spans};
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
-use numpy::{PyArray1, PyArray2};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use table::{Offsets, TableRef};
@@ -25,7 +27,11 @@ fn straddle_from(py: Python<'_>, name: &str) -> PyResult<Straddle> {
         "touch" => Ok(Straddle::Touch),
         "inside" => Ok(Straddle::Inside),
         "error" => Ok(Straddle::Error),
-        _ => Err(raise(py, Kind::Option, &format!("straddle={name:?}: say \"touch\", \"inside\" or \"error\""), &[])),
+        "first" => Ok(Straddle::First),
+        _ => {
+            let what = format!("straddle={name:?}: say \"first\", \"touch\", \"inside\" or \"error\"");
+            Err(raise(py, Kind::Option, &what, &[]))
+        }
     }
 }
 
@@ -87,6 +93,21 @@ fn token_mask<'py>(
     Ok(PyArray1::from_vec(py, mask.map_err(|e| to_py_err(py, e))?))
 }
 
+/// For each token whether it is of one of these messages and kinds, by its first character.
+#[pyfunction]
+fn token_mask_of_kinds<'py>(
+    offsets: &Bound<'py, Offsets>,
+    message_index: PyReadonlyArray1<'py, i32>,
+    kind: PyReadonlyArray1<'py, u8>,
+    messages: Vec<i32>,
+    kinds: Vec<u8>,
+) -> PyResult<Bound<'py, PyArray1<bool>>> {
+    let py = offsets.py();
+    let (table, message_index, kind) = (&offsets.get().0, message_index.as_slice()?, kind.as_slice()?);
+    let mask = py.detach(|| mask_of_kinds(table, message_index, kind, &messages, &kinds));
+    Ok(PyArray1::from_vec(py, mask.map_err(|e| to_py_err(py, e))?))
+}
+
 #[pyfunction]
 #[pyo3(signature = (text, contents, *, anchors=None, blanks="unknown"))]
 fn locate<'py>(
@@ -113,6 +134,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Offsets>()?;
     module.add_function(wrap_pyfunction!(token_spans, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
+    module.add_function(wrap_pyfunction!(token_mask_of_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     #[cfg(feature = "native")]
     module.add_class::<native::NativeTokenizer>()?;
@@ -121,7 +143,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;
     module.add_class::<template::TemplateProgram>()?;
-    module.add_class::<template::TemplateInput>()?;
+    module.add_class::<template_input::TemplateInput>()?;
+    module.add_function(wrap_pyfunction!(template::render_templates, module)?)?;
     module.add_class::<native_render::NativeRender>()?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;

@@ -2,6 +2,7 @@
 
 use chatspan_core::attribute::{Attribution, attribute};
 use chatspan_core::error::Error;
+use chatspan_core::parallel::in_parallel;
 use chatspan_core::tokenize::{NativeTokenizer as Core, Tokens};
 use numpy::PyArray1;
 use pyo3::prelude::*;
@@ -9,12 +10,29 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 
 use crate::errors::{Kind, raise, to_py_err};
+use crate::native_render::NativeRender;
 use crate::render::{Attributed, Segments, to_arrays};
 use crate::table::Offsets;
 
 /// A tokenizer with the ids and offsets of HF's.
 #[pyclass(frozen, weakref, module = "chatspan._core")]
 pub struct NativeTokenizer(Core);
+
+/// A text, or a render, of whose text Python needs not know.
+#[derive(FromPyObject)]
+enum Text {
+    Render(Py<NativeRender>),
+    Str(PyBackedStr),
+}
+
+impl Text {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Render(render) => render.get().as_str(),
+            Self::Str(text) => text,
+        }
+    }
+}
 
 /// (ids, offsets, whose they are if segments were given); none for a text that is HF's to encode
 type Row<'py> = Option<(Bound<'py, PyArray1<i64>>, Offsets, Option<Attributed<'py>>)>;
@@ -31,13 +49,13 @@ impl NativeTokenizer {
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,
-        texts: Vec<PyBackedStr>,
+        texts: Vec<Text>,
         segments: Option<Vec<PyRef<'py, Segments>>>,
     ) -> PyResult<Vec<Row<'py>>> {
         let segments: Option<Vec<_>> = segments.as_ref().map(|all| all.iter().map(|each| &each.segments).collect());
         let found = py.detach(|| {
-            chatspan_core::tokenize::in_parallel(texts.len(), |row| {
-                let tokens = self.0.encode(&texts[row])?;
+            in_parallel(texts.len(), |row| {
+                let tokens = self.0.encode(texts[row].as_str())?;
                 let of = segments.as_ref().and_then(|segments| segments.get(row));
                 let attributed = of.map(|segments| attribute(&tokens.offsets, segments));
                 Some((tokens, attributed))

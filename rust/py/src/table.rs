@@ -3,6 +3,7 @@
 use chatspan_core::offsets::Offsets as Table;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
 use crate::arrays::pairs_from;
 use crate::errors::{Kind, to_py_err};
@@ -22,14 +23,24 @@ impl Offsets {
         table.map(Self).map_err(|e| to_py_err(py, e))
     }
 
+    /// For pickle.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyArray2<i32>>,))> {
+        let (py, own) = (slf.py(), slf.get());
+        let keywords = PyDict::new(py);
+        keywords.set_item("text_length", own.0.text_length())?;
+        let make = py.import("functools")?.getattr("partial")?.call((slf.get_type(),), Some(&keywords))?;
+        Ok((make, (own.to_array(py)?,)))
+    }
+
     fn __len__(&self) -> usize {
         self.0.len()
     }
 
     fn to_array<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray2<i32>>> {
-        let position = |at: usize| i32::try_from(at).unwrap_or(i32::MAX);
-        let flat = self.0.tokens().iter().flat_map(|token| [position(token.start()), position(token.end())]);
-        PyArray1::from_iter(py, flat).reshape([self.0.len(), 2])
+        let position = |at: u32| i32::try_from(at).unwrap_or(i32::MAX);
+        let flat: Vec<i32> =
+            self.0.ranges().iter().flat_map(|&(start, end)| [position(start), position(end)]).collect();
+        PyArray1::from_vec(py, flat).reshape([self.0.len(), 2])
     }
 
     fn __repr__(&self) -> String {

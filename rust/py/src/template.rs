@@ -1,86 +1,20 @@
-//! Chat templates that the core evaluates: Python's values in, a render out.
+//! Chat templates that the core evaluates: what was read of Python's values in, renders out.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
-use chatspan_core::template::input::{Input, Key, Place, Places};
-use chatspan_core::template::string::Origin;
+use chatspan_core::parallel::in_parallel;
 use chatspan_core::template::{Halt, Host, Limits, Program, render};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::PyString;
 
 use crate::native_render::NativeRender;
+use crate::render::{Habits, Segments};
+use crate::template_input::TemplateInput;
 
 /// A template, ready to be evaluated.
 #[pyclass(frozen, module = "chatspan._core")]
 pub struct TemplateProgram(Program);
-
-/// What a template is given: messages and variables, read once.
-#[pyclass(frozen, module = "chatspan._core")]
-pub struct TemplateInput {
-    variables: Vec<(Arc<str>, Input)>,
-    pub places: Places,
-}
-
-#[pymethods]
-impl TemplateInput {
-    /// Reads the messages and the other variables; those in `plain` without places. What JSON has no type for is given
-    /// to `prepare` first.
-    #[new]
-    fn new(
-        messages: &Bound<'_, PyAny>,
-        variables: &Bound<'_, PyDict>,
-        plain: &Bound<'_, PyDict>,
-        prepare: Option<Bound<'_, PyAny>>,
-        drops_none: bool,
-        reasoning_keys: Vec<String>,
-    ) -> PyResult<Self> {
-        let mut reader = Reader { places: Places::default(), prepare, depth: 0 };
-        let mut read = Vec::with_capacity(variables.len() + plain.len() + 1);
-        let mut items = Vec::new();
-        for (index, message) in messages.try_iter()?.enumerate() {
-            let index = i32::try_from(index)?;
-            items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
-        }
-        read.push((Arc::from("messages"), Input::List(items, None)));
-        for (name, value) in variables.iter() {
-            let name: Arc<str> = name.extract::<&str>()?.into();
-            let value = reader.value(&value, place(None, Key::Name(Arc::clone(&name)), -1))?;
-            read.push((name, value));
-        }
-        for (name, value) in plain.iter() {
-            read.push((name.extract::<&str>()?.into(), reader.without_place(&value)?));
-        }
-        Ok(Self { variables: read, places: reader.places })
-    }
-
-    /// The fields of messages that are another one of the same message: index, name, name of the other.
-    fn aliases(&self) -> Vec<(usize, String, String)> {
-        let Some((_, Input::List(messages, _))) = self.variables.first() else { return Vec::new() };
-        let mut found = Vec::new();
-        for (index, message) in messages.iter().enumerate() {
-            let Input::Dict(entries, ..) = message else { continue };
-            for (name, value) in entries {
-                let (Input::Str(name, _), Some(origin)) = (name, value.origin()) else { continue };
-                if let (Some(Key::Name(own)), _) = self.places.ends(origin)
-                    && own != name
-                {
-                    found.push((index, name.to_string(), own.to_string()));
-                }
-            }
-        }
-        found
-    }
-
-    /// What it was read from, made anew.
-    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let found = PyDict::new(py);
-        for (name, value) in &self.variables {
-            found.set_item(&**name, to_python(py, value)?)?;
-        }
-        Ok(found)
-    }
-}
 
 #[pymethods]
 impl TemplateProgram {
@@ -88,34 +22,48 @@ impl TemplateProgram {
     fn new(program: &str) -> PyResult<Self> {
         Program::parse(program).map(Self).map_err(PyValueError::new_err)
     }
+}
 
-    /// Renders: what it came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or what is said.
-    #[pyo3(signature = (input, add_generation_prompt, answer, limits=None))]
-    fn render(
-        &self,
-        py: Python<'_>,
-        input: Py<TemplateInput>,
-        add_generation_prompt: bool,
-        answer: Py<PyAny>,
-        limits: Option<(u64, usize, usize)>,
-    ) -> PyResult<(&'static str, Py<PyAny>)> {
-        let limits = limits.map_or_else(Limits::default, |(steps, depth, bytes)| Limits { steps, depth, bytes });
-        let own = input.get();
-        let outcome = py.detach(|| {
-            let prompt = [(Arc::from("add_generation_prompt"), Input::Bool(add_generation_prompt))];
-            render(&self.0, &[&own.variables, &prompt], &own.places, &Answers(answer), limits)
-        });
-        let said = |what: &str| Ok::<_, PyErr>(PyString::new(py, what).into_any().unbind());
+/// A template, what it is given, whether a generation prompt is wanted; with habits the render is cut by message and
+/// kind, too.
+type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<Habits>>);
+
+/// Renders on all cores. What each came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or what
+/// is said.
+#[pyfunction]
+#[pyo3(signature = (jobs, answer, limits=None))]
+pub fn render_templates(
+    py: Python<'_>,
+    jobs: Vec<Job>,
+    answer: Py<PyAny>,
+    limits: Option<(u64, usize, usize)>,
+) -> PyResult<Vec<(&'static str, Py<PyAny>)>> {
+    let limits = limits.map_or_else(Limits::default, |(steps, depth, bytes)| Limits { steps, depth, bytes });
+    let answers = Answers(answer);
+    let found = py.detach(|| {
+        in_parallel(jobs.len(), |row| {
+            let (program, input, add_generation_prompt, habits) = &jobs[row];
+            let input = input.get();
+            let program = &program.get().0;
+            let rendered = render(program, &input.variables, &input.places, *add_generation_prompt, &answers, limits)?;
+            let cut = habits.as_ref().map(|habits| rendered.segments(&input.places, &input.roles, &habits.get().0));
+            Ok((rendered, cut))
+        })
+    });
+    let outcomes = std::iter::zip(found, jobs).map(|(outcome, (_, input, ..))| {
+        let said = |what: &str| PyString::new(py, what).into_any().unbind();
         Ok(match outcome {
-            Ok(rendered) => {
-                let render = NativeRender { rendered, input, python_text: OnceLock::new() };
+            Ok((rendered, cut)) => {
+                let cut = cut.map(|(segments, regions)| Py::new(py, Segments { segments, regions })).transpose()?;
+                let render = NativeRender { rendered, input, cut, python_text: OnceLock::new() };
                 ("rendered", Py::new(py, render)?.into_any())
             }
-            Err(Halt::Raised(what)) => ("raised", said(&what)?),
-            Err(Halt::Lacking(what)) => ("lacking", said(&what)?),
-            Err(Halt::Limit(what)) => ("limit", said(&what)?),
+            Err(Halt::Raised(what)) => ("raised", said(&what)),
+            Err(Halt::Lacking(what)) => ("lacking", said(&what)),
+            Err(Halt::Limit(what)) => ("limit", said(&what)),
         })
-    }
+    });
+    outcomes.collect()
 }
 
 /// The running Python.
@@ -125,204 +73,4 @@ impl Host for Answers {
     fn ask(&self, question: &str, text: &str) -> Option<String> {
         Python::attach(|py| self.0.bind(py).call1((question, text)).ok()?.extract().ok())
     }
-}
-
-/// Reads Python's values, and numbers the places of those that strings may come from.
-struct Reader<'py> {
-    places: Places,
-    prepare: Option<Bound<'py, PyAny>>,
-    depth: usize,
-}
-
-/// Containers inside of each other that are read: each takes room on the stack.
-const DEPTH: usize = 200;
-
-fn lacks<T>(what: &str) -> PyResult<T> {
-    Err(PyValueError::new_err(what.to_owned()))
-}
-
-fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
-    value.cast::<PyString>()?.to_str().map_or_else(|_| lacks("a lone surrogate in a text"), |text| Ok(text.into()))
-}
-
-/// The place of what is no text, or not known to be one.
-fn place(parent: Option<Origin>, key: Key, message: i32) -> Place {
-    Place { parent, key: Some(key), message, text: None }
-}
-
-impl<'py> Reader<'py> {
-    fn message(
-        &mut self,
-        message: &Bound<'py, PyAny>,
-        index: i32,
-        drops_none: bool,
-        reasoning_keys: &[String],
-    ) -> PyResult<Input> {
-        let prepared;
-        let dict = match (message.cast_exact::<PyDict>(), &self.prepare) {
-            (Ok(dict), _) => dict,
-            (Err(_), Some(prepare)) => {
-                prepared = prepare.call1((message,))?;
-                prepared.cast_exact::<PyDict>()?
-            }
-            (Err(_), None) => return lacks("a message that is no dict"),
-        };
-        let origin = self.places.push(Place { parent: None, key: None, message: index, text: None });
-        let mut entries = Vec::with_capacity(dict.len() + 2);
-        for (key, value) in dict.iter() {
-            if !(drops_none && value.is_none()) {
-                entries.push(self.entry(&key, &value, origin, index)?);
-            }
-        }
-        let reasoning =
-            reasoning_keys.iter().find_map(|name| get(&entries, name).filter(|value| **value != Input::None));
-        if let Some(reasoning) = reasoning.cloned() {
-            alias(&mut entries, reasoning);
-        }
-        Ok(Input::Dict(entries, origin, true))
-    }
-
-    fn entry(
-        &mut self,
-        key: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
-        parent: Option<Origin>,
-        message: i32,
-    ) -> PyResult<(Input, Input)> {
-        if !key.is_exact_instance_of::<PyString>() {
-            return lacks("a key that is no string");
-        }
-        let name = text_of(key)?;
-        let value = self.value(value, place(parent, Key::Name(Arc::clone(&name)), message))?;
-        Ok((Input::Str(name, None), value))
-    }
-
-    fn value(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
-        if self.depth == DEPTH {
-            return lacks("values nested so deeply");
-        }
-        self.depth += 1;
-        let read = self.at_depth(value, at);
-        self.depth -= 1;
-        read
-    }
-
-    fn at_depth(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
-        if value.is_exact_instance_of::<PyString>() {
-            let text = text_of(value)?;
-            let origin =
-                if text.is_empty() { None } else { self.places.push(Place { text: Some(Arc::clone(&text)), ..at }) };
-            return Ok(Input::Str(text, origin));
-        }
-        if value.is_none() {
-            return Ok(Input::None);
-        }
-        let message = at.message;
-        if let Ok(dict) = value.cast_exact::<PyDict>() {
-            let origin = self.places.push(at);
-            let entries =
-                dict.iter().map(|(key, value)| self.entry(&key, &value, origin, message)).collect::<PyResult<_>>()?;
-            return Ok(Input::Dict(entries, origin, false));
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            let origin = self.places.push(at);
-            return Ok(Input::List(self.items(list.iter(), origin, message)?, origin));
-        }
-        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            // What it is in is a place, but it has none itself.
-            let origin = self.places.push(at);
-            return Ok(Input::Tuple(self.items(tuple.iter(), origin, message)?));
-        }
-        if value.is_exact_instance_of::<PyBool>() {
-            return Ok(Input::Bool(value.extract()?));
-        }
-        if value.is_exact_instance_of::<PyInt>() {
-            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
-            return Ok(Input::Int(number, self.places.push(at)));
-        }
-        if value.is_exact_instance_of::<PyFloat>() {
-            return Ok(Input::Float(value.extract()?, self.places.push(at)));
-        }
-        let Some(prepare) = &self.prepare else { return lacks("a value that JSON has no type for") };
-        let prepared = prepare.call1((value,))?;
-        self.value(&prepared, at)
-    }
-
-    fn items(
-        &mut self,
-        items: impl Iterator<Item = Bound<'py, PyAny>>,
-        parent: Option<Origin>,
-        message: i32,
-    ) -> PyResult<Vec<Input>> {
-        items.enumerate().map(|(index, item)| self.value(&item, place(parent, Key::Index(index), message))).collect()
-    }
-
-    /// A value of the template's own: a key, or a special token.
-    fn without_place(&self, value: &Bound<'py, PyAny>) -> PyResult<Input> {
-        Ok(if value.is_exact_instance_of::<PyString>() {
-            Input::Str(text_of(value)?, None)
-        } else if value.is_none() {
-            Input::None
-        } else if value.is_exact_instance_of::<PyBool>() {
-            Input::Bool(value.extract()?)
-        } else if value.is_exact_instance_of::<PyInt>() {
-            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
-            Input::Int(number, None)
-        } else if value.is_exact_instance_of::<PyFloat>() {
-            Input::Float(value.extract()?, None)
-        } else if let Ok(list) = value.cast_exact::<PyList>() {
-            Input::List(list.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?, None)
-        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            Input::Tuple(tuple.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?)
-        } else {
-            return lacks("such a key or special token");
-        })
-    }
-}
-
-fn get<'e>(entries: &'e [(Input, Input)], name: &str) -> Option<&'e Input> {
-    entries.iter().find(|(key, _)| matches!(key, Input::Str(own, _) if **own == *name)).map(|(_, value)| value)
-}
-
-/// A message's reasoning under the names that templates know, as transformers gives it.
-fn alias(entries: &mut Vec<(Input, Input)>, reasoning: Input) {
-    let name = |name: &str| Input::Str(name.into(), None);
-    let is = |key: &Input, name: &str| matches!(key, Input::Str(own, _) if **own == *name);
-    match entries.iter().position(|(key, _)| is(key, "thinking")) {
-        // Its value stays, its place is the first.
-        Some(at) => {
-            let own = entries.remove(at);
-            entries.insert(0, own);
-        }
-        None => entries.insert(0, (name("thinking"), reasoning.clone())),
-    }
-    match entries.iter_mut().find(|(key, _)| is(key, "reasoning_content")) {
-        Some((_, value)) => *value = reasoning,
-        None => entries.push((name("reasoning_content"), reasoning)),
-    }
-}
-
-fn to_python<'py>(py: Python<'py>, value: &Input) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match value {
-        Input::None => py.None().into_bound(py),
-        Input::Bool(b) => PyBool::new(py, *b).to_owned().into_any(),
-        Input::Int(i, _) => i.into_pyobject(py)?.into_any(),
-        Input::Float(f, _) => PyFloat::new(py, *f).into_any(),
-        Input::Str(text, _) => PyString::new(py, text).into_any(),
-        Input::List(items, _) => {
-            let items = items.iter().map(|item| to_python(py, item)).collect::<PyResult<Vec<_>>>()?;
-            PyList::new(py, items)?.into_any()
-        }
-        Input::Tuple(items) => {
-            let items = items.iter().map(|item| to_python(py, item)).collect::<PyResult<Vec<_>>>()?;
-            PyTuple::new(py, items)?.into_any()
-        }
-        Input::Dict(entries, ..) => {
-            let dict = PyDict::new(py);
-            for (key, value) in entries {
-                dict.set_item(to_python(py, key)?, to_python(py, value)?)?;
-            }
-            dict.into_any()
-        }
-    })
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::access::iterate;
 use super::input::{Input, Places};
 use super::limits::Limits;
-use super::output::{Buffer, Out, Root};
+use super::output::{Buffer, Out};
 use super::program::{Expr, Filter, For, Macro, Name, Node, Program, Target};
+use super::rendered::{Dump, Rendered};
 use super::string::{FIRST_DUMP, Mark, Origin, Text};
 use super::value::{Closure, Loop, Namespace, Scope, Value, bury};
 use super::write::{Style, to_text};
@@ -28,31 +29,11 @@ pub trait Host {
     fn ask(&self, question: &str, text: &str) -> Option<String>;
 }
 
-/// What a template wrote.
-#[derive(Debug)]
-pub struct Rendered {
-    /// The render, and where it came from.
-    pub root: Root,
-    /// The containers that runs refer to as dumps, from [`FIRST_DUMP`] on.
-    pub dumps: Vec<Dump>,
-}
-
-/// A container of the input that was written as a text.
-#[derive(Debug)]
-pub struct Dump {
-    /// The container.
-    pub container: Origin,
-    /// How it was written.
-    pub style: Style,
-    /// What was written.
-    pub text: Arc<str>,
-}
-
-/// Renders a template.
+/// Evaluates a template.
 ///
 /// # Errors
 /// The template raises, has something that the machine lacks, or takes too much.
-pub fn render(
+pub fn evaluate(
     program: &Program,
     variables: &[&[(Arc<str>, Input)]],
     places: &Places,
@@ -89,7 +70,7 @@ pub fn render(
     let scope = Scope::inside(&context);
     machine.run(&program.body, &scope)?;
     match std::mem::replace(&mut machine.out, Out::root()) {
-        Out::Root(root) => Ok(Rendered { root, dumps: std::mem::take(&mut machine.dumps) }),
+        Out::Root(root) => Ok(Rendered { root, dumps: std::mem::take(&mut machine.dumps), prompt_start: None }),
         Out::Buffer(_) => lacks("an end of what is written"),
     }
 }

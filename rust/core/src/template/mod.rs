@@ -12,6 +12,7 @@
 //! - [`methods`], [`filters`], [`selection`], [`tests`]: what templates call
 //! - [`output`]: what is written; [`owners`]: which message was being rendered
 //! - [`machine`]: statements; [`expressions`], [`calls`]; [`limits`]: what a template may take
+//! - [`rendered`]: what came of it, for the rest of the core
 //!
 //! What the machine does not know it does not guess: [`Halt::Lacking`] leaves the template to Jinja2.
 
@@ -28,6 +29,7 @@ mod order;
 mod output;
 mod owners;
 pub mod program;
+mod rendered;
 mod selection;
 pub mod string;
 mod tests;
@@ -36,9 +38,10 @@ mod write;
 
 pub use input::{Input, Places};
 pub use limits::Limits;
-pub use machine::{Dump, Host, Rendered, render};
+pub use machine::Host;
 pub use output::Root as Written;
 pub use program::Program;
+pub use rendered::{Dump, Rendered, char_in, render, root_of};
 pub use write::Style;
 
 /// Why a render stops.

@@ -13,6 +13,4 @@ mod trim;
 mod widths;
 
 pub use admission::Refusal;
-/// What a function gives for each of `0..count`, in order, on all cores.
-pub use fastokens::fanout::map as in_parallel;
 pub use native::{CacheStats, NativeTokenizer, Tokens};

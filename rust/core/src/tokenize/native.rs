@@ -98,8 +98,7 @@ impl NativeTokenizer {
     pub fn encode(&self, text: &str) -> Option<Tokens> {
         let (ids, ranges) = catch_unwind(AssertUnwindSafe(|| self.ids_and_ranges(text))).ok().flatten()?;
         let length = if text.is_ascii() { text.len() } else { text.chars().count() };
-        let pairs = ranges.iter().map(|&(start, end)| (i64::from(start), i64::from(end)));
-        let offsets = Offsets::new(pairs, Some(length)).ok()?;
+        let offsets = Offsets::of_ranges(ranges, length).ok()?;
         Some(Tokens { ids: ids.into_iter().map(i64::from).collect(), offsets })
     }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use chatspan_core::render::{Habits, Role};
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin, Run};
 use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, render};
@@ -577,7 +578,8 @@ pub fn check(bytes: &[u8]) -> &'static str {
     let Ok(program) = Program::parse(&json) else { return "too deep" };
     let _shown = Shown(&json, &variables);
     let limits = Limits { steps: 3000, depth: 120, bytes: 1 << 16 };
-    match render(&program, &[&variables], &places, &Answers, limits) {
+    let prompt = given.first().is_some_and(|byte| byte & 1 == 1);
+    match render(&program, &variables, &places, prompt, &Answers, limits) {
         Ok(rendered) => {
             check_render(&rendered, &places);
             "rendered"
@@ -612,6 +614,10 @@ fn check_render(rendered: &Rendered, places: &Places) {
     for (start, end) in &root.generation {
         part(*start, *end);
     }
+    let roles = [Role::Other, Role::Assistant, Role::Tool];
+    let (segments, regions) = rendered.segments(places, &roles, &Habits::default());
+    assert_eq!(segments.edges().last(), Some(&root.text.chars().count()), "segments of {:?}", root.text);
+    assert!(regions.iter().all(|(_, region)| region.start <= region.end), "regions: {regions:?}");
 }
 
 /// The text that a run's origin has.

@@ -1,0 +1,156 @@
+//! What a template wrote, and where it came from: in bytes, as the machine counts, until someone asks in characters.
+
+use std::sync::Arc;
+
+use super::input::{Input, Key, Places};
+use super::machine::{Host, evaluate};
+use super::output::Root as Written;
+use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
+use super::write::Style;
+use super::{Eval, Limits, Program};
+use crate::render::{Habits, Region, Render, Role, Root, Run, segments_of};
+use crate::segments::Segments;
+use crate::text::{CharCounter, CharIndex};
+
+/// What a template wrote.
+#[derive(Debug)]
+pub struct Rendered {
+    /// The render, and where it came from.
+    pub root: Written,
+    /// The containers that runs refer to as dumps, from [`FIRST_DUMP`] on.
+    pub dumps: Vec<Dump>,
+    /// The byte that the generation prompt begins at, if there is one.
+    pub prompt_start: Option<u32>,
+}
+
+/// A container of the input that was written as a text.
+#[derive(Debug)]
+pub struct Dump {
+    /// The container.
+    pub container: Origin,
+    /// How it was written.
+    pub style: Style,
+    /// What was written.
+    pub text: Arc<str>,
+}
+
+/// Renders a template; with a generation prompt also without it, so that it is known where that begins.
+///
+/// # Errors
+/// The template raises, has something that the machine lacks, or takes too much.
+pub fn render(
+    program: &Program,
+    variables: &[(Arc<str>, Input)],
+    places: &Places,
+    add_generation_prompt: bool,
+    host: &dyn Host,
+    limits: Limits,
+) -> Eval<Rendered> {
+    let once = |prompt: bool| {
+        let prompt = [(Arc::from("add_generation_prompt"), Input::Bool(prompt))];
+        evaluate(program, &[variables, &prompt], places, host, limits)
+    };
+    let mut rendered = once(add_generation_prompt)?;
+    let owners = &mut rendered.root.owners;
+    if owners.first().is_none_or(|(start, _)| *start > 0) {
+        owners.insert(0, (0, -1));
+    }
+    if add_generation_prompt {
+        rendered.open_prompt(&once(false)?.root.text);
+    }
+    Ok(rendered)
+}
+
+impl Rendered {
+    /// A prompt may be written inside of the loop over messages; what the render without it lacks, is it.
+    fn open_prompt(&mut self, without: &str) {
+        let (text, owners) = (&self.root.text, &mut self.root.owners);
+        let start = if text.starts_with(without) {
+            size(without.len())
+        } else {
+            owners.last().filter(|(_, owner)| *owner == -1).map_or(size(text.len()), |(start, _)| *start)
+        };
+        owners.retain(|(from, _)| *from < start);
+        owners.push((start, -1));
+        self.prompt_start = Some(start);
+    }
+
+    /// From which character on which message was being rendered.
+    pub fn owners(&self, chars: &CharIndex<'_>) -> Vec<(usize, i32)> {
+        self.root.owners.iter().map(|(start, owner)| (chars.chars_before(*start as usize), *owner)).collect()
+    }
+
+    /// The render cut by message and kind, and the region of each message.
+    pub fn segments(&self, places: &Places, roles: &[Role], habits: &Habits) -> (Segments, Vec<(i32, Region)>) {
+        let chars = CharIndex::new(&self.root.text);
+        let (runs, contents) = self.runs(&chars, places, roles);
+        let contents = contents.iter().map(|content| &**content).collect();
+        let prompt_start = self.prompt_start.map(|start| chars.chars_before(start as usize));
+        let owners = self.owners(&chars);
+        let text = self.root.text.as_str();
+        let (segments, regions) = segments_of(&Render { text, runs, contents, owners, roles, prompt_start }, habits);
+        (segments, regions.into_iter().collect())
+    }
+
+    /// Runs as the core cuts by them, and the whole texts of contents.
+    fn runs(&self, chars: &CharIndex<'_>, places: &Places, roles: &[Role]) -> (Vec<Run>, Vec<Arc<str>>) {
+        let mut contents: Vec<(Origin, Arc<str>)> = Vec::new();
+        let mut found = Vec::with_capacity(self.root.runs.len());
+        for run in &self.root.runs {
+            let field = self.field(run);
+            let Some(root) = root_of(places, field) else { continue };
+            let message_index = places.message(field);
+            let of = usize::try_from(message_index).ok().and_then(|index| roles.get(index));
+            // A keyword of the template may have any name.
+            let root = if of.is_none() && matches!(root, Root::Content | Root::Reasoning | Root::Call) {
+                Root::Other
+            } else {
+                root
+            };
+            let text = if field == run.origin { places.get(field).and_then(|place| place.text.as_ref()) } else { None };
+            let content = match text {
+                Some(text) if root == Root::Content && of == Some(&Role::Assistant) => char_in(run, text).map(|at| {
+                    // A content is written in parts that follow each other, if in parts.
+                    let known = contents.iter().rposition(|(origin, _)| *origin == field);
+                    let place = known.unwrap_or_else(|| {
+                        contents.push((field, Arc::clone(text)));
+                        contents.len() - 1
+                    });
+                    (place, at)
+                }),
+                _ => None,
+            };
+            let (start, end) = (chars.chars_before(run.start as usize), chars.chars_before(run.end as usize));
+            found.push(Run { start, end, root, message_index, content });
+        }
+        (found, contents.into_iter().map(|(_, text)| text).collect())
+    }
+
+    /// The field that a run is of, or the container that was written.
+    pub fn field(&self, run: &ByteRun) -> Origin {
+        run.origin.checked_sub(FIRST_DUMP).map_or(run.origin, |at| self.dumps[at as usize].container)
+    }
+}
+
+/// The character of its origin's text that a run begins at; none for one that is no copy.
+pub fn char_in(run: &ByteRun, text: &str) -> Option<usize> {
+    match usize::try_from(run.at) {
+        Ok(0) => Some(0),
+        Ok(at) => Some(CharCounter::new(text).chars_before(at)),
+        Err(_) => None,
+    }
+}
+
+/// What the first key on the way to a field says, or the last one where that is a part of a content.
+pub fn root_of(places: &Places, field: Origin) -> Option<Root> {
+    let named = |key: Option<&Key>| match key {
+        Some(Key::Name(name)) => Root::of_key(name),
+        _ => Some(Root::Other),
+    };
+    let (first, last) = places.ends(field);
+    let root = named(first)?;
+    if root == Root::Content && named(last) == Some(Root::Reasoning) {
+        return Some(Root::Reasoning);
+    }
+    Some(root)
+}
