@@ -28,6 +28,38 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
         kind: Vec::with_capacity(count),
         straddling: Vec::new(),
     };
+    if offsets.are_all_visible() {
+        by_segments(offsets, segments, &mut found)?;
+    } else {
+        by_tokens(offsets, segments, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// Segment by segment, where every token has characters.
+fn by_segments(offsets: &Offsets, segments: &Segments, found: &mut Attribution) -> Result<(), Error> {
+    let ranges = offsets.ranges();
+    let mut from = 0;
+    for segment in 0..segments.len() {
+        let end = segments.end(segment);
+        let to = from + ranges[from..].partition_point(|&(start, _)| (start as usize) < end);
+        found.message_index.resize(to, segments.message_index()[segment]);
+        found.kind.resize(to, segments.kind()[segment]);
+        // Ends do not fall, so those that hang over are the last ones.
+        let over = from + ranges[from..to].partition_point(|&(_, token_end)| token_end as usize <= end);
+        for token_index in over..to {
+            require_within(offsets, segments, token_index)?;
+            if straddles(segments, segment, offsets.token(token_index)) {
+                found.straddling.push(i64::try_from(token_index).unwrap_or(i64::MAX));
+            }
+        }
+        from = to;
+    }
+    if from < ranges.len() { require_within(offsets, segments, from) } else { Ok(()) }
+}
+
+/// Token by token: one without characters belongs to the message at its place.
+fn by_tokens(offsets: &Offsets, segments: &Segments, found: &mut Attribution) -> Result<(), Error> {
     // Tokens with characters are in order, so the segment of their first one never falls.
     let mut segment = 0;
     for (token_index, token) in offsets.tokens().enumerate() {
@@ -37,12 +69,9 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
             found.kind.push(Kind::Scaffold as u8);
             continue;
         }
-        while segment < segments.len() && segments.end(segment) <= token.start() {
+        require_within(offsets, segments, token_index)?;
+        while segments.end(segment) <= token.start() {
             segment += 1;
-        }
-        if segment == segments.len() || segments.end(segments.len() - 1) < token.end() {
-            let reason = format!("{token} is past the end of the last segment");
-            return Err(Error::Offsets { token_index, reason });
         }
         found.message_index.push(segments.message_index()[segment]);
         found.kind.push(segments.kind()[segment]);
@@ -50,7 +79,16 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
             found.straddling.push(i64::try_from(token_index).unwrap_or(i64::MAX));
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+fn require_within(offsets: &Offsets, segments: &Segments, token_index: usize) -> Result<(), Error> {
+    let (token, length) = (offsets.token(token_index), segments.edges().last().copied().unwrap_or(0));
+    if token.end() > length {
+        let reason = format!("{token} is past the end of the last segment");
+        return Err(Error::Offsets { token_index, reason });
+    }
+    Ok(())
 }
 
 /// For each token whether it is of one of these messages and kinds, as attributed. A token without characters is of none.

@@ -49,6 +49,9 @@ impl Offsets {
     /// # Errors
     /// As [`Offsets::new`].
     pub fn of_ranges(ranges: Vec<(u32, u32)>, text_length: usize) -> Result<Self, Error> {
+        if are_all_visible(&ranges, text_length) {
+            return Ok(Self { ranges, visible: None, text_length: Some(text_length) });
+        }
         let mut check = Check::new(Some(text_length));
         for (token_index, &(start, end)) in ranges.iter().enumerate() {
             check.token(token_index, (start, end), (i64::from(start), i64::from(end)))?;
@@ -86,6 +89,11 @@ impl Offsets {
         self.text_length
     }
 
+    /// Whether every token stands for characters.
+    pub(crate) const fn are_all_visible(&self) -> bool {
+        self.visible.is_none()
+    }
+
     /// How many tokens stand for characters.
     pub(crate) fn visible_count(&self) -> usize {
         self.visible.as_ref().map_or(self.ranges.len(), Vec::len)
@@ -95,6 +103,14 @@ impl Offsets {
     pub(crate) fn visible(&self, among_visible: usize) -> usize {
         self.visible.as_ref().map_or(among_visible, |visible| visible[among_visible])
     }
+}
+
+/// Whether ranges are in order, within the text, and none is empty: the rule, found without a branch for each.
+fn are_all_visible(ranges: &[(u32, u32)], text_length: usize) -> bool {
+    let in_order = std::iter::zip(ranges, ranges.get(1..).unwrap_or_default())
+        .fold(true, |in_order, (one, next)| in_order & (one.0 < one.1) & (one.0 <= next.0) & (one.1 <= next.1));
+    let ends = ranges.last().is_none_or(|last| last.0 < last.1 && last.1 < u32::MAX && last.1 as usize <= text_length);
+    in_order && ends
 }
 
 fn span((start, end): (u32, u32)) -> CharSpan {
@@ -186,6 +202,9 @@ mod tests {
         let refused = Offsets::of_ranges(vec![(4, 6), (2, 4)], 6).unwrap_err().to_string();
         assert_eq!(refused, message(&[(4, 6), (2, 4)], Some(6)));
         assert_eq!(Offsets::of_ranges(vec![(0, 2), (1, 3)], 3).unwrap().ranges(), [(0, 2), (1, 3)]);
+        let refused = Offsets::of_ranges(vec![(0, 2), (1, 3)], 2).unwrap_err().to_string();
+        assert_eq!(refused, message(&[(0, 2), (1, 3)], Some(2)));
+        assert!(!Offsets::of_ranges(vec![(0, 2), (2, 2)], 2).unwrap().are_all_visible());
     }
 
     #[test]

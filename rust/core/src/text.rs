@@ -53,7 +53,7 @@ impl<'t> CharCounter<'t> {
         if byte < self.byte {
             (self.byte, self.chars) = (0, 0);
         }
-        self.chars += beginnings(&self.text.as_bytes()[self.byte..byte]);
+        self.chars += beginnings(&self.text.as_bytes()[self.byte..byte]) as usize;
         self.byte = byte;
         self.chars
     }
@@ -74,28 +74,62 @@ impl<'t> CharIndex<'t> {
         let mut before = Vec::new();
         if !text.is_ascii() {
             before.reserve(text.len() / BLOCK + 1);
-            let mut chars = 0;
+            let mut chars = 0_u32;
             for block in text.as_bytes().chunks(BLOCK) {
-                before.push(u32::try_from(chars).unwrap_or(u32::MAX));
-                chars += beginnings(block);
+                before.push(chars);
+                chars = chars.saturating_add(beginnings(block));
             }
         }
         Self { text, before }
     }
 
+    /// How many characters.
+    pub fn len(&self) -> usize {
+        self.chars_before(self.text.len())
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// Characters before `byte`.
     pub fn chars_before(&self, byte: usize) -> usize {
+        let byte = byte.min(self.text.len());
         if self.before.is_empty() {
-            return byte.min(self.text.len());
+            return byte;
         }
         let block = (byte / BLOCK).min(self.before.len() - 1);
-        self.before[block] as usize + beginnings(&self.text.as_bytes()[block * BLOCK..byte.min(self.text.len())])
+        self.before[block] as usize + beginnings(&self.text.as_bytes()[block * BLOCK..byte]) as usize
+    }
+
+    /// The byte that a character begins at; the text's length for one past its end.
+    pub fn byte(&self, char: usize) -> usize {
+        if self.before.is_empty() {
+            return char.min(self.text.len());
+        }
+        let block = self.before.partition_point(|&before| before as usize <= char) - 1;
+        let mut left = char - self.before[block] as usize;
+        for (byte, value) in self.text.bytes().enumerate().skip(block * BLOCK) {
+            if begins(value) {
+                if left == 0 {
+                    return byte;
+                }
+                left -= 1;
+            }
+        }
+        self.text.len()
     }
 }
 
-/// How many characters begin in these bytes: one at each that is not a continuation byte.
-fn beginnings(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| (**byte & 0xC0) != 0x80).count()
+/// Whether a character begins at this byte: at each that is not a continuation byte.
+const fn begins(byte: u8) -> bool {
+    byte & 0xC0 != 0x80
+}
+
+/// How many characters begin in these bytes, of which there are few.
+fn beginnings(bytes: &[u8]) -> u32 {
+    bytes.chunks(BLOCK).map(|block| u32::from(block.iter().map(|&byte| u8::from(begins(byte))).sum::<u8>())).sum()
 }
 
 /// The beginning of `text`, quoted and cut for an error message.
@@ -136,7 +170,9 @@ mod tests {
             let index = CharIndex::new(text);
             for (chars, byte) in text.char_indices().map(|(byte, _)| byte).chain([text.len()]).enumerate() {
                 assert_eq!(index.chars_before(byte), chars, "before byte {byte}");
+                assert_eq!(index.byte(chars), byte, "character {chars}");
             }
+            assert_eq!((index.len(), index.byte(9999)), (text.chars().count(), text.len()));
         }
     }
 

@@ -1,55 +1,28 @@
 //! A text by its characters.
 
-/// How many characters lie between two marks.
-const STRIDE: usize = 64;
+use crate::text::CharIndex;
 
 /// A text whose characters are found without counting from its beginning.
-#[derive(Clone, Debug)]
 pub struct CharText<'t> {
     text: &'t str,
-    length: usize,
-    /// The byte of every [`STRIDE`]th character; none for ASCII, where bytes are characters.
-    marks: Vec<usize>,
+    index: CharIndex<'t>,
 }
 
 impl<'t> CharText<'t> {
     /// Goes over the text once.
     pub fn new(text: &'t str) -> Self {
-        if text.is_ascii() {
-            return Self { text, length: text.len(), marks: Vec::new() };
-        }
-        let mut marks = Vec::with_capacity(text.len() / STRIDE + 1);
-        let mut length = 0;
-        for (byte, _) in text.char_indices() {
-            if length % STRIDE == 0 {
-                marks.push(byte);
-            }
-            length += 1;
-        }
-        Self { text, length, marks }
+        Self { text, index: CharIndex::new(text) }
     }
 
     /// How many characters.
-    pub const fn len(&self) -> usize {
-        self.length
+    pub fn len(&self) -> usize {
+        self.index.len()
     }
 
     /// The characters `[start, end)`, as far as there are so many.
     pub fn slice(&self, start: usize, end: usize) -> &'t str {
-        let first = self.byte(start);
-        &self.text[first..self.byte(end).max(first)]
-    }
-
-    fn byte(&self, char: usize) -> usize {
-        if char >= self.length {
-            return self.text.len();
-        }
-        if self.marks.is_empty() {
-            return char;
-        }
-        let mark = self.marks[char / STRIDE];
-        let ahead = self.text[mark..].char_indices().nth(char % STRIDE);
-        ahead.map_or(self.text.len(), |(byte, _)| mark + byte)
+        let first = self.index.byte(start);
+        &self.text[first..self.index.byte(end).max(first)]
     }
 }
 
