@@ -182,6 +182,11 @@ class Segments:
     def __len__(self) -> int: ...
     def to_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """``edges``, ``message_index`` and ``kind``."""
+    def turns(self, messages: Sequence[int], end_of_turn: str) -> list[tuple[int, int]] | None:
+        """The characters of the turns of those messages that were rendered; see ``chatspan.turns``.
+
+        ``None`` where the header or the end of one cannot be told, or ``end_of_turn`` needs to know what follows.
+        """
     def regions(self) -> dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]]:
         """For each message that was rendered the fields of a ``chatspan.attribution.Region``."""
 
@@ -261,6 +266,11 @@ class NativeRender:
         """The characters of each generation block."""
     def contents(self) -> list[tuple[int, int, int]]:
         """What comes from messages' contents, in order: ``(message_index, start_char, end_char)``."""
+    def fields(self) -> list[tuple[int, int, int, tuple[str | int, ...], int]] | None:
+        """The runs, each with its field: ``(start_char, end_char, message_index, path, field_start_char)``.
+
+        ``None`` where a container was written, whose text has fields of its own.
+        """
     def runs(
         self, find: Callable[[int, tuple[str | int, ...]], Any], make_dump: Callable[[Any, str, Any], Any]
     ) -> list[tuple[int, int, Any, int]]:
@@ -304,6 +314,23 @@ def attribute(
 
     Raises:
         OffsetsError: a token is past the last segment. With ``token_index``.
+    """
+
+def pad_rows(
+    sets: Sequence[tuple[Sequence[NDArray[np.int64]], int]], width: int, on_left: bool
+) -> list[NDArray[np.int64]]:
+    """Padded arrays, made on all cores.
+
+    Args:
+        sets: int64 ``[T]`` rows of different lengths, and what stands where a row has nothing.
+        width: of the arrays.
+        on_left: whether the rows stand at the right.
+
+    Returns:
+        for each set int64 ``[B, width]``.
+
+    Raises:
+        ValueError: a row is longer.
     """
 
 # int64 [T] ids, their offsets, the segments, and int64 [N, 4] verbatim runs: start and end in the render, the field's

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chatspan._core import pair_tokens
 from chatspan.encoding import Encoding
 from chatspan.errors import AlignmentError, OptionError
-from chatspan.origins import Path, field_runs
+from chatspan.origins import Path
 
 Ints = NDArray[np.int64]
 # So many may always fall out: a merge at either edge.
@@ -98,11 +98,10 @@ def align(
 def _runs(encoding: Encoding, message_map: Mapping[int, int], numbers: dict[tuple[int, Path], int]) -> Ints:
     """int64 ``[N, 4]``: the verbatim runs of the fields of the messages, numbered as the teacher's are."""
     rows = []
-    for start, end, origin, at in field_runs(encoding.runs):
-        message = message_map.get(origin._message_index)
+    for start, end, message_index, path, at in encoding._fields:
+        message = message_map.get(message_index)
         if message is not None and at >= 0:
-            number = numbers.setdefault((message, origin._path), len(numbers))
-            rows.append((start, end, number, at))
+            rows.append((start, end, numbers.setdefault((message, path), len(numbers)), at))
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from chatspan.config import DistillationConfig, PaddingSide
 from chatspan.errors import AlignmentError, TokenizerError
 from chatspan.layouts import Row, Side
-from chatspan.padded import position_ids_of
+from chatspan.padded import padded_ids, position_ids_of, width_of
 
 Arrays = dict[str, NDArray[Any]]
 Ints = NDArray[np.int64]
@@ -65,14 +65,16 @@ def ungrouped(rows: Sequence[Any]) -> Sequence[Any]:
 
 def side_arrays(prefix: str, sides: Sequence[Side], config: Padding, pad_id: int) -> tuple[Arrays, Ints]:
     """Padded ``input_ids``, ``attention_mask`` and ``position_ids`` of one side, and the column each row begins at."""
-    multiple = config.pad_to_multiple_of or 1
-    width = -(-max(side.width for side in sides) // multiple) * multiple
+    width = width_of((side.width for side in sides), config.pad_to_multiple_of)
     starts = np.array([width - side.width if config.padding_side == "left" else 0 for side in sides], dtype=np.int64)
-    input_ids = np.full((len(sides), width), pad_id, dtype=np.int64)
-    attention_mask = np.zeros_like(input_ids)
-    for i, side in enumerate(sides):
-        input_ids[i, starts[i] + side.columns] = side.input_ids
-        attention_mask[i, starts[i] + side.columns] = 1
+    if all(side.width == len(side.input_ids) for side in sides):
+        input_ids, attention_mask = padded_ids([side.input_ids for side in sides], pad_id, config.padding_side, width)
+    else:
+        input_ids = np.full((len(sides), width), pad_id, dtype=np.int64)
+        attention_mask = np.zeros_like(input_ids)
+        for i, side in enumerate(sides):
+            input_ids[i, starts[i] + side.columns] = side.input_ids
+            attention_mask[i, starts[i] + side.columns] = 1
     arrays: Arrays = {
         f"{prefix}input_ids": input_ids,
         f"{prefix}attention_mask": attention_mask,

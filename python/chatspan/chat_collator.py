@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from chatspan.batch import packed_side, pad_id_of, side_arrays, ungrouped
+from chatspan._core import pad_rows
+from chatspan.batch import packed_side, pad_id_of, ungrouped
 from chatspan.config import BackendOption, PaddingSide, require_choices, require_counts
 from chatspan.dataset.rows import RawRow
 from chatspan.drafter import SpecialTokens
 from chatspan.encoder import ChatEncoder, Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.layouts import Side
+from chatspan.padded import ones_like, width_of
 from chatspan.supervised import (
     IGNORED,
     EmptyRows,
@@ -198,17 +200,18 @@ class ChatCollator:
 
 
 def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
-    arrays, starts = side_arrays("", [_side(row) for row in rows], form, pad_id)
-    batch: dict[str, Any] = dict(arrays)
-    # Padded on one side only, so that a model finds them itself.
-    del batch["position_ids"]
-    batch["labels"] = np.full_like(batch["input_ids"], IGNORED)
-    for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-        batch["labels"][index, start : start + len(row.labels)] = row.labels
+    ids = [row.encoding.input_ids for row in rows]
+    width = width_of(map(len, ids), form.pad_to_multiple_of)
+    on_left = form.padding_side == "left"
+    sets = [(ids, pad_id), (ones_like(ids), 0), ([row.labels for row in rows], IGNORED)]
+    # Padded on one side only, so that a model finds the positions itself.
+    names = ("input_ids", "attention_mask", "labels")
+    batch: dict[str, Any] = dict(zip(names, pad_rows(sets, width, on_left), strict=True))
     if rows[0].weights is not None:
-        batch["loss_weight"] = np.zeros(batch["labels"].shape, dtype=np.float32)
-        for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
-            batch["loss_weight"][index, start : start + len(row.labels)] = row.weights
+        batch["loss_weight"] = np.zeros((len(rows), width), dtype=np.float32)
+        for padded, row in zip(batch["loss_weight"], rows, strict=True):
+            start = width - len(row.labels) if on_left else 0
+            padded[start : start + len(row.labels)] = row.weights
     return batch
 
 

@@ -113,24 +113,31 @@ class Encoding:
         return self._render.runs
 
     @functools.cached_property
+    def _fields(self) -> Sequence[tuple[int, int, int, Path, int]]:
+        """The runs, dumps taken apart: start, end, message, path, character of the field, -1 for no copy of it."""
+        native = self._render.native
+        found = None if native is None else native.fields()
+        if found is not None:
+            return found
+        runs = field_runs(self._render.runs)
+        return [(start, end, of._message_index, of._path, at) for start, end, of, at in runs]
+
+    @functools.cached_property
     def spans(self) -> list[Span]:
         """Where each field stands, in the order of the text. A field may have several spans, or none.
 
         Only what has tokens is listed: spans are cut where ``max_length`` cut.
         """
-        runs = field_runs(self._render.runs)
         first, last = self._kept
-        runs = [(s, e, o, p) for s, e, o, p in runs if s < last and e > first]
-        ranges = [(max(start, first), min(end, last)) for start, end, _, _ in runs]
-        tokens = token_spans(self.table, np.array(ranges, dtype=np.int64).reshape(-1, 2), straddle="touch").tolist()
-        spans = []
-        for (run_start, _, origin, at), (start, end), (start_token, end_token) in zip(
-            runs, ranges, tokens, strict=True
-        ):
-            inside = at + start - run_start if at >= 0 else -1
-            index, path = origin._message_index, origin._path
-            spans.append(Span(start, end, start_token, end_token, index, path, inside, at >= 0))
-        return spans
+        kept = [run for run in self._fields if run[0] < last and run[1] > first]
+        ranges = [(max(start, first), min(end, last)) for start, end, *_ in kept]
+        tokens = token_spans(self.table, ranges, straddle="touch").tolist()
+        return [
+            Span(start, end, start_token, end_token, index, path, at + start - run_start if at >= 0 else -1, at >= 0)
+            for (run_start, _, index, path, at), (start, end), (start_token, end_token) in zip(
+                kept, ranges, tokens, strict=True
+            )
+        ]
 
     @property
     def _kept(self) -> CharRange:
@@ -278,7 +285,10 @@ class Encoding:
         if what == "turn":
             if roles is None or any(role != "assistant" for role in roles):
                 raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
-            return sorted(turn_range(self, index, end_of_turn) for index in chosen if index in self._regions)
+            known = None if self._open_end else self._segments.turns(chosen, end_of_turn)
+            if known is not None:
+                return known
+            return [turn_range(self, index, end_of_turn) for index in chosen if index in self._regions]
         if what == "generation":
             if not self._has_generation_tags:
                 raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')

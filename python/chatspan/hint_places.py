@@ -8,7 +8,6 @@ from chatspan.chats import EncodedChat
 from chatspan.encoding import Encoding
 from chatspan.errors import HintPlacementError
 from chatspan.examples import Example, Hint
-from chatspan.origins import field_runs
 from chatspan.traces import Conversation
 
 
@@ -48,29 +47,21 @@ def hint_problem(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
     Args:
         recovery: the teacher's message that it is for; one behind the last where that is still to be written.
     """
-    first_of_recovery = min(
-        (
-            start
-            for start, _, origin, _ in encoding.runs
-            if origin._message_index == recovery and origin._path[:1] == ("content",)
-        ),
-        default=len(encoding.text),
-    )
-    fields = field_runs(encoding.runs)
+    fields = encoding._fields
+    contents = [(start, end, index) for start, end, index, path, _ in fields if path[:1] == ("content",)]
+    first_of_recovery = min((start for start, _, index in contents if index == recovery), default=len(encoding.text))
     behind = 0
     if hint.right_before:
         # Whatever another message says between the hint and its turn would see the hint too.
         others = (
             end
-            for start, end, origin, _ in fields
-            if start < first_of_recovery
-            and origin._path[:1] == ("content",)
-            and origin._message_index not in (-1, hint.message_index, recovery)
+            for start, end, index in contents
+            if start < first_of_recovery and index not in (-1, hint.message_index, recovery)
         )
         behind = max(others, default=0)
     rendered: set[int] = set()
-    for start, end, origin, at in fields:
-        if origin._message_index != hint.message_index or origin._path != hint.path:
+    for start, end, index, path, at in fields:
+        if index != hint.message_index or path != hint.path:
             continue
         if at < 0:
             # Derived as a whole, such as in other letters: only its place can be checked.
@@ -83,9 +74,12 @@ def hint_problem(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
             return "a part of it stands behind the turn"
         if first < last and start + first - at < behind:
             return "a part of it stands before other messages"
-    text = _text_of(hint, encoding)
-    missing = [at for at in range(hint.start_char, hint.end_char) if at not in rendered and not text[at].isspace()]
-    return "it leaves a part of it out" if missing else None
+    left_out = [at for at in range(hint.start_char, hint.end_char) if at not in rendered]
+    if left_out:
+        text = _text_of(hint, encoding)
+        if any(not text[at].isspace() for at in left_out):
+            return "it leaves a part of it out"
+    return None
 
 
 def _text_of(hint: Hint, encoding: Encoding) -> str:

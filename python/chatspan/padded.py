@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan._core import pad_rows
 from chatspan.config import PaddingSide
 
 Ints = NDArray[np.int64]
@@ -15,19 +16,28 @@ Ints = NDArray[np.int64]
 def padded(sequences: Sequence[Ints], value: int, side: PaddingSide, width: int | None = None) -> Ints:
     """int64 ``[B, width]``; as wide as the longest, if no width is given."""
     width = max(map(len, sequences)) if width is None else width
-    array = np.full((len(sequences), width), value, dtype=np.int64)
-    for row, sequence in zip(array, sequences, strict=True):
-        start = width - len(sequence) if side == "left" else 0
-        row[start : start + len(sequence)] = sequence
-    return array
+    return pad_rows([(list(sequences), value)], width, side == "left")[0]
+
+
+def width_of(lengths: Iterable[int], multiple: int | None) -> int:
+    """The longest, filled up to a multiple."""
+    multiple = multiple or 1
+    return -(-max(lengths) // multiple) * multiple
 
 
 def padded_ids(
     sequences: Sequence[Ints], pad_id: int, side: PaddingSide, width: int | None = None
 ) -> tuple[Ints, Ints]:
     """int64 ``[B, width]`` each: ids, and 1 where there is a token."""
-    seen = [np.ones(len(sequence), dtype=np.int64) for sequence in sequences]
-    return padded(sequences, pad_id, side, width), padded(seen, 0, side, width)
+    width = max(map(len, sequences)) if width is None else width
+    ids, mask = pad_rows([(list(sequences), pad_id), (ones_like(sequences), 0)], width, side == "left")
+    return ids, mask
+
+
+def ones_like(sequences: Sequence[Ints]) -> list[Ints]:
+    """For each sequence 1 where it has a token."""
+    longest = np.ones(max(map(len, sequences)), dtype=np.int64)
+    return [longest[: len(sequence)] for sequence in sequences]
 
 
 def position_ids_of(attention_mask: Ints) -> Ints:

@@ -154,7 +154,7 @@ def _read_turn(turn: Any, turn_index: int, trace_id: str) -> Message:
     def wrong(message: str) -> TraceError:
         return TraceError(message, trace_id=trace_id, turn_index=turn_index)
 
-    if not isinstance(turn, Mapping):
+    if type(turn) is not dict and not isinstance(turn, Mapping):
         raise wrong(f"expected a dict with 'role' and 'content', got {_shown(turn)}")
     role = turn.get("role")
     if role not in ROLES:

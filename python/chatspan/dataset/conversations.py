@@ -131,7 +131,7 @@ def _listed(raw: RawRow, value: Any, column: str) -> Sequence[Any]:
 
 
 def _message(raw: RawRow, column: str, index: int, item: Any) -> Message:
-    if not isinstance(item, Mapping):
+    if type(item) is not dict and not isinstance(item, Mapping):
         raise raw.error(f"message {index} of {column!r} must be a dict with 'role' and 'content', got {_shown(item)}")
     if "role" in item:
         return dict(item)

@@ -14,6 +14,7 @@
 //! - [`attribute`]: segments → whose each token is
 //! - [`pair`]: the same token of the same message on a student's and a teacher's side
 //! - [`align`]: one row of columns for a student and a teacher
+//! - [`pad`]: rows of a batch as padded arrays
 //!
 //! [`parallel`] has rows of a batch go through side by side.
 
@@ -22,6 +23,7 @@ pub mod attribute;
 pub mod error;
 pub mod locate;
 pub mod offsets;
+pub mod pad;
 pub mod pair;
 pub mod parallel;
 pub mod project;

@@ -2,6 +2,7 @@
 
 mod alignment;
 mod arrays;
+mod batch;
 mod errors;
 #[cfg(feature = "native")]
 mod native;
@@ -146,6 +147,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<template_input::TemplateInput>()?;
     module.add_function(wrap_pyfunction!(template::render_templates, module)?)?;
     module.add_class::<native_render::NativeRender>()?;
+    module.add_function(wrap_pyfunction!(batch::pad_rows, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())

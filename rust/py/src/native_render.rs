@@ -1,5 +1,7 @@
 //! What a template wrote, and where it came from when it is asked.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::OnceLock;
 
 use chatspan_core::template::input::{Key, Places};
@@ -25,6 +27,8 @@ pub struct NativeRender {
 
 /// (start, end, origin, start in the origin)
 type RunTuple<'py> = (usize, usize, Bound<'py, PyAny>, i64);
+/// (start, end, message index, path, character of the field)
+type FieldTuple<'py> = (usize, usize, i32, Bound<'py, PyTuple>, i64);
 /// How a dump was written, for Python.
 type DumpStyle<'d> = (bool, Option<&'d str>, Option<(&'d str, &'d str)>, bool);
 
@@ -72,6 +76,29 @@ impl NativeRender {
             (message_index >= 0 && is_content(field)).then(|| (message_index, place(run.start), place(run.end)))
         });
         runs.collect()
+    }
+
+    /// The runs, each with its field: (start, end, message index, path, character of the field, -1 for no copy). None
+    /// where a container was written, whose text has fields of its own.
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<FieldTuple<'py>>>> {
+        let places = &self.input.get().places;
+        let chars = self.chars();
+        let mut paths: HashMap<Origin, Bound<'py, PyTuple>> = HashMap::new();
+        let mut found = Vec::with_capacity(self.rendered.root.runs.len());
+        for run in &self.rendered.root.runs {
+            if run.origin >= FIRST_DUMP {
+                return Ok(None);
+            }
+            let text = places.get(run.origin).and_then(|place| place.text.as_deref());
+            let at = text.and_then(|text| char_in(run, text)).map_or(-1, to_i64);
+            let path = match paths.entry(run.origin) {
+                Entry::Occupied(known) => known.get().clone(),
+                Entry::Vacant(new) => new.insert(path_of(py, places, run.origin)?).clone(),
+            };
+            let (start, end) = (chars.chars_before(run.start as usize), chars.chars_before(run.end as usize));
+            found.push((start, end, places.message(run.origin), path, at));
+        }
+        Ok(Some(found))
     }
 
     /// The runs. `find(message_index, path)` gives what stands at a place, `make_dump(container, text, style)` the
@@ -149,15 +176,16 @@ fn object<'py>(
     if let Some(object) = &known[at] {
         return Ok(object.clone());
     }
-    let steps = places
-        .path(origin)
-        .into_iter()
-        .map(|key| match key {
-            Key::Name(name) => Ok(PyString::new(py, name).into_any()),
-            Key::Index(index) => Ok(index.into_pyobject(py)?.into_any()),
-        })
-        .collect::<PyResult<Vec<_>>>()?;
-    let object = find.call1((places.message(origin), PyTuple::new(py, steps)?))?;
+    let object = find.call1((places.message(origin), path_of(py, places, origin)?))?;
     known[at] = Some(object.clone());
     Ok(object)
+}
+
+/// The path of a place, as Python has it.
+fn path_of<'py>(py: Python<'py>, places: &Places, origin: Origin) -> PyResult<Bound<'py, PyTuple>> {
+    let steps = places.path(origin).into_iter().map(|key| match key {
+        Key::Name(name) => Ok(PyString::intern(py, name).into_any()),
+        Key::Index(index) => Ok(index.into_pyobject(py)?.into_any()),
+    });
+    PyTuple::new(py, steps.collect::<PyResult<Vec<_>>>()?)
 }

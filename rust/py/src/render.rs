@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
-use chatspan_core::render::{Habits as CoreHabits, Region, Render, Role, Root, Run, segments_of};
+use chatspan_core::render::{EndOfTurn, Habits as CoreHabits, Region, Render, Role, Root, Run, segments_of};
 use chatspan_core::segments::Segments as CoreSegments;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::intern;
@@ -38,6 +38,7 @@ impl Habits {
 #[pyclass(frozen, module = "chatspan._core")]
 pub struct Segments {
     pub segments: CoreSegments,
+    /// In the order of the messages.
     pub regions: Vec<(i32, Region)>,
 }
 
@@ -62,12 +63,13 @@ impl Segments {
         // A negative edge is one that does not rise.
         let edges = edges.as_slice()?.iter().map(|&edge| usize::try_from(edge).unwrap_or(0)).collect();
         let segments = CoreSegments::new(edges, message_index.as_slice()?.to_vec(), kind.as_slice()?.to_vec());
-        let regions = regions
+        let mut regions: Vec<_> = regions
             .into_iter()
             .map(|(owner, (start, end, header_end, end_of_turn, whole))| {
                 (owner, Region { start, end, header_end, end_of_turn, whole })
             })
             .collect();
+        regions.sort_by_key(|(owner, _)| *owner);
         Ok(Self { segments: segments.map_err(|e| to_py_err(py, e))?, regions })
     }
 
@@ -88,6 +90,15 @@ impl Segments {
             PyArray1::from_slice(py, self.segments.message_index()),
             PyArray1::from_slice(py, self.segments.kind()),
         )
+    }
+
+    /// The turns of messages, by their regions: (start, end). None where the header or the end of one cannot be told.
+    fn turns(&self, messages: Vec<i32>, end_of_turn: &str) -> Option<Vec<(usize, usize)>> {
+        let end_of_turn = EndOfTurn::of_name(end_of_turn)?;
+        // Few are asked for that are not there, and regions are in the order of messages.
+        let region = |message: &i32| self.regions.binary_search_by_key(message, |(owner, _)| *owner).ok();
+        let found = messages.iter().filter_map(region);
+        found.map(|at| self.regions[at].1.turn(end_of_turn)).collect()
     }
 
     fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -7,8 +7,10 @@
 mod chars;
 mod parts;
 mod segments;
+mod turns;
 
 pub use segments::{Region, segments_of};
+pub use turns::EndOfTurn;
 
 /// Which field rendered characters come from, as far as their kind depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
