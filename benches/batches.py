@@ -17,7 +17,7 @@ _ROWS, _MESSAGES = 8, 40
 def report_batches(report: Report, inputs: Inputs, rounds: int) -> None:
     """Prints rows without error sites, and with one each."""
     table = report.table(
-        f"3. {_ROWS} rows of {_MESSAGES} messages: one call against a call a row",
+        f"3a. {_ROWS} rows of {_MESSAGES} messages: one call against a call a row",
         ["rows", "tokens", "one call ms", "a call a row ms", "ratio of pairs"],
     )
     sites = inputs.sites(_MESSAGES)

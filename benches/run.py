@@ -18,6 +18,7 @@ from against_prefix_delta import Outcome, report_prefix_delta
 from against_transformers import report_transformers
 from batches import report_batches
 from chatspan import ChatspanError
+from cores import report_cores
 from distillation import report_distillation
 from encoder import report_encoder
 from import_time import report_import_time
@@ -48,6 +49,7 @@ def main() -> None:
         outcomes = report_prefix_delta(report, inputs, rounds)
         report_transformers(report, inputs, rounds)
         report_batches(report, inputs, rounds)
+        report_cores(report, inputs, rounds)
         report_stages(report, inputs, rounds)
         report_encoder(report, inputs, arguments.zoo, rounds)
         report_native(report, inputs, arguments.zoo, rounds)

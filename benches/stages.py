@@ -10,8 +10,9 @@ from unittest.mock import patch
 
 import chatspan.backends
 import chatspan.collator
+import chatspan.drafts
+import chatspan.native_template
 import chatspan.provenance_route
-import chatspan.renderer
 import numpy as np
 from inputs import Inputs, Trace
 from sides import collator
@@ -90,7 +91,8 @@ def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     """Owner, name and label of what is timed, in the order of the way; under the names that the callers look up."""
     return [
         (chatspan.collator, "read_traces", "check traces, make hints"),
-        (chatspan.renderer.ChatRenderer, "render", "render, with provenance"),
+        (chatspan.native_template.NativeTemplate, "read", "read the messages (Rust)"),
+        (chatspan.drafts, "render_jobs", "render, with provenance (Rust)"),
         (chatspan.backends.Backends, "encode_batch", "tokenize (Rust)"),
         (chatspan.provenance_route.ProvenanceRoute, "_chat", "runs to token ranges"),
         (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),

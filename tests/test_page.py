@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import assistant, system, user
-from chatspan import ChatEncoder, CollatorConfig, Encoding
+from chatspan import ChatEncoder, CollatorConfig, Encoding, Offsets
 from chatspan.inspection import HintOptions
 from chatspan.kinds import Kind
 from chatspan.view import SideView, View, view_of_encoding
@@ -373,7 +373,7 @@ def test_cut_and_empty_encodings(small: Any, open_page: Open) -> None:
     assert "".join(page.page.locator(".block .t").all_text_contents()) == encoder.decode(encoding.input_ids)
     offsets = encoding.offsets.copy()
     offsets[4] = offsets[3, 1]
-    page = open_page([view_of_encoding(replace(encoding, offsets=offsets), small, "a token without text")])
+    page = open_page([view_of_encoding(replace(encoding, table=Offsets(offsets)), small, "a token without text")])
     assert page.cards("conversation")[4]["characters"] == f"none, at {offsets[3, 1]}"
     assert page.token("conversation", 4).inner_text().startswith("⟨")
 

@@ -168,14 +168,14 @@ class Field(Traced):
     __slots__ = ("_key", "_message_index", "_parent")
     _message_index: int
     _parent: Origin
-    _key: str | int
+    _key: str | int | None
     _marks: tuple[Mark, ...] = ()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # Its parent contains it, so it is made before it knows its parent.
         return (_field, (str.__str__(self),), (self._parent, self._message_index, self._key))
 
-    def __setstate__(self, place: tuple[Origin, int, str | int]) -> None:
+    def __setstate__(self, place: tuple[Origin, int, str | int | None]) -> None:
         self._parent, self._message_index, self._key = place
 
     @property
@@ -184,7 +184,7 @@ class Field(Traced):
 
     @property
     def _path(self) -> Path:
-        return (*self._parent._path, self._key)
+        return self._parent._path if self._key is None else (*self._parent._path, self._key)
 
     def _cut(self, start: int, end: int) -> str:
         text = str.__getitem__(self, slice(start, end))
