@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from chatspan.errors import TokenizerError, one_line
+
+
+def require_folder(name: str) -> None:
+    """Refuses a name that can only be a folder's and is not: without a network the hub is asked for a minute.
+
+    Raises:
+        TokenizerError: there is no such folder.
+    """
+    path = Path(name)
+    is_path = path.is_absolute() or name.startswith((".", "~")) or (path.parent != Path(".") and path.parent.exists())
+    if is_path and not path.exists():
+        raise TokenizerError(f"there is no tokenizer in {name}: no such folder; name a folder or a model on the hub")
 
 
 def load_pretrained(name: str) -> Any:
@@ -13,6 +26,7 @@ def load_pretrained(name: str) -> Any:
     Raises:
         TokenizerError: it cannot be loaded.
     """
+    require_folder(name)
     from transformers import AutoTokenizer
 
     try:

@@ -10,7 +10,7 @@ from chatspan.cli.console import waiting
 from chatspan.cli.failures import CliError
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import TokenizerError
-from chatspan.pretrained import load_pretrained
+from chatspan.pretrained import load_pretrained, require_folder
 
 
 def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:
@@ -46,16 +46,16 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         CliError: there is none.
     """
-    path = Path(name)
-    # Such a name can only be meant as a folder, and asking the hub for it takes a minute where there is no network.
-    is_path = path.is_absolute() or name.startswith((".", "~")) or (path.parent != Path(".") and path.parent.exists())
-    if is_path and not path.exists():
-        raise CliError(f"there is no tokenizer in {name}: no such folder; name a folder or a model on the hub")
+    try:
+        # Before transformers is imported.
+        require_folder(name)
+    except TokenizerError as error:
+        raise CliError(error.message) from None
     with waiting("importing transformers"):
         import transformers
     transformers.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    where = "" if path.exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
+    where = "" if Path(name).exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
     with waiting(f"loading the tokenizer {name}{where}"):
         try:
             return load_pretrained(name)
