@@ -9,7 +9,8 @@ from typing import Any
 from hypothesis import strategies as st
 from random_chats import ATOMS, KEYS, NESTED, NUMBERS, TEXTS
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+# A number from the first to the second, both among them: all that a writer decides with. 0, or the first, is simplest.
+Pick = Callable[[int, int], int]
 
 # What a random template finds beside the messages, each of one type.
 VALUES = st.fixed_dictionaries(
@@ -109,8 +110,8 @@ _KEYS = ["a", "name", "items", "get", "type", "text", "role", "content", "x y", 
 class _Writer:
     """Writes one template. Names are kept by the type of what they stand for, so that most of it can be rendered."""
 
-    def __init__(self, draw: Draw) -> None:
-        self._draw = draw
+    def __init__(self, pick: Pick) -> None:
+        self._pick = pick
         self._names: dict[str, list[str]] = {
             "text": ["word", "other"],
             "number": ["number"],
@@ -124,11 +125,11 @@ class _Writer:
         self._fresh = 0
 
     def one_of(self, options: list[Any]) -> Any:
-        return self._draw(st.sampled_from(options))
+        return options[self._pick(0, len(options) - 1)]
 
     def chance(self, of: int) -> bool:
         """True once in so many times; shrinks to false."""
-        return bool(self._draw(st.integers(0, of - 1)) == of - 1)
+        return self._pick(0, of - 1) == of - 1
 
     @contextlib.contextmanager
     def scope(self, **names: str) -> Iterator[None]:
@@ -295,7 +296,7 @@ class _Writer:
     # --- statements
 
     def body(self, depth: int) -> str:
-        return "".join(self.statement(depth) for _ in range(self._draw(st.integers(1, 3))))
+        return "".join(self.statement(depth) for _ in range(self._pick(1, 3)))
 
     def statement(self, depth: int) -> str:
         forms = ["output", "text", "set"]
@@ -471,8 +472,12 @@ class _Writer:
         return self.tag(f"if ({condition}) and ({self.expression('flag', 1)})") + raised + self.tag("endif")
 
 
-@st.composite
-def templates(draw: Draw) -> str:
+def template(pick: Pick) -> str:
     """A template; most can be rendered."""
-    writer = _Writer(draw)
-    return "".join(writer.statement(2) for _ in range(draw(st.integers(1, 4))))
+    writer = _Writer(pick)
+    return "".join(writer.statement(2) for _ in range(pick(1, 4)))
+
+
+@st.composite
+def templates(draw: Callable[[st.SearchStrategy[Any]], Any]) -> str:
+    return template(lambda low, high: draw(st.integers(low, high)))
