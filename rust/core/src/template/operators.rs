@@ -62,6 +62,9 @@ pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
             Ok(if matches!(of, Value::List(_)) { Value::list(items) } else { tuple(items) })
         }
         ("mod", Value::Str(_), _) => lacks("% of a string"),
+        ("sub", Value::View("keys" | "items", _), _) | ("sub", _, Value::View("keys" | "items", _)) => {
+            lacks("sets, of keys and items")
+        }
         _ => arithmetic(operator, a, b),
     }
 }
