@@ -149,7 +149,7 @@ class Change:
         if type(value) in changes:
             return changes[type(value)](value)
         if type(value) is int:
-            return value + self._random.choice([-1, 1, 0.5, 2**63])
+            return value + self._random.choice([-1, 1, 0.5, 2**62])
         return self._other()
 
     def _list(self, items: list[Any]) -> list[Any]:

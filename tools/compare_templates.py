@@ -36,7 +36,7 @@ from smallest import Word, smallest  # noqa: E402
 
 # Of one search, which has inputs of its own: random templates; renders of each, and of each real one. Together with the
 # real ones they are fewer than the compiled templates that are kept.
-TEMPLATES, RENDERS, RENDERS_OF_REAL = 150, 30, 80
+TEMPLATES, RENDERS, RENDERS_OF_REAL = 150, 40, 80
 # A random template is given up where none of the first renders is one, or where one is that long, with its runs.
 FIRST, LONG = 5, 100_000
 # Renders that a difference is made smaller with; differences that are.
