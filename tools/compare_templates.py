@@ -11,6 +11,7 @@ smallest template and values found that show it. Exits with 1 if there is one.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
@@ -27,7 +28,7 @@ REPO = Path(__file__).parents[1]
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
 sys.path.insert(0, str(REPO / "tests"))
 
-from chatspan.chat_template import Render  # noqa: E402
+from chatspan.chat_template import Render, TemplateRaisedError  # noqa: E402
 from chatspan.template_program import Unsupported  # noqa: E402
 from machine import EQUAL, LEFT, assert_same, given, native, traced  # noqa: E402
 from random_inputs import Input, pool  # noqa: E402
@@ -39,6 +40,8 @@ from smallest import Word, smallest  # noqa: E402
 TEMPLATES, RENDERS, RENDERS_OF_REAL = 150, 40, 80
 # A random template is given up where none of the first renders is one, or where one is that long, with its runs.
 FIRST, LONG = 5, 100_000
+# What Jinja2 takes at most for one, as it remembers where each character of each text on the way came from.
+MEMORY, TOO_LONG = 4 << 30, "too long for the memory"
 # Renders that a difference is made smaller with; differences that are.
 TRIES, MADE_SMALLER = 3000, 30
 TAGS = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|[^{]+|.", re.DOTALL)
@@ -69,11 +72,16 @@ class Case:
             BaseException: there is a difference. A panic of the core is no ``Exception``.
         """
         what = given(self.messages, **self.keywords)
-        found = native(self.source, what)
-        if isinstance(found, Unsupported):
-            return f"{LEFT}: {found}", 0
-        wanted = traced(self.source, what)
-        return assert_same(wanted, found), len(wanted.text) + len(wanted.runs) if isinstance(wanted, Render) else 0
+        try:
+            found = native(self.source, what)
+            if isinstance(found, Unsupported):
+                return f"{LEFT}: {found}", 0
+            wanted = traced(self.source, what)
+            if isinstance(wanted, TemplateRaisedError) and isinstance(wanted.error, MemoryError):
+                return TOO_LONG, LONG
+            return assert_same(wanted, found), len(wanted.text) + len(wanted.runs) if isinstance(wanted, Render) else 0
+        except MemoryError:
+            return TOO_LONG, LONG
 
     def difference(self) -> BaseException | None:
         try:
@@ -153,7 +161,7 @@ class Search:
                 case = Case(source, one.messages, one.keywords, choices=tuple(choices.made))
                 outcome, length = self.one(case, one)
                 renders = renders or outcome == EQUAL
-                if not outcome or length > LONG or (index + 1 >= FIRST and not renders):
+                if not outcome or length >= LONG or (index + 1 >= FIRST and not renders):
                     break
 
     def of_real_templates(self, number: int, sources: dict[str, str]) -> None:
@@ -215,6 +223,11 @@ def main() -> int:
     if options.templates == "real" and not sources:
         print(f"there are no templates at {ZOO / 'templates'}", file=sys.stderr)
         return 2
+    with contextlib.suppress(ImportError):
+        # There is no such module on Windows.
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
     # Of the code that Jinja2 makes of random templates.
     warnings.simplefilter("ignore", SyntaxWarning)
     search, number, begun = Search(), options.seed * 1_000_003, time.monotonic()
@@ -229,10 +242,11 @@ def main() -> int:
 
 
 def said(search: Search, seconds: float, seed: int) -> None:
-    compared = search.renders.total() - sum(n for outcome, n in search.counts.items() if outcome.startswith(LEFT))
+    left = sum(count for outcome, count in search.counts.items() if outcome.startswith(LEFT))
+    compared = search.renders.total() - left - search.counts[TOO_LONG]
     print(f"\n{search.renders.total():,} renders in {seconds:.0f} s, seed {seed}, of {len(search.sources):,} templates")
     print(f"{search.renders[False]:,} of random templates, {search.renders[True]:,} of real ones")
-    print(f"{compared:,} compared; the others are left to Jinja2")
+    print(f"{compared:,} compared; the others are left to Jinja2, or too long")
     for outcome, count in search.counts.most_common():
         print(f"{count:8,} {outcome}")
     print(f"{len(search.differences)} differences")
