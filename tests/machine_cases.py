@@ -25,6 +25,7 @@ def one_by_one(group: str) -> Iterator[str]:
 UNLIKE_JINJA2 = [
     "{{ nested.items() }}",
     "{{ nested.keys() }}",
+    "{{ counts.keys() - ['a'] }}",
     "{{ ['a' | safe, word | safe] }}",
     "{{ html + (html | safe) }}",
     "{{ ('<b>%s</b>' | safe) % html }}",
@@ -76,6 +77,9 @@ ORIGINS = [
     "{{ bos_token }}{{ eos_token ~ word }}{{ tools }}{{ documents }}{{ add_generation_prompt }}",
     "{{ lines | indent(2) }}{{ lines | indent(2, true) }}{{ word | indent }}{{ word | center(9) }}{{ word | replace('', '-') }}{{ word | capitalize }}",
     "{{ word.partition('l') | join('|') }}{{ word.rsplit('l', 1) | join('|') }}{{ word.removeprefix('H') }}{{ word.ljust(9) }}{{ word.title() }}{{ word.join(['a', 'b']) }}",
+    "{% for k in dict(counts) %}{{ k }}{% endfor %}{{ dict(counts, b=word) }}{{ dict(counts, d=word) | list }}{{ dict(counts).items() | list }}{{ dict(counts) | tojson }}{{ dict(messages[0]) | dictsort }}",
+    "{{ counts | last }}{{ counts | first }}{% for k in counts | reverse %}{{ k }}{% endfor %}{{ counts | reverse | join }}",
+    "{% filter upper %}{% generation %}{% endgeneration %}{% endfilter %}|{% filter center %}{% generation %}{% endgeneration %}{% endfilter %}|{% filter upper %}{% generation %}A{% endgeneration %}{% endfilter %}",
     "{{ pair }}{{ pair[0] }}{{ alone | tojson }}{{ triples }}{{ triples[0][0] }}{{ records | map(attribute='name') | sort | join }}{{ letters | unique | join }}",
     "{{ word | default('x') }}{{ blank | default(word, true) }}{{ word or html }}{{ word and html }}{{ html if off else word }}{{ {'a': word}.a }}{{ [word][0] }}{{ (word,)[0] }}",
 ]

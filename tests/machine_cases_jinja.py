@@ -65,6 +65,10 @@ OF_JINJA2: dict[str, list[str]] = {
         "# for x in letters\n{{ word }}",
     ],
     "scopes": [
+        "{% filter replace('a', word) %}{% set word = 'b' %}a{% endfilter %}{{ word }}",
+        "{% set x | replace('a', word) %}{% set word = 'b' %}a{% endset %}{{ x }}{{ word }}",
+        "{% set v = 'q' %}{% filter replace('a', v) | replace('b', v) %}{{ v }}{% set v = 'b' %}a{% endfilter %}{{ v }}",
+        "{% filter replace('a', f(1)) %}{% macro f(x) %}<{{ x }}>{% endmacro %}a{% endfilter %}",
         "{% set x = 1 %}{% for y in letters %}{% set x = x + 1 %}{{ x }}{% endfor %}|{{ x }}",
         "{% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}",
         "{% if off %}{% set x = 2 %}{% endif %}[{{ x }}]",

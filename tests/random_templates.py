@@ -8,8 +8,25 @@ from typing import Any
 
 from hypothesis import strategies as st
 from random_chats import ATOMS, KEYS, NESTED, NUMBERS, TEXTS
+from template_parts import (
+    COMPARED,
+    JSON,
+    LIST_FILTERS,
+    LITERALS,
+    LOOKED_UP,
+    LOOP,
+    LOOP_FLAGS,
+    LOOP_TEXTS,
+    METHODS,
+    OF_LISTS,
+    SLICES,
+    TESTS,
+    TEXT_FILTERS,
+    VIEWS,
+)
 
-Draw = Callable[[st.SearchStrategy[Any]], Any]
+# A number from the first to the second, both among them: all that a writer decides with. 0, or the first, is simplest.
+Pick = Callable[[int, int], int]
 
 # What a random template finds beside the messages, each of one type.
 VALUES = st.fixed_dictionaries(
@@ -25,92 +42,12 @@ VALUES = st.fixed_dictionaries(
     }
 )
 
-_LITERALS = ["'a'", "' '", "'\\n'", "''", "'user'", "'</think>'", "'<|im_end|>'", '"\'"', "'é'", "'<'", "'1'", "'%s'"]
-_COMPARED = ["==", "!=", "<", ">", "<=", ">=", "in", "not in"]
-_TESTS = [
-    *("defined", "string", "none", "iterable", "mapping", "sequence", "undefined", "false", "true", "boolean"),
-    *("number", "integer", "float", "callable", "odd", "even", "upper", "lower"),
-]
-_TEXT_FILTERS = [
-    *("trim", "upper", "lower", "string", "title", "capitalize", "safe", "e", "escape", "default('d')", "tojson"),
-    *("default('d', true)", "replace('a', 'bb')", "replace(word, other)", "trim('a \\n')", "indent(2)", "reverse"),
-    *(
-        "indent(2, first=True)",
-        "list | join",
-        "first",
-        "last",
-        "forceescape",
-        "format(word)",
-        "center(9)",
-        "string | length",
-    ),
-]
-_METHODS = [
-    *(
-        "strip()",
-        "lstrip()",
-        "rstrip()",
-        "strip('a ')",
-        "lstrip('\\n')",
-        "rstrip(word)",
-        "upper()",
-        "lower()",
-        "title()",
-    ),
-    *(
-        "capitalize()",
-        "replace('a', 'bb')",
-        "replace(other, '')",
-        "replace('', '-', 2)",
-        "split('a')[0]",
-        "split(' ')[-1]",
-    ),
-    *(
-        "split('</think>')[-1]",
-        "split() | join('_')",
-        "rsplit(' ', 1)[0]",
-        "splitlines() | join('|')",
-        "partition('a')[2]",
-    ),
-    *("removeprefix('a')", "removesuffix('\\n')", "split(word)[0]", "format(other)", "zfill(4)", "join(letters)"),
-]
-_SLICES = ["1:", ":-1", "::-1", "-2:", ":2", "1:3", "::2", "2:0:-1", ":", "0", "-1", "1", "number:", ":word | length"]
-_JSON = ["tojson", "tojson(indent=4)", "tojson(ensure_ascii=False)", "tojson(ensure_ascii=True)", "tojson(indent=2)"]
-_JSON += ["tojson(separators=(',', ':'))", "tojson(sort_keys=true)", "string", "tojson(indent=0)"]
-_LIST_FILTERS = [
-    *(
-        "list",
-        "reverse | list",
-        "map('upper') | list",
-        "map('trim') | list",
-        "select('string') | list",
-        "unique | list",
-    ),
-    *("map(attribute='text') | list", "map(attribute='role')", "selectattr('role', 'equalto', 'user') | list"),
-    *(
-        "rejectattr('role', 'equalto', 'tool')",
-        "selectattr('type', 'defined')",
-        "reject('equalto', word) | list",
-        "sort",
-    ),
-    *("map('string') | sort", "selectattr('text', 'defined') | map(attribute='text') | list", "reject('none') | list"),
-    *(
-        "selectattr('tool_calls', 'undefined') | list",
-        "batch(2) | list",
-        "map('tojson') | list",
-        "sort(attribute='type')",
-    ),
-]
-_LOOP = ["index", "index0", "revindex", "revindex0", "length", "depth", "depth0"]
-_LOOP_FLAGS = ["loop.first", "loop.last", "loop.previtem", "loop.nextitem", "loop.previtem is defined"]
-_KEYS = ["a", "name", "items", "get", "type", "text", "role", "content", "x y", "tool_calls", "extra"]
-
 
 class _Writer:
     """Writes one template. Names are kept by the type of what they stand for, so that most of it can be rendered."""
 
-    def __init__(self, draw: Draw) -> None:
-        self._draw = draw
+    def __init__(self, pick: Pick) -> None:
+        self._pick = pick
         self._names: dict[str, list[str]] = {
             "text": ["word", "other"],
             "number": ["number"],
@@ -124,11 +61,11 @@ class _Writer:
         self._fresh = 0
 
     def one_of(self, options: list[Any]) -> Any:
-        return self._draw(st.sampled_from(options))
+        return options[self._pick(0, len(options) - 1)]
 
     def chance(self, of: int) -> bool:
         """True once in so many times; shrinks to false."""
-        return bool(self._draw(st.integers(0, of - 1)) == of - 1)
+        return self._pick(0, of - 1) == of - 1
 
     @contextlib.contextmanager
     def scope(self, **names: str) -> Iterator[None]:
@@ -155,12 +92,13 @@ class _Writer:
         return str(getattr(self, kind)(depth - 1))
 
     def literals(self, kind: str) -> list[str]:
-        loop = [f"loop.{name}" for name in _LOOP] if self._loops else []
+        loop = [f"loop.{name}" for name in LOOP] if self._loops else []
+        loop_texts = LOOP_TEXTS if self._loops else []
         return {
-            "text": [*_LITERALS, "messages[0].role", "messages[-1]['content']", "messages[0].content"],
+            "text": [*LITERALS, "messages[0].role", "messages[-1]['content']", "messages[0].content", *loop_texts],
             "number": ["0", "1", "2", "-1", "1.5", "messages | length", *loop],
-            "flag": ["true", "false", *(_LOOP_FLAGS if self._loops else [])],
-            "items": ["[]", "['a', word]", "range(3)", "messages[1:]", "nested.items()", "[1, none, 'x']"],
+            "flag": ["true", "false", *(LOOP_FLAGS if self._loops else [])],
+            "items": ["[]", "['a', word]", "range(3)", "messages[1:]", "nested.items()", "[1, none, 'x']", *VIEWS],
             "mapping": ["{}", "{'a': word}", "messages[0]", "messages[-1]"],
         }[kind]
 
@@ -184,17 +122,17 @@ class _Writer:
         )
         text = self.expression("text", depth)
         if form == "filter":
-            return f"({text} | {self.one_of(_TEXT_FILTERS)})"
+            return f"({text} | {self.one_of(TEXT_FILTERS)})"
         if form == "method":
-            return f"({text}).{self.one_of(_METHODS)}"
+            return f"({text}).{self.one_of(METHODS)}"
         if form == "add":
             return f"({text} + {self.expression('text', depth)})"
         if form == "concat":
             return f"({text} ~ {self.expression('any', depth)} ~ {self.expression('text', depth)})"
         if form == "slice":
-            return f"({text})[{self.one_of(_SLICES)}]"
+            return f"({text})[{self.one_of(SLICES)}]"
         if form == "json":
-            return f"({self.expression('any', depth)} | {self.one_of(_JSON)})"
+            return f"({self.expression('any', depth)} | {self.one_of(JSON)})"
         if form == "cond":
             other = f" else {self.expression('text', depth)}" if self.chance(2) else ""
             return f"({text} if {self.expression('flag', depth)}{other})"
@@ -211,7 +149,7 @@ class _Writer:
         return f"({text} {self.one_of(['or', 'and'])} {self.expression('text', depth)})"
 
     def key(self, of: str) -> str:
-        key = self.one_of(_KEYS)
+        key = self.one_of(LOOKED_UP)
         forms = [f"({of})['{key}']", f"({of}).get('{key}')", f"({of}).get('{key}', word)"]
         return str(self.one_of(forms if " " in key else [*forms, f"({of}).{key}"]))
 
@@ -220,7 +158,7 @@ class _Writer:
         forms = ["op", "length", "int", "filter"]
         form = self.one_of(forms)
         if form == "op":
-            return f"({number} {self.one_of(['+', '-', '*', '//', '%', '/'])} {self.expression('number', depth)})"
+            return f"({number} {self.one_of(['+', '-', '*', '//', '%', '/', '**'])} {self.expression('number', depth)})"
         if form == "length":
             return f"({self.expression(self.one_of(['text', 'items', 'mapping']), depth)} | length)"
         if form == "int":
@@ -231,10 +169,10 @@ class _Writer:
         form = self.one_of(["compare", "test", "not", "and", "starts", "in", "chain", "truth"])
         if form == "compare":
             kind = self.one_of(["text", "number", "any", "items"])
-            operator = self.one_of(_COMPARED[:2] if kind == "any" else _COMPARED)
+            operator = self.one_of(COMPARED[:2] if kind == "any" else COMPARED)
             return f"({self.expression(kind, depth)} {operator} {self.expression(kind, depth)})"
         if form == "test":
-            return f"({self.expression('any', depth)} is {self.one_of(['', 'not '])}{self.one_of(_TESTS)})"
+            return f"({self.expression('any', depth)} is {self.one_of(['', 'not '])}{self.one_of(TESTS)})"
         if form == "not":
             return f"(not {self.expression('flag', depth)})"
         if form == "and":
@@ -252,19 +190,22 @@ class _Writer:
     def items(self, depth: int) -> str:
         form = self.one_of(["filter", "literal", "add", "slice", "split", "of a mapping", "tuple"])
         if form == "filter":
-            return f"({self.expression('items', depth)} | {self.one_of(_LIST_FILTERS)})"
+            return f"({self.expression('items', depth)} | {self.one_of(LIST_FILTERS)})"
         if form == "literal":
             return f"[{self.expression('any', depth)}, {self.expression('text', depth)}]"
         if form == "add":
             return f"({self.expression('items', depth)} + [{self.expression('any', depth)}])"
         if form == "slice":
-            return f"({self.expression('items', depth)})[{self.one_of(_SLICES[:9])}]"
+            return f"({self.expression('items', depth)})[{self.one_of(SLICES[:9])}]"
         if form == "split":
-            return f"({self.expression('text', depth)}).split({self.one_of(['', _LITERALS[0], _LITERALS[2]])})"
+            return f"({self.expression('text', depth)}).split({self.one_of(['', LITERALS[0], LITERALS[2]])})"
         if form == "tuple":
             return f"({self.expression('any', depth)}, {self.expression('text', depth)})"
         how = self.one_of(
-            [".items() | list", ".keys() | list", ".values() | list", " | list", " | dictsort", " | items | list"]
+            [
+                *(".items() | list", ".keys() | list", ".values() | list", " | list", " | dictsort", " | items | list"),
+                *(".keys()", ".values()", ".items()", " | dictsort(true)", " | dictsort(by='value')", " | sort"),
+            ]
         )
         return f"(({self.expression('mapping', depth)}){how})"
 
@@ -280,12 +221,15 @@ class _Writer:
     def any(self, depth: int) -> str:
         if depth <= 0 or self.chance(4):
             return str(self.one_of(self._names["any"]))
-        forms = ["text", "number", "flag", "items", "mapping", "key", "index", *(["macro"] if self._macros else [])]
+        forms = ["text", "number", "flag", "items", "mapping", "key", "index", "of a list"]
+        forms += ["macro"] if self._macros else []
         form = self.one_of(forms)
         if form == "key":
             return self.key(self.any(depth - 1))
         if form == "index":
             return f"({self.expression('items', depth - 1)})[{self.one_of(['0', '-1', '1'])}]"
+        if form == "of a list":
+            return f"({self.expression('items', depth - 1)} | {self.one_of(OF_LISTS)})"
         if form == "macro":
             arguments = self.one_of(["{0}", "{0}, {1}", "b={1}, a={0}", "{0}, b={1}"])
             macro, depth = self.one_of(self._macros), depth - 1
@@ -295,7 +239,7 @@ class _Writer:
     # --- statements
 
     def body(self, depth: int) -> str:
-        return "".join(self.statement(depth) for _ in range(self._draw(st.integers(1, 3))))
+        return "".join(self.statement(depth) for _ in range(self._pick(1, 3)))
 
     def statement(self, depth: int) -> str:
         forms = ["output", "text", "set"]
@@ -471,8 +415,12 @@ class _Writer:
         return self.tag(f"if ({condition}) and ({self.expression('flag', 1)})") + raised + self.tag("endif")
 
 
-@st.composite
-def templates(draw: Draw) -> str:
+def template(pick: Pick) -> str:
     """A template; most can be rendered."""
-    writer = _Writer(draw)
-    return "".join(writer.statement(2) for _ in range(draw(st.integers(1, 4))))
+    writer = _Writer(pick)
+    return "".join(writer.statement(2) for _ in range(pick(1, 4)))
+
+
+@st.composite
+def templates(draw: Callable[[st.SearchStrategy[Any]], Any]) -> str:
+    return template(lambda low, high: draw(st.integers(low, high)))

@@ -236,6 +236,13 @@ class _Front:
     def call(self, node: nodes.Call) -> Tree:
         return ["callx", self.expr(node.node), self.arguments(node)]
 
+    def power(self, node: nodes.Pow) -> Tree:
+        base = _constant(node.left)
+        if type(base) not in (int, float) or not repr(base).startswith("-") or _constant(node) is not None:
+            return self.binary(node)
+        # Jinja2 writes `(-1 ** x)` in Python, which is `-(1 ** x)`.
+        return ["neg", ["bin", "pow", self.const(nodes.Const(-base)), self.expr(node.right)]]
+
     def binary(self, node: Any) -> Tree:
         return ["bin", _BINARY[type(node)], self.expr(node.left), self.expr(node.right)]
 
@@ -262,7 +269,16 @@ _EXPRESSIONS: dict[type[nodes.Node], Callable[[_Front, Any], Tree]] = {
     nodes.Test: _Front.test,
     nodes.Call: _Front.call,
     **dict.fromkeys(_BINARY, _Front.binary),
+    nodes.Pow: _Front.power,
 }
+
+
+def _constant(node: nodes.Expr) -> Any:
+    """The value, if it is the same in every render."""
+    try:
+        return node.as_const()
+    except nodes.Impossible:
+        return None
 
 
 def _names(target: nodes.Node) -> list[str]:

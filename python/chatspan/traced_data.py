@@ -35,6 +35,9 @@ class TracedDict(dict[Any, Any]):
     def __iter__(self) -> Any:
         return map(self._traced, dict.__iter__(self))
 
+    def __reversed__(self) -> Any:
+        return map(self._traced, dict.__reversed__(self))
+
     def keys(self) -> Any:
         return [self._traced(key) for key in dict.__iter__(self)]
 

@@ -304,7 +304,10 @@ pub fn dict_of(called: &Called) -> Eval<Value> {
     match called.positional.first() {
         None => {}
         Some(Value::Undefined) => return raise("dict of something undefined"),
-        Some(Value::Dict(other)) => dict.entries.clone_from(&other.entries),
+        Some(Value::Dict(other)) => {
+            let shown = |(key, value): &(Value, Value)| (other.shown_key(key), value.clone());
+            dict.entries = other.entries.iter().map(shown).collect();
+        }
         Some(pairs) => {
             for pair in iterate(pairs)? {
                 let mut pair = iterate(&pair)?;

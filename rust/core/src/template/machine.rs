@@ -189,8 +189,10 @@ impl Machine<'_> {
                 self.bind(&names_of(target), scope);
             }
             Node::AssignBlock(target, filters, body) => {
-                let text = self.captured(body, &Scope::inside(scope))?;
-                let value = self.filtered(Value::Str(text), filters, scope)?;
+                // The filters find what the body set.
+                let inner = Scope::inside(scope);
+                let text = self.captured(body, &inner)?;
+                let value = self.filtered(Value::Str(text), filters, &inner)?;
                 self.assign(target, value, scope)?;
             }
             Node::Macro(of) => {
@@ -212,8 +214,9 @@ impl Machine<'_> {
                 self.write(&text)?;
             }
             Node::FilterBlock(filters, body) => {
-                let text = self.captured(body, &Scope::inside(scope))?;
-                let value = self.filtered(Value::Str(text), filters, scope)?;
+                let inner = Scope::inside(scope);
+                let text = self.captured(body, &inner)?;
+                let value = self.filtered(Value::Str(text), filters, &inner)?;
                 let text = to_text(self, &value)?;
                 self.write(&text)?;
             }

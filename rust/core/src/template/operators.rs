@@ -62,6 +62,9 @@ pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
             Ok(if matches!(of, Value::List(_)) { Value::list(items) } else { tuple(items) })
         }
         ("mod", Value::Str(_), _) => lacks("% of a string"),
+        ("sub", Value::View("keys" | "items", _), _) | ("sub", _, Value::View("keys" | "items", _)) => {
+            lacks("sets, of keys and items")
+        }
         _ => arithmetic(operator, a, b),
     }
 }
@@ -132,6 +135,14 @@ pub fn sign(value: &Value, negative: bool) -> Eval<Value> {
 
 /// `a < b` and so on.
 pub fn compare(operator: &str, a: &Value, b: &Value) -> Eval<bool> {
+    match (a, b) {
+        // These are equal where they are the same object, which is not known of them.
+        (Value::Method(..), Value::Method(..)) => return lacks("whether methods are equal"),
+        (Value::View("values", a), Value::View("values", b)) if Rc::ptr_eq(a, b) => {
+            return lacks("whether values of a dict are equal");
+        }
+        _ => {}
+    }
     Ok(match operator {
         "eq" => equal(a, b),
         "ne" => !equal(a, b),

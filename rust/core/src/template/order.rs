@@ -59,10 +59,20 @@ fn equal_at(a: &Value, b: &Value, depth: usize) -> bool {
             a.entries.len() == b.entries.len()
                 && a.entries.iter().all(|(key, value)| b.get(key).is_some_and(|other| equal(value, other)))
         }
+        (Value::View("items", a), Value::View("items", b)) => {
+            equal(&Value::Dict(Rc::clone(a)), &Value::Dict(Rc::clone(b)))
+        }
+        (Value::View("keys", a), Value::View("keys", b)) => {
+            a.entries.len() == b.entries.len() && a.entries.iter().all(|(key, _)| b.get(key).is_some())
+        }
+        (Value::View("keys", a), Value::View("items", b)) | (Value::View("items", a), Value::View("keys", b)) => {
+            a.entries.is_empty() && b.entries.is_empty()
+        }
         (Value::Range(..), Value::Range(..)) => range_items(a) == range_items(b),
         (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),
         (Value::Macro(a), Value::Macro(b)) => Rc::ptr_eq(a, b),
         (Value::Generator(a), Value::Generator(b)) => Rc::ptr_eq(a, b),
+        (Value::Loop(a), Value::Loop(b)) => Rc::ptr_eq(a, b),
         (Value::Function(a), Value::Function(b)) => a == b,
         _ => false,
     }
@@ -85,6 +95,9 @@ pub fn order(a: &Value, b: &Value) -> Eval<Option<Ordering>> {
     let pairs: (&[Value], &[Value]) = match (a, b) {
         (Value::Str(a), Value::Str(b)) => return Ok(Some(a.as_str().cmp(b.as_str()))),
         (Value::List(a), Value::List(b)) | (Value::Tuple(a), Value::Tuple(b)) => (a, b),
+        (Value::View("keys" | "items", _), Value::View("keys" | "items", _)) => {
+            return lacks("sets, of keys and items");
+        }
         _ => return raise(format!("no order between {} and {}", a.type_name(), b.type_name())),
     };
     let different = std::iter::zip(pairs.0, pairs.1).find(|(a, b)| !equal(a, b));

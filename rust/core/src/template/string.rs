@@ -389,6 +389,9 @@ impl Joiner {
 
 /// A text that was made of strings, as Python's traced strings have it: one of them where it came out the same.
 pub fn derived(text: String, sources: &[&Text]) -> Text {
+    if text.is_empty() {
+        return Text::plain(text);
+    }
     for source in sources {
         if source.is_traced() && source.as_str() == text {
             return (*source).clone();
