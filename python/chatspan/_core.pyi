@@ -193,10 +193,11 @@ class TemplateProgram:
 
         Args:
             answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
-            limits: at most so many steps, levels and bytes.
+            limits: at most so many steps, levels and bytes, see :class:`chatspan.TemplateLimits`.
 
         Returns:
-            ``"rendered"`` and the render; ``"raised"``, ``"lacking"`` or ``"limit"``, and what is said.
+            ``"rendered"`` and the render; ``"raised"`` or ``"lacking"``, and what is said; ``"limit"``, and which, as
+            ``"steps=500000000"``.
         """
 
 class TemplateInput:

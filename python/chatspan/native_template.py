@@ -11,9 +11,9 @@ from jinja2.filters import do_title
 
 from chatspan._core import NativeRender, TemplateInput, TemplateProgram
 from chatspan.chat_template import Render, compiled
-from chatspan.errors import TemplateError
 from chatspan.origins import Dump, Root, Run
 from chatspan.preparation import REASONING_KEYS, Habits, plain
+from chatspan.template_limits import TemplateLimits, limit_error
 from chatspan.template_program import Unsupported, program_of
 from chatspan.traced_data import trace
 from chatspan.traced_dump import Style, runs_of_dump
@@ -64,26 +64,34 @@ class NativeTemplate:
         except (ValueError, TypeError) as error:
             raise Unsupported(str(error)) from None
 
-    def render(self, given: TemplateInput, now: datetime, *, add_generation_prompt: bool) -> NativeRender:
+    def render(
+        self,
+        given: TemplateInput,
+        now: datetime,
+        *,
+        add_generation_prompt: bool,
+        limits: TemplateLimits | None = None,
+    ) -> NativeRender:
         """Renders.
 
         Raises:
             RaisedError: the template raised.
             Unsupported: it met something that the core lacks.
-            TemplateError: it took more steps or more memory than any template has a use for.
+            TemplateError: it reached a limit.
         """
 
         def answer(question: str, text: str) -> str:
             return now.strftime(text) if question == "strftime" else str(_ANSWERS[question](text))
 
-        outcome, found = self._program.render(given, add_generation_prompt, answer)
+        bounds = None if limits is None else (limits.steps, limits.depth, limits.bytes)
+        outcome, found = self._program.render(given, add_generation_prompt, answer, bounds)
         if outcome == "rendered":
             assert isinstance(found, NativeRender)
             return found
         if outcome == "lacking":
             raise Unsupported(str(found))
         if outcome == "limit":
-            raise TemplateError(f"the chat template was stopped: {found}; it may never end")
+            raise limit_error(str(found))
         raise RaisedError(str(found))
 
 

@@ -17,6 +17,7 @@ from chatspan.errors import MessageError, OptionError, RenderMismatchError, Temp
 from chatspan.native_template import NativeTemplate, RaisedError, native_template, render_of
 from chatspan.origins import Root, cut_runs
 from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
+from chatspan.template_limits import TemplateLimits, require_limits
 from chatspan.template_program import Unsupported
 from chatspan.traced_data import TracedDict, trace
 
@@ -36,14 +37,21 @@ class ChatRenderer:
         tokenizer: an HF tokenizer.
         chat_template: in place of the tokenizer's own: a template, or several by their names, of which ``"tool_use"``
             is taken where tools are given and ``"default"`` else.
+        template_limits: what a render may take in the core.
 
     Raises:
         TokenizerError: there is no chat template.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_template: str | Mapping[str, str] | None = None,
+        template_limits: TemplateLimits | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self._limits = require_limits(template_limits)
         self._verified: set[str] = set()
         self._warned: set[str] = set()
         self.native_renders = 0
@@ -185,10 +193,11 @@ class ChatRenderer:
                 # Special tokens given by hand are the template's own text all the same.
                 (tokens if name.endswith("_token") else variables)[name] = value
             given = native.read(messages, variables, tokens, habits())
-            found = native.render(given, now, add_generation_prompt=add_generation_prompt)
+            found = native.render(given, now, add_generation_prompt=add_generation_prompt, limits=self._limits)
             render = render_of(found, roles)
             if add_generation_prompt:
-                render = _with_prompt(render, native.render(given, now, add_generation_prompt=False).text)
+                without = native.render(given, now, add_generation_prompt=False, limits=self._limits)
+                render = _with_prompt(render, without.text)
         except Unsupported as lacking:
             self.left[str(lacking)] += 1
             return None
