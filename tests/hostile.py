@@ -8,8 +8,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from typing import Any
 SECONDS = 20
 BYTES = 2 << 30
 
-STOPPED = r"TemplateError: the chat template was stopped: "
-BY_BYTES = STOPPED + "more than 1073741824 bytes"
+STOPPED = r"TemplateError: the chat template was stopped at its limit "
+BY_BYTES = STOPPED + "bytes=1073741824:"
+BY_STEPS = STOPPED + "steps=500000000:"
+BY_DEPTH = STOPPED + "depth=400:"
 ANY_BOUND = STOPPED
 
 
@@ -29,24 +31,126 @@ class Case:
     ends: what it comes to, as a pattern: ``"rendered …"``, or an error's type and text.
     nested: puts the first content one level deeper.
     times: how often it is rendered.
+    limits: other ones than the usual.
     """
 
     source: str
     ends: str
     nested: Callable[[Any], Any] | None = None
     times: int = 1
+    limits: Mapping[str, int] = field(default_factory=dict)
 
 
 # What Jinja2's compiler could work out is not written down: `n` is 2.
 LONG = "{% set n = messages | length %}{% set x = ('ab' * 1000) * (n * 4000) %}"
+HALF = LONG.replace("'ab' * 1000", "'ab' * 10000") + "{% set h = x ~ x %}"
 MANY = "{% set n = messages | length %}{% set l = [n] * (n * 8000000) %}"
 ROUNDS = "{% for i in range(100000) %}"
 END = "{% endfor %}"
 NS = "{% set ns = namespace(x=[1], y=[1]) %}"
 
 
+NESTED = NS + "{% for i in range(300) %}{% set ns.x = [ns.x] %}" + END
+# What Python would take years for: each list holds the one before it twice.
+SHARED = NS + "{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% set ns.y = [ns.y, ns.y] %}" + END
+SHARED_DICTS = (
+    NS + "{% for i in range(60) %}{% set ns.x = {1: ns.x, 2: ns.x} %}{% set ns.y = {1: ns.y, 2: ns.y} %}" + END
+)
+
+
 def again(body: str) -> str:
     return ROUNDS + body + END
+
+
+def each(prefix: str, before: str, expressions: Iterable[str], *, rounds: bool = False) -> dict[str, Case]:
+    """A case for each expression. They are many: fewer steps than usual take less time."""
+    bodies = {expression: f"{{% set z = {expression} %}}" for expression in expressions}
+    return {
+        f"{prefix}: {expression}": Case(
+            before + (again(body) if rounds else body), ANY_BOUND, limits={"steps": 20_000_000}
+        )
+        for expression, body in bodies.items()
+    }
+
+
+# What goes through a long text, in which nothing of it is found.
+OF_TEXTS = (
+    "x[::-1]",
+    "x[::-1000000]",
+    "x[5]",
+    "x[5:6]",
+    "x.upper()",
+    "x | title",
+    "x.title()",
+    "x.capitalize()",
+    "x.strip('ab')",
+    "x | trim(x)",
+    "blank.strip()",
+    "blank.split()",
+    "x.split('c')",
+    "x.rsplit('c', 1)",
+    "x.splitlines()",
+    "x.partition('c')",
+    "x.replace('c', 'd')",
+    "x.count('c')",
+    "x.find(x ~ 'c')",
+    "x.endswith(y)",
+    "x.isalpha()",
+    "x is lower",
+    "x == y",
+    "x < y",
+    "x in [y ~ 1, y ~ 2]",
+    "y in {x ~ 1: 1}",
+    "x | wordcount",
+    "blank | int",
+    "x | e",
+    "x | indent",
+    "x | list | first",
+    "x | reverse",
+    "x | tojson",
+    "x | string | length",
+    "[x, y] | sort",
+    "[x, y] | unique | list",
+    "wide[5]",
+    "wide | upper",
+    "wide[::-1]",
+    "wide.isalnum()",
+)
+TEXTS = (
+    LONG + "{% set y = 'ab' * (n * 4000000) %}{% set blank = ' ' * (n * 8000000) %}{% set wide = 'é' * (n * 4000000) %}"
+)
+# What compares, orders and writes values that hold the same ones many times over.
+OF_VALUES = (
+    "ns.x == ns.y",
+    "ns.x != ns.y",
+    "ns.x is eq(ns.y)",
+    "ns.x in [ns.y]",
+    "[ns.x].index(ns.y)",
+    "[ns.x].count(ns.y)",
+    "[ns.x] | select('eq', ns.y) | list",
+    "ns.x | string",
+    "ns.x ~ 'a'",
+    "ns.x | tojson",
+    "ns.x | tojson(indent=0)",
+    "ns.x | title",
+    "[ns.x] | join",
+    "{'a': ns.x} == {'a': ns.y}",
+    "raise_exception(ns.x)",
+)
+OF_LISTS = ("ns.x < ns.y", "[ns.x, ns.y] | sort", "[ns.x, ns.y] | max")
+# What may be kept: each takes a little memory.
+KEPT = (
+    "[ns.y]",
+    "(ns.y,)",
+    "{'a': ns.y}",
+    "{'a': ns.y}.get",
+    "{'a': ns.y}.values()",
+    "namespace(x=ns.y)",
+    "[ns.y, i ~ j]",
+    "[ns.y, messages[0].content ~ j]",
+    "[ns.y, [j] | map('string')]",
+    "[ns.y, loop]",
+)
 
 
 CASES: dict[str, Case] = {
@@ -60,22 +164,63 @@ CASES: dict[str, Case] = {
     "a search in a text": Case(LONG + again("{{ 'c' in x }}"), ANY_BOUND),
     "the length of a text": Case("{% set x = 'é' * 4000000 %}" + again("{% set y = x | length %}"), ANY_BOUND),
     "a list that grows": Case(NS + again("{% set ns.x = ns.x + [i] %}"), ANY_BOUND),
-    "macros without end": Case("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(1) }}", "TemplateError: .*Recursion"),
+    "macros without end": Case("{% macro f(n) %}{{ f(n + 1) }}{% endmacro %}{{ f(1) }}", BY_DEPTH),
     "calls without end": Case(
         "{% macro g() %}{{ caller() }}{% endmacro %}"
         "{% macro f() %}{% call g() %}{{ f() }}{% endcall %}{% endmacro %}{{ f() }}",
-        "TemplateError: .*Recursion",
+        BY_DEPTH,
+    ),
+    "macros that call themselves twice": Case(
+        "{% macro f(n) %}{% if n < 300 %}{{ f(n + 1) }}{{ f(n + 1) }}{% endif %}{% endmacro %}{{ f(0) }}", BY_DEPTH
+    ),
+    "many arguments": Case(
+        "{% macro f("
+        + ", ".join(f"a{i}" for i in range(1000))
+        + ") %}{% endmacro %}"
+        + again("{% set x = f(" + ", ".join(f"a{999 - i}=1" for i in range(1000)) + ") %}"),
+        BY_STEPS,
+    ),
+    "many names": Case(
+        "".join(f"{{% set a{i} = 1 %}}" for i in range(2000)) + again(again("{% set x = a0 %}")), BY_STEPS
+    ),
+    "a list of many to sort": Case("{% set l = range(100000) | list %}" + again("{% set x = l | sort %}"), ANY_BOUND),
+    "a list of many to sort backwards": Case(
+        "{% set l = (range(99999) | list) * 50 %}" + again("{% set x = l | sort(reverse=true) | first %}"), ANY_BOUND
+    ),
+    "texts to sort": Case(LONG + "{{ ([x ~ 1, x ~ 2] * 1000) | sort | length }}", ANY_BOUND),
+    "a list to count in": Case("{% set l = range(100000) | list %}" + again("{% set x = l.count(-1) %}"), BY_STEPS),
+    "a list to look up in": Case(
+        "{% set l = range(100000) | list %}" + again("{% set x = l.index(99999) %}"), BY_STEPS
+    ),
+    "lists to compare": Case(
+        "{% set l = range(100000) | list %}{% set m = range(100000) | list %}" + again("{% set x = l == m %}"), BY_STEPS
+    ),
+    "the least of a list": Case("{% set l = range(100000) | list %}" + again("{% set x = l | min %}"), BY_STEPS),
+    "long keys": Case(LONG + "{% set d = {x ~ 1: 1} %}{% set y = x ~ 2 %}" + again("{% set z = d[y] %}"), BY_STEPS),
+    "a path of many": Case(
+        "{% set ns = namespace() %}{% set ns.x = ns %}{% set p = 'x.' * ((messages | length) * 4000000) ~ 'x' %}"
+        + again("{% set y = [ns] | map(attribute=p) | list %}"),
+        BY_STEPS,
     ),
     # --- texts
     "a text that doubles": Case("{% set ns = namespace(x='ab') %}" + again("{% set ns.x = ns.x + ns.x %}"), BY_BYTES),
     "and doubles": Case("{% set ns = namespace(x='ab') %}" + again("{% set ns.x = ns.x ~ ns.x %}"), BY_BYTES),
-    "a text many times": Case("{{ 'a' * ((messages | length) * 5000000000) }}", STOPPED + "a text repeated"),
+    "a text many times": Case("{{ 'a' * ((messages | length) * 5000000000) }}", BY_BYTES),
+    "nothing many times": Case("{{ '' * ((messages | length) * 5000000000) }}{{ [] * 10000000000 }}", "rendered 2"),
     "much text": Case(LONG + again("{{ x }}"), BY_BYTES),
     "a long exception": Case(LONG + "{{ raise_exception(x) }}", "TemplateError: .*ababab"),
     "escaped again and again": Case(
-        "{% set ns = namespace(x='&' * 1000000) %}" + again("{% set ns.x = (ns.x | e) ~ '' %}"), BY_BYTES
+        "{% set ns = namespace(x='&' * 1000000) %}" + again("{% set ns.x = (ns.x | e) ~ '' %}"), ANY_BOUND
     ),
     "tojson with an indent": Case(LONG + "{{ [[[[n]]]] | tojson(indent=x) | length }}", "rendered|" + ANY_BOUND),
+    "tojson with many blanks": Case(
+        "{% set n = messages | length %}{{ [[[[n]]]] | tojson(indent=n * 500000000) | length }}", BY_BYTES
+    ),
+    "tojson with blanks on each level": Case(NESTED + "{{ ns.x | tojson(indent=1000000) | length }}", BY_BYTES),
+    "tojson again and again": Case(
+        LONG + again("{% set y = messages[0].content | tojson(separators=[x, x]) %}"), BY_BYTES
+    ),
+    "tojson of input again and again": Case(LONG + again("{% set y = messages | tojson(indent=x) %}"), BY_BYTES),
     "tojson with separators": Case(LONG + "{{ ([n] * 5000) | tojson(separators=[x, x]) | length }}", BY_BYTES),
     "replace": Case(LONG + "{{ x.replace('a', x) | length }}", ANY_BOUND),
     "the filter replace": Case(LONG + "{{ x | replace('a', x) | length }}", ANY_BOUND),
@@ -87,7 +232,7 @@ CASES: dict[str, Case] = {
     "indent": Case(LONG + "{{ ('\\n' * (n * 5000)) | indent(x, blank=true) | length }}", ANY_BOUND),
     # --- lists
     "a list that doubles": Case(NS + again("{% set ns.x = ns.x + ns.x %}"), ANY_BOUND),
-    "a list many times": Case("{{ ([1] * ((messages | length) * 5000000000)) | length }}", STOPPED + "a list repeated"),
+    "a list many times": Case("{{ ([1] * ((messages | length) * 5000000000)) | length }}", ANY_BOUND),
     "lists that are kept": Case(NS + again("{% set ns.y = [range(100000) | list, ns.y] %}"), ANY_BOUND),
     "lists of many": Case(MANY + NS + again("{% set ns.y = [l + l, ns.y] %}"), ANY_BOUND),
     "a text as a list": Case(LONG + "{% set a = x | list %}{% set b = x | list %}{{ b | length }}", ANY_BOUND),
@@ -95,6 +240,57 @@ CASES: dict[str, Case] = {
     "a long range": Case(
         "{% for i in range((messages | length) * 5000000000) %}{% endfor %}", "TemplateError: .*Range too big"
     ),
+    "half of all text as a list": Case(HALF + "{{ h | list | length }}", ANY_BOUND),
+    "half of all text in parts": Case(HALF + "{{ h.split('a') | length }}", BY_BYTES),
+    "half of all text in lines": Case(HALF.replace("ab", "a\\n") + "{{ h.splitlines() | length }}", BY_BYTES),
+    "half of all text in words": Case(HALF.replace("ab", "a ") + "{{ h.split() | length }}", ANY_BOUND),
+    "half of all text escaped": Case(HALF.replace("ab", "&&") + "{{ h | e | length }}", ANY_BOUND),
+    "half of all text written": Case(HALF + "{{ h }}", BY_BYTES),
+    "half of all text in capitals": Case(HALF + "{{ (h ~ 'é') | upper }}", BY_BYTES),
+    "a long list sorted": Case(
+        "{% set n = messages | length %}{{ ([1, 0] * (n * 3000000)) | sort | first }}", BY_BYTES
+    ),
+    "copies of a field": Case(
+        "{% set x = (messages[0].content ~ '-') * ((messages | length) * 10000000) %}{{ (x ~ x ~ x) | length }}",
+        BY_BYTES,
+    ),
+    "copies of a field in parts": Case(
+        "{% set x = (messages[0].content ~ '-') * ((messages | length) * 1000000) %}"
+        + again("{% set y = x.split('-') %}"),
+        ANY_BOUND,
+    ),
+    "owners": Case(
+        "{% macro f() %}" + again("{% for m in messages %}{{ m.role[0] }}" + END) + "{% endmacro %}"
+        "{% for i in range(1000) %}{% set x = f() %}" + END,
+        ANY_BOUND,
+    ),
+    "owners of one text": Case(
+        "{% macro f() %}"
+        + again("{% for m in messages %}{{ m.role[0] }}" + END)
+        + "{% endmacro %}{% set x = f() %}"
+        + again("{% set y = x.split('u') %}"),
+        ANY_BOUND,
+    ),
+    "macros that are kept": Case(
+        NS + again(again("{% macro f() %}{{ ns.y }}{% endmacro %}{% set a = 1 %}{% set ns.y = [ns.y, f] %}")), BY_BYTES
+    ),
+    "macros that are not": Case(again(again("{% macro f() %}{{ ns.y }}{% endmacro %}")), BY_BYTES),
+    **each("in a long text", TEXTS, OF_TEXTS, rounds=True),
+    **each("of shared lists", SHARED, [*OF_VALUES, *OF_LISTS]),
+    **each("of shared dicts", SHARED_DICTS, OF_VALUES),
+    "shared lists that changed": Case(
+        SHARED + "{% for i in [1, 2] %}{{ loop.changed(ns.x if i == 1 else ns.y) }}" + END, ANY_BOUND
+    ),
+    "shared lists of a field": Case(
+        SHARED.replace("x=[1]", "x=[messages[0].content]") + "{{ ns.x | tojson | length }}", ANY_BOUND
+    ),
+    "shared lists": Case(SHARED + "{{ ns.x == ns.y }}", BY_STEPS),
+    **{
+        f"kept: {expression}": Case(
+            NS + again("{% for j in range(100000) %}{% set ns.y = " + expression + " %}" + END), BY_BYTES
+        )
+        for expression in KEPT
+    },
     # --- values in each other
     "a namespace in itself": Case("{% set ns = namespace() %}{% set ns.x = ns %}{{ ns }}", r"rendered \d+"),
     "and in a list": Case(
@@ -137,6 +333,7 @@ LEVELS = 10_000
 
 def render(case: Case) -> str:
     """What a case comes to."""
+    from chatspan import TemplateLimits
     from chatspan.renderer import ChatRenderer
 
     content: Any = "Hi"
@@ -144,7 +341,7 @@ def render(case: Case) -> str:
         content = case.nested(content)  # type: ignore[misc]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "Hello"}]
     try:
-        renderer = ChatRenderer(_tokenizer(), chat_template=case.source)
+        renderer = ChatRenderer(_tokenizer(), case.source, TemplateLimits(**case.limits))
         for _ in range(case.times):
             found = renderer.render(messages)
     except Exception as error:

@@ -71,10 +71,8 @@ def test_an_encoding_keeps_what_it_was_made_of(small: Any) -> None:
 
 def test_a_template_that_never_ends_is_stopped(small: Any) -> None:
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" + CHATML
-    with pytest.raises(
-        TemplateError, match=r"the chat template was stopped: more than 1073741824 bytes made; it may never end"
-    ):
+    with pytest.raises(TemplateError, match="the chat template was stopped at its limit bytes=1073741824"):
         ChatEncoder(small, chat_template=endless).encode(TALK)
     doubling = "{% set n = namespace(x='ab') %}{% for a in range(999) %}{% set n.x = n.x + n.x %}{% endfor %}" + CHATML
-    with pytest.raises(TemplateError, match=r"the chat template was stopped: more than 1073741824 bytes made"):
+    with pytest.raises(TemplateError, match="the chat template was stopped at its limit bytes=1073741824"):
         ChatEncoder(small, chat_template=doubling).encode(TALK)

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from chatspan.model_layout import check_layout
     from chatspan.packing import pack_dataset
     from chatspan.renderer import UnknownKeywordWarning
+    from chatspan.template_limits import TemplateLimits
 
 _LATER = {
     "Alignment": "alignment",
@@ -70,6 +71,7 @@ _LATER = {
     "HintedPrompts": "hinted_prompts",
     "SelfDistillationCollator": "collator",
     "Span": "encoding",
+    "TemplateLimits": "template_limits",
     "UnknownKeywordWarning": "renderer",
     "align": "alignment",
     "check_layout": "model_layout",
@@ -119,6 +121,7 @@ __all__ = [
     "SpanError",
     "StraddleError",
     "TemplateError",
+    "TemplateLimits",
     "TextError",
     "TokenizerError",
     "TraceError",

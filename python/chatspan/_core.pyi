@@ -203,20 +203,19 @@ class TemplateProgram:
     def __new__(cls, program: str) -> TemplateProgram: ...
 
 def render_templates(
-    jobs: Sequence[tuple[TemplateProgram, TemplateInput, bool, Habits | None]],
+    jobs: Sequence[tuple[TemplateProgram, TemplateInput, bool, Habits | None, tuple[int, int, int]]],
     answer: Callable[[str, str], str],
-    limits: tuple[int, int, int] | None = ...,
 ) -> list[tuple[str, NativeRender | str]]:
     """Renders on all cores, without the GIL.
 
     Args:
         jobs: a template, what it is given, whether a generation prompt is wanted; with habits the render is cut by
-            message and kind at once.
+            message and kind at once. At most so many steps, levels and bytes, see :class:`chatspan.TemplateLimits`.
         answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
-        limits: at most so many steps, levels and bytes.
 
     Returns:
-        for each ``"rendered"`` and the render; ``"raised"``, ``"lacking"`` or ``"limit"``, and what is said.
+        for each ``"rendered"`` and the render; ``"raised"`` or ``"lacking"``, and what is said; ``"limit"``, and which,
+        as ``"steps=500000000"``.
     """
 
 class TemplateInput:

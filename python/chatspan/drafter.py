@@ -14,6 +14,7 @@ from chatspan.pieces import Piece, control_tokens, control_tokens_of_fields
 from chatspan.probing import habits_of
 from chatspan.renderer import ChatRenderer, Messages
 from chatspan.rollouts import rollout_offsets
+from chatspan.template_limits import TemplateLimits
 from chatspan.template_program import Unsupported
 from chatspan.tokens import tokens_of
 from chatspan.turns import turn_range
@@ -26,12 +27,17 @@ class Drafter:
 
     Args:
         tokenizer: an HF fast tokenizer.
-        chat_template: as :class:`chatspan.ChatEncoder` takes it.
+        chat_template, template_limits: as :class:`chatspan.ChatEncoder` takes them.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_template: str | Mapping[str, str] | None = None,
+        template_limits: TemplateLimits | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
-        self.renderer = ChatRenderer(tokenizer, chat_template)
+        self.renderer = ChatRenderer(tokenizer, chat_template, template_limits)
         self._known: dict[str, Conventions] = {}
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from chatspan.tokens import Tokens
 if TYPE_CHECKING:
     from chatspan.map_fn import MapFn
     from chatspan.supervised import EmptyRows, SupervisedLossOn
+    from chatspan.template_limits import TemplateLimits
     from chatspan.turns import EndOfTurn
 
 Truncation = Literal["error", "left", "right"]
@@ -40,6 +41,8 @@ class ChatEncoder:
             passes a test, and as soon as it is loaded. Ids and offsets are the same with each.
         cache_bytes: how much memory the native tokenizer may take to remember texts between control tokens, such as
             system messages and earlier turns.
+        template_limits: what one render of the chat template may take; a :class:`chatspan.TemplateLimits` for others
+            than its own.
 
     Raises:
         TokenizerError: the tokenizer has no chat template, or gives no offsets.
@@ -63,6 +66,7 @@ class ChatEncoder:
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
+        template_limits: TemplateLimits | None = None,
     ) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
@@ -71,7 +75,8 @@ class ChatEncoder:
             )
         self.tokenizer = tokenizer
         self.chat_template = chat_template
-        self._drafter = Drafter(tokenizer, chat_template)
+        self.template_limits = template_limits
+        self._drafter = Drafter(tokenizer, chat_template, template_limits)
         self._backends = Backends(tokenizer, backend, cache_bytes)
         if backend == "native":
             self._backends.wait()

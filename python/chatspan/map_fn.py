@@ -76,17 +76,23 @@ class MapFn:
         encoder = self._encoder
         _, backend, cache_bytes = encoder._backends._arguments
         versions = (chatspan.__version__, transformers.__version__)
-        arguments = (encoder.tokenizer, encoder.chat_template, backend, cache_bytes)
+        arguments = (encoder.tokenizer, encoder.chat_template, backend, cache_bytes, encoder.template_limits)
         return (_restored, (versions, arguments, options, loss_on, self._columns))
 
 
 def _restored(versions: Any, arguments: Any, options: Any, loss_on: Any, columns: Any) -> MapFn:
     from chatspan.encoder import ChatEncoder
 
-    tokenizer, chat_template, backend, cache_bytes = arguments
+    tokenizer, chat_template, backend, cache_bytes, template_limits = arguments
     if isinstance(loss_on, tuple) and loss_on[0] == "weights":
         loss_on = dict(loss_on[1])
-    encoder = ChatEncoder(tokenizer, chat_template=chat_template, backend=backend, cache_bytes=cache_bytes)
+    encoder = ChatEncoder(
+        tokenizer,
+        chat_template=chat_template,
+        backend=backend,
+        cache_bytes=cache_bytes,
+        template_limits=template_limits,
+    )
     return MapFn(encoder, SupervisedOptions(**{**options, "loss_on": loss_on}), columns)
 
 

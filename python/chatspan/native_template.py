@@ -15,6 +15,7 @@ from chatspan.chat_template import Render, compiled
 from chatspan.errors import TemplateError
 from chatspan.origins import Dump, Root, Run
 from chatspan.preparation import REASONING_KEYS, Habits, plain
+from chatspan.template_limits import TemplateLimits, limit_error
 from chatspan.template_program import Unsupported, program_of
 from chatspan.traced_data import trace
 from chatspan.traced_dump import Style, runs_of_dump
@@ -71,16 +72,17 @@ class Job(NamedTuple):
 
     Attributes:
         habits: what the template writes around assistants' messages, to cut the render by message and kind, too.
+        limits: what the render may take.
     """
 
     template: NativeTemplate
     given: TemplateInput
     add_generation_prompt: bool
     habits: CoreHabits | None = None
+    limits: TemplateLimits = TemplateLimits()
 
 
-# A render; that the template raised; that it met something that the core lacks; that it took more steps or more memory
-# than any template has a use for.
+# A render; that the template raised; that it met something that the core lacks; that it reached a limit.
 Outcome = NativeRender | RaisedError | Unsupported | TemplateError
 
 
@@ -90,7 +92,10 @@ def render_jobs(jobs: Sequence[Job], now: datetime) -> list[Outcome]:
     def answer(question: str, text: str) -> str:
         return now.strftime(text) if question == "strftime" else str(_ANSWERS[question](text))
 
-    found = render_templates([(job.template.program, *job[1:]) for job in jobs], answer)
+    found = render_templates(
+        [(job.template.program, *job[1:4], (job.limits.steps, job.limits.depth, job.limits.bytes)) for job in jobs],
+        answer,
+    )
     return [_outcome(*each) for each in found]
 
 
@@ -100,7 +105,7 @@ def _outcome(what: str, found: NativeRender | str) -> Outcome:
     if what == "lacking":
         return Unsupported(found)
     if what == "limit":
-        return TemplateError(f"the chat template was stopped: {found}; it may never end")
+        return limit_error(found)
     return RaisedError(found)
 
 

@@ -18,6 +18,7 @@ from chatspan.errors import MessageError, OptionError, RenderMismatchError, Temp
 from chatspan.native_template import Job, NativeTemplate, Outcome, native_template, render_jobs, render_of
 from chatspan.origins import Root, cut_runs
 from chatspan.preparation import REASONING_KEYS, Habits, habits, plain, tool_schemas
+from chatspan.template_limits import TemplateLimits, require_limits
 from chatspan.template_program import Unsupported
 from chatspan.traced_data import TracedDict, trace
 
@@ -37,14 +38,21 @@ class ChatRenderer:
         tokenizer: an HF tokenizer.
         chat_template: in place of the tokenizer's own: a template, or several by their names, of which ``"tool_use"``
             is taken where tools are given and ``"default"`` else.
+        template_limits: what a render may take in the core.
 
     Raises:
         TokenizerError: there is no chat template.
     """
 
-    def __init__(self, tokenizer: Any, chat_template: str | Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_template: str | Mapping[str, str] | None = None,
+        template_limits: TemplateLimits | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._chat_template = chat_template
+        self._limits = require_limits(template_limits)
         self._verified: set[str] = set()
         self._warned: set[str] = set()
         self.native_renders = 0
@@ -199,7 +207,7 @@ class ChatRenderer:
             given = native.read(messages, variables, tokens, habits())
         except Unsupported as lacking:
             return lacking
-        return Job(native, given, add_generation_prompt, habits_of_template)
+        return Job(native, given, add_generation_prompt, habits_of_template, self._limits)
 
     def _taken(self, outcome: Outcome, messages: Messages) -> Render | None:
         """The core's render; nothing where it leaves this one to traced Jinja2."""

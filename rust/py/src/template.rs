@@ -25,24 +25,18 @@ impl TemplateProgram {
 }
 
 /// A template, what it is given, whether a generation prompt is wanted; with habits the render is cut by message and
-/// kind, too.
-type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<Habits>>);
+/// kind, too; at most so many steps, levels and bytes.
+type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<Habits>>, (u64, usize, usize));
 
 /// Renders on all cores. What each came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or what
 /// is said.
 #[pyfunction]
-#[pyo3(signature = (jobs, answer, limits=None))]
-pub fn render_templates(
-    py: Python<'_>,
-    jobs: Vec<Job>,
-    answer: Py<PyAny>,
-    limits: Option<(u64, usize, usize)>,
-) -> PyResult<Vec<(&'static str, Py<PyAny>)>> {
-    let limits = limits.map_or_else(Limits::default, |(steps, depth, bytes)| Limits { steps, depth, bytes });
+pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> PyResult<Vec<(&'static str, Py<PyAny>)>> {
     let answers = Answers(answer);
     let found = py.detach(|| {
         in_parallel(jobs.len(), |row| {
-            let (program, input, add_generation_prompt, habits) = &jobs[row];
+            let (program, input, add_generation_prompt, habits, (steps, depth, bytes)) = &jobs[row];
+            let limits = Limits { steps: *steps, depth: *depth, bytes: *bytes };
             let input = input.get();
             let program = &program.get().0;
             let rendered = render(program, &input.variables, &input.places, *add_generation_prompt, &answers, limits)?;

@@ -2,83 +2,15 @@
 
 use std::rc::Rc;
 
+use super::counted;
+use super::joiner::join;
+use super::limits::{HEAD, Meter};
+use super::names::{CHANGING_DICTS, CHANGING_LISTS, OF_DICTS, OF_LISTS, OF_NUMBERS, OF_STRINGS, OF_STRINGS_TOO};
 use super::operators::tuple;
 use super::order::{equal, require_hashable};
-use super::string::{Text, join};
+use super::string::Text;
 use super::value::{Dict, Value};
-use super::{Eval, lacks, raise};
-
-/// Methods of strings that do no harm.
-pub const OF_STRINGS: [&str; 43] = [
-    "capitalize",
-    "casefold",
-    "center",
-    "count",
-    "encode",
-    "endswith",
-    "expandtabs",
-    "find",
-    "format",
-    "format_map",
-    "index",
-    "isalnum",
-    "isalpha",
-    "isascii",
-    "isdecimal",
-    "isdigit",
-    "isidentifier",
-    "islower",
-    "isnumeric",
-    "isprintable",
-    "isspace",
-    "istitle",
-    "isupper",
-    "join",
-    "ljust",
-    "lower",
-    "lstrip",
-    "partition",
-    "removeprefix",
-    "removesuffix",
-    "replace",
-    "rfind",
-    "rindex",
-    "rjust",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "split",
-    "splitlines",
-    "startswith",
-    "strip",
-    "title",
-    "upper",
-];
-/// Others of them, which no template has.
-const OF_STRINGS_TOO: [&str; 4] = ["maketrans", "swapcase", "translate", "zfill"];
-/// Methods of dicts that change nothing.
-pub const OF_DICTS: [&str; 6] = ["copy", "fromkeys", "get", "items", "keys", "values"];
-/// Those that change it: the sandbox gives something undefined for them.
-const CHANGING_DICTS: [&str; 5] = ["clear", "pop", "popitem", "setdefault", "update"];
-/// Methods of lists.
-const OF_LISTS: [&str; 3] = ["copy", "count", "index"];
-const CHANGING_LISTS: [&str; 8] = ["append", "clear", "extend", "insert", "pop", "remove", "reverse", "sort"];
-const OF_NUMBERS: [&str; 14] = [
-    "as_integer_ratio",
-    "bit_count",
-    "bit_length",
-    "conjugate",
-    "denominator",
-    "from_bytes",
-    "fromhex",
-    "hex",
-    "imag",
-    "is_integer",
-    "numerator",
-    "real",
-    "to_bytes",
-    "from_number",
-];
+use super::{Eval, Halt, lacks, raise};
 
 /// Whether a dict has an attribute of this name besides its items, or the sandbox hides it.
 pub fn is_of_dicts(name: &str) -> bool {
@@ -90,19 +22,19 @@ fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
 }
 
 /// `value.name`
-pub fn attribute(value: &Value, name: &str) -> Eval<Value> {
-    let of_object = object_attribute(value, name)?;
+pub fn attribute(meter: &Meter, value: &Value, name: &str) -> Eval<Value> {
+    let of_object = object_attribute(meter, value, name)?;
     if let Some(found) = of_object {
         return Ok(found);
     }
     Ok(match value {
-        Value::Dict(dict) => dict.get_str(name).cloned().unwrap_or(Value::Undefined),
+        Value::Dict(dict) => dict.get_str(meter, name)?.cloned().unwrap_or(Value::Undefined),
         _ => Value::Undefined,
     })
 }
 
 /// What Python's `getattr` gives, as far as the sandbox lets it through; none where there is no such attribute.
-fn object_attribute(value: &Value, name: &str) -> Eval<Option<Value>> {
+fn object_attribute(meter: &Meter, value: &Value, name: &str) -> Eval<Option<Value>> {
     let method = |name: Option<&'static str>| name.map(|name| Value::Method(Rc::new(value.clone()), name));
     if name.starts_with('_') && !matches!(value, Value::Undefined | Value::Namespace(_)) {
         // What Python has under such names the sandbox hides; others are items like any.
@@ -129,7 +61,9 @@ fn object_attribute(value: &Value, name: &str) -> Eval<Option<Value>> {
             method(known(&OF_LISTS, name))
         }
         Value::Namespace(attributes) => {
-            attributes.0.borrow().iter().find(|(own, _)| **own == *name).map(|(_, value)| value.clone())
+            let attributes = attributes.0.borrow();
+            meter.work(attributes.len() / 4)?;
+            attributes.iter().find(|(own, _)| **own == *name).map(|(_, value)| value.clone())
         }
         Value::Loop(_) if matches!(name, "cycle" | "changed") => method(known(&["cycle", "changed"], name)),
         Value::Loop(of) => of.attribute(name),
@@ -148,19 +82,19 @@ fn object_attribute(value: &Value, name: &str) -> Eval<Option<Value>> {
 }
 
 /// `value[key]`
-pub fn item(value: &Value, key: &Value) -> Eval<Value> {
+pub fn item(meter: &Meter, value: &Value, key: &Value) -> Eval<Value> {
     let found = match (value, key) {
         (Value::Undefined, _) => return raise("an item of something undefined"),
-        (Value::Dict(dict), _) => {
-            if require_hashable(key).is_err() {
-                return Ok(Value::Undefined);
-            }
-            dict.get(key).cloned()
-        }
+        (Value::Dict(dict), _) => match require_hashable(meter, key) {
+            Err(halt @ Halt::Limit(_)) => return Err(halt),
+            Err(_) => return Ok(Value::Undefined),
+            Ok(()) => dict.get(meter, key)?.cloned(),
+        },
         (Value::List(list), Value::Int(..) | Value::Bool(_)) => at(&list.items, key).cloned(),
         (Value::Tuple(items), Value::Int(..) | Value::Bool(_)) => at(items, key).cloned(),
         (Value::Str(text), Value::Int(..) | Value::Bool(_)) => {
-            let chars = text.count();
+            let chars = counted::count(meter, text)?;
+            meter.work(text.marks().len())?;
             index(key, chars).map(|index| {
                 let start = text.byte_of(index);
                 Value::Str(text.cut(start, text.byte_of(index + 1)))
@@ -177,7 +111,7 @@ pub fn item(value: &Value, key: &Value) -> Eval<Value> {
         return Ok(found);
     }
     match key {
-        Value::Str(name) => Ok(object_attribute(value, name.as_str())?.unwrap_or(Value::Undefined)),
+        Value::Str(name) => Ok(object_attribute(meter, value, name.as_str())?.unwrap_or(Value::Undefined)),
         _ => Ok(Value::Undefined),
     }
 }
@@ -199,7 +133,7 @@ fn index(key: &Value, count: usize) -> Option<usize> {
 }
 
 /// `value[start:stop:step]`
-pub fn slice(value: &Value, parts: [Value; 3]) -> Eval<Value> {
+pub fn slice(meter: &Meter, value: &Value, parts: [Value; 3]) -> Eval<Value> {
     let whole = |part: &Value| match part {
         Value::None => Ok(None),
         Value::Int(i, _) => Ok(Some(*i)),
@@ -208,9 +142,8 @@ pub fn slice(value: &Value, parts: [Value; 3]) -> Eval<Value> {
     };
     let [start, stop, step] = &parts;
     let count = match value {
-        Value::Str(text) => text.count(),
-        Value::List(list) => list.items.len(),
-        Value::Tuple(items) => items.len(),
+        Value::Str(text) => counted::count(meter, text)?,
+        Value::List(items) | Value::Tuple(items) => items.len(),
         Value::Range(..) => return lacks("a slice of a range"),
         _ => return raise(format!("'{}' object is not subscriptable", value.type_name())),
     };
@@ -218,73 +151,118 @@ pub fn slice(value: &Value, parts: [Value; 3]) -> Eval<Value> {
     if step == 0 {
         return raise("slice step cannot be zero");
     }
-    let places = places(start, stop, step, count);
+    let places = Places::new(start, stop, step, count);
+    let items = |items: &[Value]| {
+        meter.work(places.count)?;
+        meter.room_for(places.count)?;
+        Ok(places.iter().map(|place| items[place].clone()).collect())
+    };
     Ok(match value {
         Value::Str(text) if step == 1 => {
-            let (first, end) = places.first().map_or((0, 0), |first| (*first, first + places.len()));
-            Value::Str(text.cut(text.byte_of(first), text.byte_of(end)))
+            meter.work(text.marks().len())?;
+            let first = places.iter().next().unwrap_or(0);
+            Value::Str(text.cut(text.byte_of(first), text.byte_of(first + places.count)))
         }
-        Value::Str(text) => {
-            let chars = text.chars();
-            Value::Str(join(places.iter().map(|place| &chars[*place])))
-        }
-        Value::List(list) => Value::list(places.iter().map(|place| list.items[*place].clone()).collect()),
-        Value::Tuple(items) => tuple(places.iter().map(|place| items[*place].clone()).collect()),
+        Value::Str(text) => Value::Str(characters(meter, text, &places)?),
+        Value::List(list) => Value::list(items(list)?),
+        Value::Tuple(tuple_items) => tuple(items(tuple_items)?),
         _ => Value::Undefined,
     })
 }
 
+/// Characters of a text that do not stand beside each other.
+fn characters(meter: &Meter, text: &Text, places: &Places) -> Eval<Text> {
+    let own = text.as_str();
+    meter.read(own.len())?;
+    meter.work(places.count.saturating_mul(20 + text.marks().len()))?;
+    meter.room_for(places.count)?;
+    let starts: Vec<usize> = if own.is_ascii() {
+        Vec::new()
+    } else {
+        meter.room(own.len().saturating_mul(2 * size_of::<usize>()))?;
+        own.char_indices().map(|(start, _)| start).chain([own.len()]).collect()
+    };
+    let byte = |place: usize| starts.get(place).copied().unwrap_or(place);
+    let characters: Vec<Text> = places.iter().map(|place| text.cut(byte(place), byte(place + 1))).collect();
+    join(meter, &characters)
+}
+
 /// The places that Python's `slice.indices` goes through.
-fn places(start: Option<i64>, stop: Option<i64>, step: i64, count: usize) -> Vec<usize> {
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    let (low, high) = if step > 0 { (0, count) } else { (-1, count - 1) };
-    let clamp = |place: i64| (if place < 0 { place.saturating_add(count) } else { place }).clamp(low, high);
-    let start = start.map_or(if step > 0 { low } else { high }, clamp);
-    let stop = stop.map_or(if step > 0 { high } else { low }, clamp);
-    let mut found = Vec::new();
-    let mut place = start;
-    while (step > 0 && place < stop) || (step < 0 && place > stop) {
-        found.extend(usize::try_from(place));
-        place = place.saturating_add(step);
+struct Places {
+    start: i64,
+    step: i64,
+    count: usize,
+}
+
+impl Places {
+    fn new(start: Option<i64>, stop: Option<i64>, step: i64, count: usize) -> Self {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let (low, high) = if step > 0 { (0, count) } else { (-1, count - 1) };
+        let clamp = |place: i64| (if place < 0 { place.saturating_add(count) } else { place }).clamp(low, high);
+        let start = start.map_or(if step > 0 { low } else { high }, clamp);
+        let stop = stop.map_or(if step > 0 { high } else { low }, clamp);
+        let span = if step > 0 { stop - start } else { start - stop };
+        let count = if span <= 0 { 0 } else { (span - 1) / step.saturating_abs() + 1 };
+        Self { start, step, count: usize::try_from(count).unwrap_or(0) }
     }
-    found
+
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let next = |place: &i64| Some(place.saturating_add(self.step));
+        std::iter::successors(Some(self.start), next).take(self.count).flat_map(usize::try_from)
+    }
 }
 
 /// `needle in value`
-pub fn contains(value: &Value, needle: &Value) -> Eval<bool> {
-    Ok(match value {
+pub fn contains(meter: &Meter, value: &Value, needle: &Value) -> Eval<bool> {
+    let any = |items: &[Value]| {
+        for item in items {
+            meter.work(1)?;
+            if equal(meter, item, needle)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    };
+    match value {
         Value::Str(text) => {
             let Value::Str(needle) = needle else {
                 return raise(format!("'in <string>' requires string as left operand, not {}", needle.type_name()));
             };
-            text.as_str().contains(needle.as_str())
+            meter.read(text.len())?;
+            meter.read(needle.len())?;
+            Ok(text.as_str().contains(needle.as_str()))
         }
         Value::Dict(dict) | Value::View("keys", dict) => {
-            require_hashable(needle)?;
-            dict.get(needle).is_some()
+            require_hashable(meter, needle)?;
+            Ok(dict.get(meter, needle)?.is_some())
         }
-        Value::List(list) => list.items.iter().any(|item| equal(item, needle)),
-        Value::Tuple(items) => items.iter().any(|item| equal(item, needle)),
-        Value::Generator(_) => lacks("`in` of a generator")?,
-        _ => iterate(value)?.iter().any(|item| equal(item, needle)),
-    })
+        Value::List(items) | Value::Tuple(items) => any(items),
+        Value::Generator(_) => lacks("`in` of a generator"),
+        _ => any(&iterate(meter, value)?),
+    }
 }
 
 /// What `for` goes through.
-pub fn iterate(value: &Value) -> Eval<Vec<Value>> {
+pub fn iterate(meter: &Meter, value: &Value) -> Eval<Vec<Value>> {
+    if !matches!(value, Value::Str(_) | Value::Generator(_))
+        && let Ok(count) = length(meter, value)
+    {
+        meter.work(count)?;
+        meter.room_for(count)?;
+    }
     Ok(match value {
         Value::Undefined => Vec::new(),
-        Value::Str(text) => text.chars().into_iter().map(Value::Str).collect(),
-        Value::List(list) => list.items.clone(),
-        Value::Tuple(items) => items.to_vec(),
+        Value::Str(text) => counted::chars(meter, text)?.into_iter().map(Value::Str).collect(),
+        Value::List(items) | Value::Tuple(items) => items.to_vec(),
         Value::Dict(dict) => dict.keys(),
-        Value::View(kind, dict) => dict.view(kind),
+        Value::View(kind, dict) => dict.view(meter, kind)?,
         Value::Range(start, _, step) => {
             let count = value.range_len().unwrap_or(0);
             (0..count).map(|i| Value::int(start + step * i64::try_from(i).unwrap_or(0))).collect()
         }
         Value::Generator(generator) => {
-            let items = generator.rest.borrow_mut().by_ref().collect();
+            let items: Vec<Value> = generator.rest.borrow_mut().by_ref().collect();
+            meter.work(items.len())?;
             if let Some(halt) = generator.end.borrow_mut().take() {
                 return Err(halt);
             }
@@ -296,12 +274,11 @@ pub fn iterate(value: &Value) -> Eval<Vec<Value>> {
 }
 
 /// `len(value)`
-pub fn length(value: &Value) -> Eval<usize> {
+pub fn length(meter: &Meter, value: &Value) -> Eval<usize> {
     Ok(match value {
         Value::Undefined => 0,
-        Value::Str(text) => text.count(),
-        Value::List(list) => list.items.len(),
-        Value::Tuple(items) => items.len(),
+        Value::Str(text) => counted::count(meter, text)?,
+        Value::List(items) | Value::Tuple(items) => items.len(),
         Value::Dict(dict) | Value::View(_, dict) => dict.entries.len(),
         Value::Range(..) => value.range_len().unwrap_or(0),
         Value::Loop(of) => of.items.len(),
@@ -316,15 +293,17 @@ impl Dict {
     }
 
     /// Its keys, values, or both.
-    pub fn view(&self, kind: &str) -> Vec<Value> {
-        match kind {
+    pub fn view(&self, meter: &Meter, kind: &str) -> Eval<Vec<Value>> {
+        meter.work(self.entries.len())?;
+        Ok(match kind {
             "keys" => self.keys(),
             "values" => self.entries.iter().map(|(_, value)| value.clone()).collect(),
             _ => {
+                meter.spend(self.entries.len().saturating_mul(HEAD + size_of::<(Value, Value)>()))?;
                 let pair = |(key, value): &(Value, Value)| tuple(vec![self.shown_key(key), value.clone()]);
                 self.entries.iter().map(pair).collect()
             }
-        }
+        })
     }
 }
 

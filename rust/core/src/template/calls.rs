@@ -3,12 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::limits::Meter;
 use super::machine::{CALLER, Flow, KWARGS, Machine, VARARGS};
 use super::operators::tuple;
 use super::order::equal;
 use super::output::{Buffer, Out};
+use super::scope::Scope;
 use super::string::Text;
-use super::value::{Closure, Dict, Loop, Scope, Value};
+use super::value::{Closure, Dict, Loop, Value};
 use super::write::to_text;
 use super::{Eval, filters, lacks, methods, raise};
 
@@ -61,11 +63,9 @@ impl Machine<'_> {
             Value::Macro(closure) => Ok(Value::Str(self.call_macro(closure, called)?)),
             Value::Method(of, name) => {
                 if let Value::Loop(of) = &**of {
-                    return call_loop(of, name, called);
+                    return call_loop(&self.meter, of, name, called);
                 }
-                self.walk(of)?;
-                let found = methods::call(self, of, name, &called)?;
-                self.made(found)
+                methods::call(self, of, name, &called)
             }
             Value::Function(name) => self.call_function(name, &called),
             Value::Loop(_) => lacks("a recursive loop"),
@@ -96,7 +96,7 @@ impl Machine<'_> {
             }
             "range" => range(called),
             "namespace" => {
-                let Value::Dict(dict) = filters::dict_of(called)? else { return lacks("such a namespace") };
+                let dict = filters::dict_of(&self.meter, called)?;
                 let mut attributes = Vec::with_capacity(dict.entries.len());
                 for (key, value) in &dict.entries {
                     let Value::Str(key) = key else { return lacks("a namespace with names that are no strings") };
@@ -105,9 +105,12 @@ impl Machine<'_> {
                     }
                     attributes.push((Arc::from(key.as_str()), value.clone()));
                 }
-                Ok(self.new_namespace(attributes))
+                self.new_namespace(attributes)
             }
-            "dict" => filters::dict_of(called),
+            "dict" => {
+                let dict = filters::dict_of(&self.meter, called)?;
+                self.meter.made(Value::Dict(Rc::new(dict)))
+            }
             _ => lacks(format!("the function {name}")),
         }
     }
@@ -115,6 +118,9 @@ impl Machine<'_> {
     fn call_macro(&mut self, closure: &Closure, mut called: Called) -> Eval<Text> {
         let of = &closure.of;
         let scope = Scope::inside(&closure.scope);
+        // Each argument is looked for among those given, and among the names of the scope.
+        self.meter.work(of.args.len().saturating_mul(of.args.len() + called.named.len()) / 8)?;
+        self.meter.spend(called.positional.len().saturating_mul(size_of::<Value>()))?;
         let mut missing = Vec::new();
         let mut has_caller = false;
         let extra = called.positional.split_off(of.args.len().min(called.positional.len()));
@@ -129,25 +135,25 @@ impl Machine<'_> {
             if value.is_none() {
                 missing.push((place, *name));
             }
-            scope.set(*name, value.unwrap_or(Value::Undefined));
+            scope.set(&self.meter, *name, value.unwrap_or(Value::Undefined))?;
         }
         let [reads_varargs, reads_kwargs, reads_caller] = of.reads;
         if reads_caller && !has_caller {
             let at = called.named.iter().position(|(name, _)| **name == *"caller");
             let caller = at.map_or(Value::Undefined, |at| called.named.remove(at).1);
-            scope.set(CALLER, caller);
+            scope.set(&self.meter, CALLER, caller)?;
         }
         if reads_kwargs {
             let mut dict = Dict::default();
             for (name, value) in called.named {
-                dict.set(Value::str(&name), value);
+                dict.set(&self.meter, Value::str(&name), value)?;
             }
-            scope.set(KWARGS, Value::Dict(Rc::new(dict)));
+            scope.set(&self.meter, KWARGS, Value::Dict(Rc::new(dict)))?;
         } else if let Some((name, _)) = called.named.first() {
             return raise(format!("the macro takes no keyword argument {name}"));
         }
         if reads_varargs {
-            scope.set(VARARGS, tuple(extra));
+            scope.set(&self.meter, VARARGS, tuple(extra))?;
         } else if !extra.is_empty() {
             return raise("the macro takes not so many arguments");
         }
@@ -155,30 +161,30 @@ impl Machine<'_> {
         for (place, name) in missing {
             if let Some(default) = place.checked_sub(without_default).and_then(|at| of.defaults.get(at)) {
                 let value = self.eval(default, &scope)?;
-                scope.set(name, value);
+                scope.set(&self.meter, name, value)?;
             }
         }
         let around = std::mem::replace(&mut self.out, Out::Buffer(Buffer::default()));
         if of.binds {
             self.levels.push(self.levels.last().copied().unwrap_or((-1, false)));
-            self.bind(&of.args, &scope);
+            self.bind(&of.args, &scope)?;
         }
         let flow = self.run(&of.body, &scope);
         if of.binds && flow.is_ok() {
-            self.leave();
+            self.leave()?;
         }
         let written = std::mem::replace(&mut self.out, around);
         if flow? != Flow::Next {
             return lacks("a break out of a macro");
         }
         match written {
-            Out::Buffer(buffer) => Ok(buffer.finish()),
+            Out::Buffer(buffer) => buffer.finish(&self.meter),
             Out::Root(_) => lacks("an end of what is written"),
         }
     }
 }
 
-fn call_loop(of: &Rc<Loop>, name: &str, called: Called) -> Eval<Value> {
+fn call_loop(meter: &Meter, of: &Rc<Loop>, name: &str, called: Called) -> Eval<Value> {
     if !called.named.is_empty() {
         return raise("wrong arguments");
     }
@@ -190,7 +196,10 @@ fn call_loop(of: &Rc<Loop>, name: &str, called: Called) -> Eval<Value> {
         return Ok(called.positional[of.index.get() % count].clone());
     }
     let mut changed = of.changed.borrow_mut();
-    let same = changed.as_ref().is_some_and(|before| equal(&tuple(before.clone()), &tuple(called.positional.clone())));
+    let same = match changed.as_ref() {
+        Some(before) => equal(meter, &tuple(before.clone()), &tuple(called.positional.clone()))?,
+        None => false,
+    };
     *changed = Some(called.positional);
     Ok(Value::Bool(!same))
 }

@@ -5,20 +5,22 @@ use std::sync::Arc;
 
 use super::access::{attribute, item, slice};
 use super::calls::Called;
-use super::limits::fits;
+use super::joiner::join;
 use super::machine::Machine;
 use super::operators::{add, binary, compare, sign, tuple};
 use super::order::require_hashable;
 use super::program::{Args, Const, Expr};
-use super::string::{Text, join};
-use super::value::{Dict, Scope, Value};
+use super::scope::Scope;
+use super::string::Text;
+use super::value::{Dict, Value};
 use super::write::to_text;
 use super::{Eval, filters, tests};
 
 impl Machine<'_> {
     /// The value of an expression.
     pub fn eval(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Eval<Value> {
-        self.enter()?;
+        self.depth += 1;
+        self.meter.enter(self.depth)?;
         let value = self.expression(expr, scope)?;
         self.depth -= 1;
         Ok(value)
@@ -31,28 +33,34 @@ impl Machine<'_> {
     fn expression(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Eval<Value> {
         Ok(match expr {
             Expr::Const(constant) => constant_value(constant),
-            Expr::Name(name) => scope.get(*name).unwrap_or(Value::Undefined),
-            Expr::List(items) => Value::list(self.all(items, scope)?),
-            Expr::Tuple(items) => tuple(self.all(items, scope)?),
+            Expr::Name(name) => scope.get(&self.meter, *name)?.unwrap_or(Value::Undefined),
+            Expr::List(items) => {
+                let items = self.all(items, scope)?;
+                self.meter.made(Value::list(items))?
+            }
+            Expr::Tuple(items) => {
+                let items = self.all(items, scope)?;
+                self.meter.made(tuple(items))?
+            }
             Expr::Dict(pairs) => {
                 let mut dict = Dict::default();
                 for (key, value) in pairs {
                     let (key, value) = (self.eval(key, scope)?, self.eval(value, scope)?);
-                    require_hashable(&key)?;
-                    dict.set(key, value);
+                    require_hashable(&self.meter, &key)?;
+                    dict.set(&self.meter, key, value)?;
                 }
-                Value::Dict(Rc::new(dict))
+                self.meter.made(Value::Dict(Rc::new(dict)))?
             }
             Expr::Attribute(of, name, is_method) => {
-                let of = self.eval(of, scope)?;
-                match &of {
-                    Value::Dict(dict) if !is_method => dict.get_str(name).cloned().unwrap_or(Value::Undefined),
-                    _ => attribute(&of, name)?,
-                }
+                let found = self.attribute(of, name, *is_method, scope)?;
+                self.keep_method(&found)?;
+                found
             }
             Expr::Item(of, key) => {
                 let (of, key) = (self.eval(of, scope)?, self.eval(key, scope)?);
-                item(&of, &key)?
+                let found = item(&self.meter, &of, &key)?;
+                self.keep_method(&found)?;
+                found
             }
             Expr::Slice(of, parts) => {
                 let of = self.eval(of, scope)?;
@@ -62,15 +70,15 @@ impl Machine<'_> {
                         *found = self.eval(part, scope)?;
                     }
                 }
-                self.made(slice(&of, found)?)?
+                self.meter.made(slice(&self.meter, &of, found)?)?
             }
             Expr::Add(parts) => {
                 let values = self.all(parts, scope)?;
-                self.made(add(&values)?)?
+                self.meter.made(add(&self.meter, &values)?)?
             }
             Expr::Binary(operator, a, b) => {
                 let (a, b) = (self.eval(a, scope)?, self.eval(b, scope)?);
-                self.made(binary(operator, &a, &b)?)?
+                self.meter.made(binary(&self.meter, operator, &a, &b)?)?
             }
             Expr::Neg(of) => sign(&self.eval(of, scope)?, true)?,
             Expr::Pos(of) => sign(&self.eval(of, scope)?, false)?,
@@ -87,10 +95,7 @@ impl Machine<'_> {
                 let mut left = self.eval(first, scope)?;
                 for (operator, right) in rest {
                     let right = self.eval(right, scope)?;
-                    if matches!(*operator, "in" | "notin") {
-                        self.walk(&right)?;
-                    }
-                    if !compare(operator, &left, &right)? {
+                    if !compare(&self.meter, operator, &left, &right)? {
                         return Ok(Value::Bool(false));
                     }
                     left = right;
@@ -100,10 +105,7 @@ impl Machine<'_> {
             Expr::Concat(parts) => {
                 let values = self.all(parts, scope)?;
                 let texts = values.iter().map(|value| to_text(self, value)).collect::<Eval<Vec<_>>>()?;
-                fits(&texts, 0)?;
-                let text = join(&texts);
-                self.spend(text.len())?;
-                Value::Str(text)
+                self.meter.made(Value::Str(join(&self.meter, &texts)?))?
             }
             Expr::Cond(condition, yes, no) => {
                 if self.eval(condition, scope)?.truth() {
@@ -115,8 +117,7 @@ impl Machine<'_> {
             Expr::Filter(of, filter) => {
                 let value = self.eval(of, scope)?;
                 let called = self.arguments(&filter.args, scope)?;
-                let found = filters::call(self, &filter.name, &value, &called)?;
-                self.made(found)?
+                filters::call(self, &filter.name, &value, &called)?
             }
             Expr::Test(of, test) => {
                 let value = self.eval(of, scope)?;
@@ -124,11 +125,30 @@ impl Machine<'_> {
                 Value::Bool(tests::call(self, &test.name, &value, &called)?)
             }
             Expr::Call(callee, args) => {
-                let callee = self.eval(callee, scope)?;
+                let callee = match &**callee {
+                    Expr::Attribute(of, name, is_method) => self.attribute(of, name, *is_method, scope)?,
+                    other => self.eval(other, scope)?,
+                };
                 let called = self.arguments(args, scope)?;
                 self.call(&callee, called)?
             }
         })
+    }
+
+    #[inline]
+    fn attribute(&mut self, of: &Expr, name: &str, is_method: bool, scope: &Rc<Scope>) -> Eval<Value> {
+        let of = self.eval(of, scope)?;
+        match &of {
+            Value::Dict(dict) if !is_method => {
+                Ok(dict.get_str(&self.meter, name)?.cloned().unwrap_or(Value::Undefined))
+            }
+            _ => attribute(&self.meter, &of, name),
+        }
+    }
+
+    /// What an attribute or an item gives was made before, but for a method; one that is called at once is not kept.
+    fn keep_method(&self, value: &Value) -> Eval<()> {
+        if matches!(value, Value::Method(..)) { self.meter.keep(value) } else { Ok(()) }
     }
 
     /// The values of arguments.

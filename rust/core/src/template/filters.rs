@@ -1,16 +1,14 @@
 //! Jinja's filters, and transformers' `tojson`.
 
-use std::rc::Rc;
-
-use super::access::{iterate, length};
+use super::access::{iterate, length, slice};
 use super::calls::Called;
-use super::limits::fits;
+use super::counted::{self, escape, in_case, title};
+use super::joiner::{join, join_with};
+use super::limits::{HEAD, Meter};
 use super::machine::Machine;
-use super::methods::in_case;
-use super::operators::escape;
 use super::order::{Number, require_hashable};
 use super::selection::{by_attribute, dictsort, extreme, map, select, sort, unique};
-use super::string::{Text, derived, join_with};
+use super::string::Text;
 use super::value::{Dict, Value};
 use super::write::{Style, dump, soft_text, to_text};
 use super::{Eval, Halt, lacks, raise};
@@ -58,7 +56,16 @@ const WITHOUT_ARGUMENTS: [&str; 17] = [
 
 /// `value | name(…)`
 pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
-    machine.walk(value)?;
+    let found = apply(machine, name, value, called)?;
+    // What these give was made before.
+    if matches!(name, "default" | "d" | "first" | "last" | "min" | "max") {
+        Ok(found)
+    } else {
+        machine.meter.made(found)
+    }
+}
+
+fn apply(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<Value> {
     let text = |machine: &mut Machine<'_>| soft_text(machine, value);
     if WITHOUT_ARGUMENTS.contains(&name) {
         called.only(0, 0)?;
@@ -67,12 +74,12 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         "string" => Value::Str(to_text(machine, value)?),
         "safe" => Value::Str(to_text(machine, value)?.into_markup()),
         "e" | "escape" => match value {
-            Value::Str(text) => Value::Str(escape(text)),
-            _ => Value::Str(escape(&Text::plain(to_text(machine, value)?.as_str()))),
+            Value::Str(text) => Value::Str(escape(&machine.meter, text)?),
+            _ => Value::Str(escape_anew(machine, value)?),
         },
-        "forceescape" => Value::Str(escape(&Text::plain(to_text(machine, value)?.as_str()))),
+        "forceescape" => Value::Str(escape_anew(machine, value)?),
         "tojson" => tojson(machine, value, called)?,
-        "length" | "count" => Value::count(length(value)?),
+        "length" | "count" => Value::count(length(&machine.meter, value)?),
         "trim" => {
             called.names(&["chars"])?;
             let chars = match called.argument(0, "chars") {
@@ -80,7 +87,8 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
                 Some(Value::Str(chars)) => Some(chars.as_str()),
                 Some(_) => return raise("trim wants a string of characters"),
             };
-            Value::Str(text(machine)?.strip(chars, true, true))
+            let text = text(machine)?;
+            Value::Str(counted::strip(&machine.meter, &text, chars, true, true)?)
         }
         "upper" | "lower" | "capitalize" => {
             let text = text(machine)?;
@@ -101,16 +109,18 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         }
         "first" => match value {
             Value::Generator(generator) => generator.rest.borrow_mut().next().unwrap_or(Value::Undefined),
-            _ => iterate(value)?.into_iter().next().unwrap_or(Value::Undefined),
+            Value::List(items) | Value::Tuple(items) => items.first().cloned().unwrap_or(Value::Undefined),
+            _ => iterate(&machine.meter, value)?.into_iter().next().unwrap_or(Value::Undefined),
         },
         "last" => match value {
             Value::Generator(_) | Value::Undefined => return lacks("last of a generator"),
-            _ => iterate(value)?.pop().unwrap_or(Value::Undefined),
+            Value::List(items) | Value::Tuple(items) => items.last().cloned().unwrap_or(Value::Undefined),
+            _ => iterate(&machine.meter, value)?.pop().unwrap_or(Value::Undefined),
         },
-        "list" => Value::list(iterate(value)?),
+        "list" => Value::list(iterate(&machine.meter, value)?),
         "items" => match value {
             Value::Undefined => Value::generator(Vec::new(), None),
-            Value::Dict(dict) => Value::generator(dict.view("items"), None),
+            Value::Dict(dict) => Value::generator(dict.view(&machine.meter, "items")?, None),
             // A generator, which raises when it is gone through.
             _ => Value::generator(Vec::new(), Some(Halt::Raised("Can only get item pairs from a mapping.".into()))),
         },
@@ -120,13 +130,13 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
                 None => Text::plain(""),
                 Some(separator) => to_text(machine, separator)?,
             };
-            let mut values = iterate(value)?;
+            let mut values = iterate(&machine.meter, value)?;
             if let Some(attribute) = called.argument(1, "attribute") {
-                values = values.iter().map(|value| by_attribute(value, attribute)).collect::<Eval<_>>()?;
+                let get = |value: &Value| by_attribute(&machine.meter, value, attribute);
+                values = values.iter().map(get).collect::<Eval<_>>()?;
             }
             let parts = values.iter().map(|value| to_text(machine, value)).collect::<Eval<Vec<_>>>()?;
-            fits(&parts, separator.len())?;
-            Value::Str(join_with(&separator, &parts))
+            Value::Str(join_with(&machine.meter, &separator, &parts)?)
         }
         "replace" => {
             called.names(&["old", "new", "count"])?;
@@ -139,7 +149,7 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
                 Some(_) => return lacks("a count that is no whole number"),
             };
             let (own, old, new) = (to_text(machine, value)?, to_text(machine, old)?, to_text(machine, new)?);
-            Value::Str(own.replace(old.as_str(), &new, most)?)
+            Value::Str(counted::replace(&machine.meter, &own, old.as_str(), &new, most)?)
         }
         "map" => map(machine, value, called)?,
         "select" | "reject" | "selectattr" | "rejectattr" => select(machine, name, value, called)?,
@@ -147,15 +157,15 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         "sort" => sort(machine, value, called)?,
         "unique" => unique(machine, value, called)?,
         "reverse" => match value {
-            Value::Str(_) => return lacks("reverse of a string"),
+            Value::Str(_) => slice(&machine.meter, value, [Value::None, Value::None, Value::int(-1)])?,
             _ => {
-                let mut items = iterate(value)?;
+                let mut items = iterate(&machine.meter, value)?;
                 items.reverse();
                 Value::generator(items, None)
             }
         },
         "indent" => Value::Str(indent(machine, value, called)?),
-        "int" => int(value, called)?,
+        "int" => int(machine, value, called)?,
         "float" => match value.number() {
             Some(number) => Value::Float(number.float(), None),
             None => return lacks("float of what is no number"),
@@ -170,12 +180,13 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         }
         "sum" => {
             let mut values = vec![Value::int(0)];
-            values.extend(iterate(value)?);
-            super::operators::add(&values)?
+            values.extend(iterate(&machine.meter, value)?);
+            super::operators::add(&machine.meter, &values)?
         }
-        "min" | "max" => extreme(machine, &iterate(value)?, name == "max")?,
+        "min" | "max" => extreme(machine, &iterate(&machine.meter, value)?, name == "max")?,
         "wordcount" => match value {
             Value::Str(text) if text.as_str().is_ascii() => {
+                machine.meter.read(text.len())?;
                 let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
                 Value::count(text.as_str().split(|c| !word(c)).filter(|part| !part.is_empty()).count())
             }
@@ -186,10 +197,22 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
     })
 }
 
-fn blanks(machine: &mut Machine<'_>, count: i64) -> Eval<String> {
+/// What `forceescape` makes of any value.
+fn escape_anew(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
+    let text = to_text(machine, value)?;
+    machine.meter.fits(text.len())?;
+    escape(&machine.meter, &Text::plain(text.as_str()))
+}
+
+fn blanks(machine: &Machine<'_>, count: i64) -> Eval<String> {
     let count = usize::try_from(count).unwrap_or(0);
-    machine.spend(count)?;
+    machine.meter.spend(count)?;
     Ok(" ".repeat(count))
+}
+
+fn copied(machine: &Machine<'_>, text: &Text) -> Eval<String> {
+    machine.meter.spend(text.len())?;
+    Ok(text.as_str().to_owned())
 }
 
 fn tojson(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
@@ -197,13 +220,13 @@ fn tojson(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Val
     let indent = match called.argument(1, "indent") {
         None | Some(Value::None) => None,
         Some(Value::Int(i, _)) => Some(blanks(machine, *i)?),
-        Some(Value::Str(step)) => Some(step.as_str().to_owned()),
+        Some(Value::Str(step)) => Some(copied(machine, step)?),
         Some(_) => return lacks("tojson with such an indent"),
     };
     let separators = match called.argument(2, "separators") {
         None | Some(Value::None) => None,
-        Some(value) => match iterate(value)?.as_slice() {
-            [Value::Str(item), Value::Str(key)] => Some((item.as_str().to_owned(), key.as_str().to_owned())),
+        Some(value) => match iterate(&machine.meter, value)?.as_slice() {
+            [Value::Str(item), Value::Str(key)] => Some((copied(machine, item)?, copied(machine, key)?)),
             _ => return lacks("tojson with such separators"),
         },
     };
@@ -216,58 +239,38 @@ fn tojson(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Val
     Ok(Value::Str(dump(machine, value, &style)?))
 }
 
-/// Jinja's `title`: words end at blanks and opening brackets and hyphens.
-fn title(machine: &Machine<'_>, text: &Text, value: &Value) -> Eval<Text> {
-    let own = text.as_str();
-    let breaks = |c: char| crate::text::is_blank(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
-    let mut inside = false;
-    let cased: String = if !own.is_ascii() {
-        machine.ask("title filter", own)?
-    } else {
-        own.chars()
-            .map(|c| {
-                let found = if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() };
-                inside = !breaks(c);
-                found
-            })
-            .collect()
-    };
-    if let Value::Str(source) = value {
-        return Ok(derived(cased, &[source]));
-    }
-    Ok(Text::derived_from(cased, value.origin()))
-}
-
 /// Jinja's `indent`, line for line.
-fn indent(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Text> {
+fn indent(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Text> {
     called.names(&["width", "first", "blank"])?;
     let Value::Str(text) = value else { return lacks("indent of what is no string") };
     let indention = match called.argument(0, "width") {
         None => "    ".to_owned(),
         Some(Value::Int(i, _)) => blanks(machine, *i)?,
-        Some(Value::Str(width)) => width.as_str().to_owned(),
+        Some(Value::Str(width)) => copied(machine, width)?,
         Some(_) => return raise("indent wants a number or a string"),
     };
-    machine.spend(text.len())?;
     let (first, blank) =
         (called.argument(1, "first").is_some_and(Value::truth), called.argument(2, "blank").is_some_and(Value::truth));
-    let lines = super::string::join([text, &Text::plain("\n")]).lines(false);
-    fits(&lines, indention.len() + 1)?;
+    let meter = &machine.meter;
+    let lines = counted::lines(meter, &join(meter, [text, &Text::plain("\n")])?, false)?;
     let indent = Text::plain(indention.as_str());
     let indented = if blank {
-        join_with(&Text::plain(format!("\n{indention}")), &lines)
+        meter.fits(indention.len())?;
+        join_with(meter, &Text::plain(format!("\n{indention}")), &lines)?
     } else {
         let mut parts: Vec<Text> = Vec::with_capacity(lines.len());
         for (index, line) in lines.iter().enumerate() {
             let whole = index > 0 && !line.is_empty();
-            parts.push(if whole { super::string::join([&indent, line]) } else { line.clone() });
+            let part = if whole { join(meter, [&indent, line])? } else { line.clone() };
+            meter.spend(if whole { HEAD + part.held() } else { 0 })?;
+            parts.push(part);
         }
-        join_with(&Text::plain("\n"), &parts)
+        join_with(meter, &Text::plain("\n"), &parts)?
     };
-    Ok(if first { super::string::join([&indent, &indented]) } else { indented })
+    if first { join(meter, [&indent, &indented]) } else { Ok(indented) }
 }
 
-fn int(value: &Value, called: &Called) -> Eval<Value> {
+fn int(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
     called.names(&["default", "base"])?;
     if called.argument(1, "base").is_some() {
         return lacks("int with a base");
@@ -277,6 +280,8 @@ fn int(value: &Value, called: &Called) -> Eval<Value> {
         Value::Int(i, _) => Value::int(*i),
         Value::Bool(b) => Value::int(i64::from(*b)),
         Value::Str(text) => {
+            machine.meter.read(text.len())?;
+            machine.meter.fits(text.len())?;
             let own = text.as_str().trim_matches(crate::text::is_blank);
             let digits = own.strip_prefix(['-', '+']).unwrap_or(own);
             if !digits.is_empty() && digits.len() < 18 && digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -298,29 +303,32 @@ fn int(value: &Value, called: &Called) -> Eval<Value> {
 }
 
 /// A dict of pairs, as `dict(…)` makes it.
-pub fn dict_of(called: &Called) -> Eval<Value> {
+pub fn dict_of(meter: &Meter, called: &Called) -> Eval<Dict> {
     called.at_most(1)?;
     let mut dict = Dict::default();
     match called.positional.first() {
         None => {}
         Some(Value::Undefined) => return raise("dict of something undefined"),
         Some(Value::Dict(other)) => {
+            meter.work(other.entries.len())?;
+            meter.room_for(other.entries.len().saturating_mul(2))?;
             let shown = |(key, value): &(Value, Value)| (other.shown_key(key), value.clone());
             dict.entries = other.entries.iter().map(shown).collect();
         }
         Some(pairs) => {
-            for pair in iterate(pairs)? {
-                let mut pair = iterate(&pair)?;
+            for pair in iterate(meter, pairs)? {
+                let mut pair = iterate(meter, &pair)?;
                 let (Some(value), Some(key), true) = (pair.pop(), pair.pop(), pair.is_empty()) else {
                     return raise("dictionary update sequence element has another length than 2");
                 };
-                require_hashable(&key)?;
-                dict.set(key, value);
+                require_hashable(meter, &key)?;
+                dict.set(meter, key, value)?;
+                meter.room_for(dict.entries.len().saturating_mul(4))?;
             }
         }
     }
     for (name, value) in &called.named {
-        dict.set(Value::str(name), value.clone());
+        dict.set(meter, Value::str(name), value.clone())?;
     }
-    Ok(Value::Dict(Rc::new(dict)))
+    Ok(dict)
 }

@@ -1,16 +1,16 @@
 //! A template ends: what it may take, and what counts.
 
-use super::machine::Machine;
-use super::string::Text;
-use super::value::Value;
+use std::cell::Cell;
+
+use super::value::{List, Value};
 use super::{Eval, Halt, lacks};
 
 /// What a render may take at most.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Statements and expressions.
+    /// Statements, expressions, and what is gone through: items, and bytes of texts.
     pub steps: u64,
-    /// Statements and expressions inside of each other, macros that call themselves included.
+    /// Statements and expressions inside of each other, macros that call themselves included; values in each other.
     pub depth: usize,
     /// Bytes of the texts and lists that are made, with those that are thrown away.
     pub bytes: usize,
@@ -22,67 +22,118 @@ impl Default for Limits {
     }
 }
 
-/// Texts that are joined, with so many bytes between them, fit: known before they are made.
-pub fn fits<'t>(parts: impl IntoIterator<Item = &'t Text>, separator: usize) -> Eval<()> {
-    let bytes =
-        parts.into_iter().fold(0, |bytes: usize, part| bytes.saturating_add(part.len()).saturating_add(separator));
-    if bytes > MOST_JOINED {
-        return Err(Halt::Limit(format!("a text of {bytes} bytes")));
-    }
-    Ok(())
+/// What a text, a list or a dict takes besides what is in it.
+pub const HEAD: usize = size_of::<List>() + 40;
+
+/// What a render may still take.
+///
+/// Steps stand for time: one is about what a small expression takes. Bytes stand for memory: what lives was counted, so
+/// never more lives than was counted.
+#[derive(Debug)]
+pub struct Meter {
+    limits: Limits,
+    steps: Cell<u64>,
+    bytes: Cell<usize>,
 }
 
-const MOST_JOINED: usize = 1 << 29;
+impl Meter {
+    /// All of it.
+    pub const fn new(limits: Limits) -> Self {
+        Self { limits, steps: Cell::new(limits.steps), bytes: Cell::new(limits.bytes) }
+    }
 
-impl Machine<'_> {
+    /// So many steps more.
+    #[inline]
+    pub fn work(&self, steps: usize) -> Eval<()> {
+        match self.steps.get().checked_sub(steps as u64) {
+            Some(left) => {
+                self.steps.set(left);
+                Ok(())
+            }
+            None => self.out_of_steps(),
+        }
+    }
+
+    /// What asks once more gets none either.
+    #[cold]
+    fn out_of_steps(&self) -> Eval<()> {
+        self.steps.set(0);
+        reached("steps", self.limits.steps)
+    }
+
+    /// Bytes of a text that a machine instruction takes many of: compared, searched, copied, counted.
+    pub fn skim(&self, bytes: usize) -> Eval<()> {
+        self.work(bytes / 16)
+    }
+
+    /// Bytes of a text that are looked at one by one.
+    pub fn read(&self, bytes: usize) -> Eval<()> {
+        self.work(bytes / 2)
+    }
+
+    /// So many bytes more, which may be kept.
+    #[inline]
+    pub fn spend(&self, bytes: usize) -> Eval<()> {
+        match self.bytes.get().checked_sub(bytes) {
+            Some(left) => {
+                self.bytes.set(left);
+                Ok(())
+            }
+            None => reached("bytes", self.limits.bytes),
+        }
+    }
+
+    /// There is room for so many bytes, which are counted when it is known that they are kept.
+    #[inline]
+    pub fn room(&self, bytes: usize) -> Eval<()> {
+        if bytes > self.bytes.get() { reached("bytes", self.limits.bytes) } else { Ok(()) }
+    }
+
+    /// There is room for so many items of a list.
+    pub fn room_for(&self, items: usize) -> Eval<()> {
+        self.room(items.saturating_mul(size_of::<Value>()))
+    }
+
+    /// There is room for a text, which is there twice while it is made.
+    pub fn fits(&self, bytes: usize) -> Eval<()> {
+        self.room(bytes.saturating_mul(2))
+    }
+
     /// A value that was made takes room.
-    pub fn made(&mut self, value: Value) -> Eval<Value> {
-        self.spend(match &value {
-            Value::Str(text) => text.len(),
-            Value::List(items) | Value::Tuple(items) => items.len().saturating_mul(size_of::<Value>()),
-            Value::Generator(of) => of.rest.borrow().len().saturating_mul(size_of::<Value>()),
-            _ => 0,
-        })?;
+    pub fn made(&self, value: Value) -> Eval<Value> {
+        self.keep(&value)?;
         Ok(value)
     }
 
-    /// Writing so many bytes is allowed.
-    pub fn spend(&mut self, bytes: usize) -> Eval<()> {
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > self.limits.bytes {
-            return Err(Halt::Limit(format!("more than {} bytes made", self.limits.bytes)));
-        }
-        Ok(())
-    }
-
-    /// One step more, this deep inside of a value.
-    pub fn descend(&mut self, level: usize) -> Eval<()> {
-        self.steps += 1;
-        self.within_steps()?;
-        if level > self.limits.depth { lacks("such a depth of data") } else { Ok(()) }
-    }
-
-    /// So many steps more, of a loop that is not the template's own.
-    pub fn work(&mut self, steps: usize) -> Eval<()> {
-        self.steps = self.steps.saturating_add(steps as u64);
-        self.within_steps()
-    }
-
-    /// Going through a value takes steps: one for an item, or for 16 bytes.
-    pub fn walk(&mut self, value: &Value) -> Eval<()> {
-        self.work(match value {
-            Value::Str(text) => text.len() / 16,
-            Value::List(items) | Value::Tuple(items) => items.len(),
-            Value::Dict(dict) => dict.entries.len(),
-            Value::Range(..) => super::access::length(value).unwrap_or(0),
+    /// A value takes room.
+    pub fn keep(&self, value: &Value) -> Eval<()> {
+        let items = |count: usize| HEAD.saturating_add(count.saturating_mul(size_of::<Value>()));
+        self.spend(match value {
+            Value::Str(text) => HEAD.saturating_add(text.held()),
+            Value::List(list) | Value::Tuple(list) => items(list.items.len()),
+            Value::Generator(of) => items(of.rest.borrow().len()),
+            Value::Dict(dict) => items(dict.entries.capacity().saturating_mul(2)),
+            Value::Namespace(_) | Value::Macro(_) => 4 * HEAD,
+            Value::Method(..) => HEAD + size_of::<Value>(),
             _ => 0,
         })
     }
 
-    fn within_steps(&self) -> Eval<()> {
-        if self.steps > self.limits.steps {
-            return Err(Halt::Limit(format!("more than {} steps", self.limits.steps)));
-        }
-        Ok(())
+    /// A value more that is gone through, this deep inside of another.
+    pub fn descend(&self, level: usize) -> Eval<()> {
+        self.work(8)?;
+        if level > self.limits.depth { lacks("such a depth of data") } else { Ok(()) }
     }
+
+    /// A statement or an expression more, inside of so many.
+    #[inline]
+    pub fn enter(&self, depth: usize) -> Eval<()> {
+        self.work(1)?;
+        if depth > self.limits.depth { reached("depth", self.limits.depth) } else { Ok(()) }
+    }
+}
+
+#[cold]
+fn reached<T>(name: &str, most: impl std::fmt::Display) -> Eval<T> {
+    Err(Halt::Limit(format!("{name}={most}")))
 }

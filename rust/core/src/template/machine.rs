@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use super::access::iterate;
 use super::input::{Input, Places};
-use super::limits::Limits;
+use super::limits::{HEAD, Limits, Meter};
 use super::output::{Buffer, Out};
 use super::program::{Expr, Filter, For, Macro, Name, Node, Program, Target};
 use super::rendered::{Dump, Rendered};
+use super::scope::Scope;
 use super::string::{FIRST_DUMP, Mark, Origin, Text};
-use super::value::{Closure, Loop, Namespace, Scope, Value, bury};
+use super::value::{Closure, Loop, Namespace, Value, bury};
 use super::write::{Style, to_text};
-use super::{Eval, Halt, filters, lacks, raise};
+use super::{Eval, filters, lacks, raise};
 
 /// Names that have their number in every program.
 const LOOP: Name = 0;
@@ -40,27 +41,26 @@ pub fn evaluate(
     host: &dyn Host,
     limits: Limits,
 ) -> Eval<Rendered> {
+    let meter = Meter::new(limits);
     let context = Rc::new(Scope::default());
     let number: HashMap<&str, Name> =
         std::iter::zip(program.names.iter(), 0..).map(|(name, number)| (&**name, number)).collect();
     for function in ["raise_exception", "strftime_now", "range", "dict", "namespace", "lipsum", "cycler", "joiner"] {
         if let Some(number) = number.get(function) {
-            context.set(*number, Value::Function(function));
+            context.set(&meter, *number, Value::Function(function))?;
         }
     }
     for (name, value) in variables.iter().copied().flatten() {
         if let Some(number) = number.get(&**name) {
-            context.set(*number, value.value(places));
+            context.set(&meter, *number, value.value(places))?;
         }
     }
     let mut machine = Machine {
         program,
         places,
         host,
-        limits,
-        steps: 0,
+        meter,
         depth: 0,
-        bytes: 0,
         out: Out::root(),
         levels: vec![(-1, false)],
         dumps: Vec::new(),
@@ -91,10 +91,8 @@ pub struct Machine<'p> {
     pub(super) program: &'p Program,
     pub(super) places: &'p Places,
     host: &'p dyn Host,
-    pub(super) limits: Limits,
-    pub(super) steps: u64,
+    pub(super) meter: Meter,
     pub(super) depth: usize,
-    pub(super) bytes: usize,
     pub(super) out: Out,
     /// The message being rendered, and whether the loop or the macro is over messages; of each loop and macro.
     pub(super) levels: Vec<(i32, bool)>,
@@ -117,43 +115,41 @@ impl Drop for Machine<'_> {
 
 impl Machine<'_> {
     /// What Python says of a text.
+    ///
+    /// It takes as long as many steps, and up to four bytes for each character of a text and of the answer.
     pub fn ask(&self, question: &str, text: &str) -> Eval<String> {
+        self.meter.work(100 + text.len())?;
+        self.meter.room(text.len().saturating_mul(10))?;
         self.host.ask(question, text).map_or_else(|| lacks(format!("{question} without Python")), Ok)
     }
 
     /// A new namespace.
-    pub fn new_namespace(&mut self, attributes: Vec<(Arc<str>, Value)>) -> Value {
+    pub fn new_namespace(&mut self, attributes: Vec<(Arc<str>, Value)>) -> Eval<Value> {
+        self.meter.spend(attributes.len().saturating_mul(size_of::<(Arc<str>, Value)>()))?;
         let namespace = Rc::new(Namespace(RefCell::new(attributes)));
         self.namespaces.push(Rc::downgrade(&namespace));
-        Value::Namespace(namespace)
+        self.meter.made(Value::Namespace(namespace))
     }
 
     /// What a macro or a call is defined in.
-    fn closure(&mut self, of: &Arc<Macro>, scope: &Rc<Scope>) -> Value {
+    fn closure(&mut self, of: &Arc<Macro>, scope: &Rc<Scope>) -> Eval<Value> {
+        scope.keep(&self.meter)?;
         self.scopes.push(Rc::downgrade(scope));
-        Value::Macro(Rc::new(Closure { of: Arc::clone(of), scope: Rc::clone(scope) }))
+        self.meter.made(Value::Macro(Rc::new(Closure { of: Arc::clone(of), scope: Rc::clone(scope) })))
     }
 
     /// The origin of a container that was written.
-    pub fn new_dump(&mut self, container: Origin, style: &Style, text: Arc<str>) -> Origin {
+    pub fn new_dump(&mut self, container: Origin, style: &Style, text: Arc<str>) -> Eval<Origin> {
+        self.meter.spend(HEAD + style.held())?;
         self.dumps.push(Dump { container, style: style.clone(), text });
-        FIRST_DUMP + super::string::size(self.dumps.len() - 1)
-    }
-
-    /// One statement or expression more, inside of those that are going on.
-    pub fn enter(&mut self) -> Eval<()> {
-        self.depth += 1;
-        self.steps += 1;
-        if self.steps > self.limits.steps {
-            return Err(Halt::Limit(format!("more than {} steps", self.limits.steps)));
-        }
-        if self.depth > self.limits.depth { lacks("such a depth of calls") } else { Ok(()) }
+        Ok(FIRST_DUMP + super::string::size(self.dumps.len() - 1))
     }
 
     /// Does statements.
     pub fn run(&mut self, body: &[Node], scope: &Rc<Scope>) -> Eval<Flow> {
         for node in body {
-            self.enter()?;
+            self.depth += 1;
+            self.meter.enter(self.depth)?;
             let flow = self.statement(node, scope)?;
             self.depth -= 1;
             if flow != Flow::Next {
@@ -166,7 +162,7 @@ impl Machine<'_> {
     fn statement(&mut self, node: &Node, scope: &Rc<Scope>) -> Eval<Flow> {
         match node {
             Node::Data(data) => {
-                self.spend(data.len())?;
+                self.meter.spend(data.len() * self.out.weight())?;
                 self.out.data(data);
             }
             Node::Output(expr) => {
@@ -186,7 +182,7 @@ impl Machine<'_> {
             Node::Assign(target, expr) => {
                 let value = self.eval(expr, scope)?;
                 self.assign(target, value, scope)?;
-                self.bind(&names_of(target), scope);
+                self.bind(&names_of(target), scope)?;
             }
             Node::AssignBlock(target, filters, body) => {
                 // The filters find what the body set.
@@ -196,21 +192,23 @@ impl Machine<'_> {
                 self.assign(target, value, scope)?;
             }
             Node::Macro(of) => {
-                let closure = self.closure(of, scope);
-                scope.set(of.name, closure);
+                let closure = self.closure(of, scope)?;
+                scope.set(&self.meter, of.name, closure)?;
             }
             Node::Call(expr, body) => {
                 let Expr::Call(callee, args) = expr else { return lacks("a call block around no call") };
                 let callee = self.eval(callee, scope)?;
                 let mut called = self.arguments(args, scope)?;
-                called.named.push((Arc::from("caller"), self.closure(body, scope)));
+                called.named.push((Arc::from("caller"), self.closure(body, scope)?));
                 let value = self.call(&callee, called)?;
                 let text = to_text(self, &value)?;
                 self.write(&text)?;
             }
-            Node::Unset(names) => names.iter().for_each(|name| scope.set(*name, Value::Undefined)),
+            Node::Unset(names) => names.iter().try_for_each(|name| scope.set(&self.meter, *name, Value::Undefined))?,
             Node::Generation(body) => {
-                let text = self.captured(body, &Scope::inside(scope))?.with_mark(Mark::Generation);
+                let text = self.captured(body, &Scope::inside(scope))?;
+                self.meter.room(text.held())?;
+                let text = text.with_mark(Mark::Generation);
                 self.write(&text)?;
             }
             Node::FilterBlock(filters, body) => {
@@ -224,7 +222,7 @@ impl Machine<'_> {
                 let inner = Scope::inside(scope);
                 for (name, expr) in pairs {
                     let value = self.eval(expr, scope)?;
-                    inner.set(*name, value);
+                    inner.set(&self.meter, *name, value)?;
                 }
                 return self.run(body, &inner);
             }
@@ -235,7 +233,7 @@ impl Machine<'_> {
     }
 
     fn write(&mut self, text: &Text) -> Eval<()> {
-        self.spend(text.len())?;
+        self.meter.spend(text.held().saturating_mul(self.out.weight()))?;
         self.out.text(text);
         Ok(())
     }
@@ -249,7 +247,7 @@ impl Machine<'_> {
             return lacks("a break out of a block");
         }
         match written {
-            Out::Buffer(buffer) => Ok(buffer.finish()),
+            Out::Buffer(buffer) => buffer.finish(&self.meter),
             Out::Root(_) => lacks("an end of what is written"),
         }
     }
@@ -263,9 +261,9 @@ impl Machine<'_> {
 
     fn assign(&mut self, target: &Target, value: Value, scope: &Rc<Scope>) -> Eval<()> {
         match target {
-            Target::Name(name) => scope.set(*name, value),
+            Target::Name(name) => scope.set(&self.meter, *name, value)?,
             Target::Tuple(targets) => {
-                let values = iterate(&value)?;
+                let values = iterate(&self.meter, &value)?;
                 if values.len() != targets.len() {
                     return raise(format!("cannot unpack {} values into {}", values.len(), targets.len()));
                 }
@@ -274,13 +272,14 @@ impl Machine<'_> {
                 }
             }
             Target::Attribute(name, attribute) => {
-                let Some(Value::Namespace(attributes)) = scope.get(*name) else {
+                let Some(Value::Namespace(attributes)) = scope.get(&self.meter, *name)? else {
                     return raise("cannot assign attribute on non-namespace object");
                 };
                 if attribute.starts_with('_') {
                     return raise("Chat templates cannot store underscore-prefixed attributes on a namespace");
                 }
                 let mut attributes = attributes.0.borrow_mut();
+                self.meter.work(attributes.len() / 4)?;
                 match attributes.iter_mut().find(|(own, _)| own == attribute) {
                     Some((_, own)) => *own = value,
                     None => attributes.push((Arc::clone(attribute), value)),
@@ -293,13 +292,13 @@ impl Machine<'_> {
     fn go_through(&mut self, of: &For, scope: &Rc<Scope>) -> Eval<Flow> {
         let value = self.eval(&of.iter, scope)?;
         self.levels.push(self.levels.last().copied().unwrap_or((-1, false)));
-        let mut items = iterate(&value)?;
-        self.spend(items.len().saturating_mul(size_of::<Value>()))?;
+        let mut items = iterate(&self.meter, &value)?;
+        self.meter.spend(HEAD + items.len().saturating_mul(size_of::<Value>()))?;
         let mut end = None;
         if let Some(test) = &of.test {
             let mut kept = Vec::with_capacity(items.len());
             for item in items {
-                self.descend(0)?;
+                self.meter.work(1)?;
                 let inner = Scope::inside(scope);
                 self.assign(&of.target, item.clone(), &inner)?;
                 match self.eval(test, &inner) {
@@ -319,12 +318,12 @@ impl Machine<'_> {
         let mut is_else = true;
         let mut is_broken = false;
         for index in 0..count {
-            self.descend(0)?;
+            self.meter.work(1)?;
             state.index.set(index);
             let inner = Scope::inside(scope);
             self.assign(&of.target, state.items[index].clone(), &inner)?;
-            inner.set(LOOP, Value::Loop(Rc::clone(&state)));
-            self.next_round(&of.names, &inner);
+            inner.set(&self.meter, LOOP, Value::Loop(Rc::clone(&state)))?;
+            self.next_round(&of.names, &inner)?;
             match self.run(&of.body, &inner)? {
                 Flow::Next => is_else = false,
                 Flow::Continue => {}
@@ -343,7 +342,7 @@ impl Machine<'_> {
                 return lacks("a break out of an else");
             }
         }
-        self.leave();
+        self.leave()?;
         Ok(Flow::Next)
     }
 }

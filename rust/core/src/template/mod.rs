@@ -4,11 +4,12 @@
 //!
 //! - [`program`]: the template's syntax tree, as it comes from the front
 //! - [`input`]: what a template is given, each value with its place
-//! - [`string`]: strings that remember which characters are copies of which field
-//! - [`value`]: what templates compute with; [`order`]: Python's rules of equality and order
-//! - [`access`]: attributes, items, slices, `in`, iteration
+//! - [`string`]: strings that remember which characters are copies of which field; [`joiner`] puts them together
+//! - [`value`]: what templates compute with, under names ([`scope`]); [`order`]: Python's rules of equality and order
+//! - [`counted`]: what goes through a text, or takes it apart
+//! - [`access`]: attributes, items, slices, `in`, iteration; [`names`] of attributes
 //! - [`operators`]: `+`, `-`, `%`, comparisons
-//! - [`write`]: values as text: `str`, `repr`, `tojson`
+//! - [`write`]: values as text: `str`, `repr`, `tojson`; [`quoted`]: of single ones
 //! - [`methods`], [`filters`], [`selection`], [`tests`]: what templates call
 //! - [`output`]: what is written; [`owners`]: which message was being rendered
 //! - [`machine`]: statements; [`expressions`], [`calls`]; [`limits`]: what a template may take
@@ -18,18 +19,23 @@
 
 mod access;
 mod calls;
+mod counted;
 mod expressions;
 mod filters;
 pub mod input;
+mod joiner;
 mod limits;
 mod machine;
 mod methods;
+mod names;
 mod operators;
 mod order;
 mod output;
 mod owners;
 pub mod program;
+mod quoted;
 mod rendered;
+mod scope;
 mod selection;
 pub mod string;
 mod tests;
@@ -51,7 +57,7 @@ pub enum Halt {
     Raised(String),
     /// The machine lacks something: what.
     Lacking(String),
-    /// A bound was reached: which.
+    /// A bound was reached: which, and what it is, as `steps=500000000`.
     Limit(String),
 }
 

@@ -4,14 +4,16 @@ use std::cmp::Ordering;
 use std::rc::Rc;
 
 use super::access::contains;
-use super::limits::fits;
+use super::counted::escape;
+use super::joiner::{join, repeat};
+use super::limits::Meter;
 use super::order::{Number, equal, order};
-use super::string::{Text, derived, join, join_with};
+use super::string::Text;
 use super::value::{List, Value};
 use super::{Eval, lacks, raise};
 
 /// `a + b + …`
-pub fn add(values: &[Value]) -> Eval<Value> {
+pub fn add(meter: &Meter, values: &[Value]) -> Eval<Value> {
     let texts: Option<Vec<&Text>> = values
         .iter()
         .map(|value| match value {
@@ -20,45 +22,50 @@ pub fn add(values: &[Value]) -> Eval<Value> {
         })
         .collect();
     if let Some(texts) = texts {
-        fits(texts.iter().copied(), 0)?;
-        return Ok(Value::Str(join(texts)));
+        return Ok(Value::Str(join(meter, texts)?));
     }
     let mut values = values.iter();
     let first = values.next().cloned().unwrap_or(Value::Undefined);
-    values.try_fold(first, |sum, value| add_two(&sum, value))
+    values.try_fold(first, |sum, value| add_two(meter, &sum, value))
 }
 
-fn add_two(a: &Value, b: &Value) -> Eval<Value> {
+fn add_two(meter: &Meter, a: &Value, b: &Value) -> Eval<Value> {
+    let joined = |a: &[Value], b: &[Value]| {
+        let count = a.len().saturating_add(b.len());
+        meter.work(count)?;
+        meter.room_for(count)?;
+        Ok([a, b].concat())
+    };
     match (a, b) {
-        (Value::Str(a), Value::Str(b)) if a.markup => Ok(Value::Str(join([a, &escape(b)]).into_markup())),
-        (Value::Str(a), Value::Str(b)) if b.markup => Ok(Value::Str(join([&escape(a), b]).into_markup())),
-        (Value::Str(a), Value::Str(b)) => Ok(Value::Str(join([a, b]))),
-        (Value::List(a), Value::List(b)) => Ok(Value::list([a.items.as_slice(), &b.items].concat())),
-        (Value::Tuple(a), Value::Tuple(b)) => Ok(tuple([a.items.as_slice(), &b.items].concat())),
+        (Value::Str(a), Value::Str(b)) if a.markup => {
+            Ok(Value::Str(join(meter, [a, &escape(meter, b)?])?.into_markup()))
+        }
+        (Value::Str(a), Value::Str(b)) if b.markup => {
+            Ok(Value::Str(join(meter, [&escape(meter, a)?, b])?.into_markup()))
+        }
+        (Value::Str(a), Value::Str(b)) => Ok(Value::Str(join(meter, [a, b])?)),
+        (Value::List(a), Value::List(b)) => Ok(Value::list(joined(a, b)?)),
+        (Value::Tuple(a), Value::Tuple(b)) => Ok(tuple(joined(a, b)?)),
         _ => arithmetic("add", a, b),
     }
 }
 
 /// `a - b` and so on.
-pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
+pub fn binary(meter: &Meter, operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
     match (operator, a, b) {
         ("mul", Value::Str(text), times) | ("mul", times, Value::Str(text)) if whole(times).is_some() => {
-            let times = usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0);
-            if text.len().saturating_mul(times) > MOST_REPEATED {
-                return Err(super::Halt::Limit(format!("a text repeated {times} times")));
-            }
-            Ok(Value::Str(join(std::iter::repeat_n(text, times))))
+            Ok(Value::Str(repeat(meter, text, count(times))?))
         }
         ("mul", of @ (Value::List(list) | Value::Tuple(list)), times)
         | ("mul", times, of @ (Value::List(list) | Value::Tuple(list)))
             if whole(times).is_some() =>
         {
-            let times = usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0);
-            if list.items.len().saturating_mul(times) > MOST_REPEATED {
-                return Err(super::Halt::Limit(format!("a list repeated {times} times")));
-            }
-            let items = std::iter::repeat_n(&list.items, times).flatten().cloned();
-            let items = items.collect();
+            // Nothing, as often as it may be, is nothing.
+            let times = if list.is_empty() { 0 } else { count(times) };
+            let items = list.len().saturating_mul(times);
+            meter.work(items)?;
+            meter.room_for(items)?;
+            let items = std::iter::repeat_n(&list.items, times).flatten().cloned().collect();
             Ok(if matches!(of, Value::List(_)) { Value::list(items) } else { tuple(items) })
         }
         ("mod", Value::Str(_), _) => lacks("% of a string"),
@@ -69,8 +76,10 @@ pub fn binary(operator: &'static str, a: &Value, b: &Value) -> Eval<Value> {
     }
 }
 
-/// What `*` makes at most of a text or a list.
-const MOST_REPEATED: usize = 1 << 24;
+/// How often something is repeated.
+fn count(times: &Value) -> usize {
+    usize::try_from(whole(times).unwrap_or(0)).unwrap_or(0)
+}
 
 const fn whole(value: &Value) -> Option<i64> {
     match value {
@@ -134,7 +143,7 @@ pub fn sign(value: &Value, negative: bool) -> Eval<Value> {
 }
 
 /// `a < b` and so on.
-pub fn compare(operator: &str, a: &Value, b: &Value) -> Eval<bool> {
+pub fn compare(meter: &Meter, operator: &str, a: &Value, b: &Value) -> Eval<bool> {
     match (a, b) {
         // These are equal where they are the same object, which is not known of them.
         (Value::Method(..), Value::Method(..)) => return lacks("whether methods are equal"),
@@ -144,12 +153,12 @@ pub fn compare(operator: &str, a: &Value, b: &Value) -> Eval<bool> {
         _ => {}
     }
     Ok(match operator {
-        "eq" => equal(a, b),
-        "ne" => !equal(a, b),
-        "in" => contains(b, a)?,
-        "notin" => !contains(b, a)?,
+        "eq" => equal(meter, a, b)?,
+        "ne" => !equal(meter, a, b)?,
+        "in" => contains(meter, b, a)?,
+        "notin" => !contains(meter, b, a)?,
         _ => {
-            let found = order(a, b)?;
+            let found = order(meter, a, b)?;
             match operator {
                 "lt" => found == Some(Ordering::Less),
                 "lteq" => matches!(found, Some(Ordering::Less | Ordering::Equal)),
@@ -158,21 +167,6 @@ pub fn compare(operator: &str, a: &Value, b: &Value) -> Eval<bool> {
             }
         }
     })
-}
-
-/// `markupsafe.escape`: what is escaped is derived, the characters between keep their runs.
-pub fn escape(text: &Text) -> Text {
-    if text.markup {
-        return text.clone();
-    }
-    let mut escaped = text.clone();
-    for (character, entity) in [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("'", "&#39;"), ("\"", "&#34;")] {
-        if escaped.as_str().contains(character) {
-            let entity = if text.is_traced() { derived(entity.into(), &[text]) } else { Text::plain(entity) };
-            escaped = join_with(&entity, &escaped.split(character, None));
-        }
-    }
-    escaped.into_markup()
 }
 
 /// A tuple of these.

@@ -1,5 +1,7 @@
 //! What a template writes, and which message was being rendered when it did.
 
+use super::Eval;
+use super::limits::{HEAD, Meter};
 use super::string::{Mark, Marked, Run, Text, size};
 
 /// What is written so far: the render itself, or the text of a macro or a block.
@@ -38,6 +40,14 @@ impl Out {
     /// The render, empty.
     pub fn root() -> Self {
         Self::Root(Root { owner: -1, ..Root::default() })
+    }
+
+    /// How many bytes a byte that is written takes: of the render Python keeps a copy, in which a character may have four.
+    pub const fn weight(&self) -> usize {
+        match self {
+            Self::Root(_) => 4,
+            Self::Buffer(_) => 1,
+        }
     }
 
     /// Writes the template's own text.
@@ -114,8 +124,10 @@ impl Buffer {
     }
 
     /// What was written.
-    pub fn finish(mut self) -> Text {
+    pub fn finish(mut self, meter: &Meter) -> Eval<Text> {
         self.close();
-        Text::with_runs(self.text, self.runs, self.marks)
+        let (runs, marks) = (self.runs.len() * size_of::<Run>(), self.marks.len() * size_of::<Marked>());
+        meter.spend(HEAD + self.text.len() + runs + marks)?;
+        Ok(Text::with_runs(self.text, self.runs, self.marks))
     }
 }

@@ -5,23 +5,25 @@ use std::sync::Arc;
 
 use super::access::{item, iterate};
 use super::calls::Called;
+use super::counted::in_case;
 use super::filters::call;
+use super::limits::{HEAD, Meter};
 use super::machine::Machine;
-use super::methods::in_case;
 use super::operators::tuple;
-use super::order::{equal, order, require_hashable};
+use super::order::{equal, order, order_of_items, require_hashable, sorted};
 use super::string::Text;
 use super::value::Value;
 use super::{Eval, Halt, lacks, raise, tests};
 
 /// What an attribute of a filter names: `a.b.0`.
-pub fn by_attribute(value: &Value, attribute: &Value) -> Eval<Value> {
+pub fn by_attribute(meter: &Meter, value: &Value, attribute: &Value) -> Eval<Value> {
     match attribute {
         Value::Str(path) => path.as_str().split('.').try_fold(value.clone(), |value, part| {
+            meter.work(10 + part.len() / 4)?;
             let key = part.parse::<i64>().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
-            item(&value, &key.map_or_else(|| Value::str(part), Value::int))
+            item(meter, &value, &key.map_or_else(|| Value::str(part), Value::int))
         }),
-        _ => item(value, attribute),
+        _ => item(meter, value, attribute),
     }
 }
 
@@ -33,19 +35,20 @@ pub fn map(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Va
         called.names(&["attribute", "default"])?;
         let Some(attribute) = called.argument(9, "attribute") else { return lacks("map without a filter") };
         let default = called.argument(9, "default");
+        let meter = &machine.meter;
         let get = |value: &Value| {
-            let found = by_attribute(value, attribute)?;
+            let found = by_attribute(meter, value, attribute)?;
             Ok(match (found, default) {
                 (Value::Undefined, Some(default)) => default.clone(),
                 (found, _) => found,
             })
         };
-        return lazily(iterate(value)?, |value| get(value).map(Some));
+        return lazily(iterate(meter, value)?, |value| get(value).map(Some));
     }
     let Value::Str(name) = &called.positional[0] else { return raise("map wants the name of a filter") };
     let name = Arc::<str>::from(name.as_str());
     let rest = Called { positional: called.positional[1..].to_vec(), named: called.named.clone() };
-    lazily(iterate(value)?, |value| call(machine, &name, value, &rest).map(Some))
+    lazily(iterate(&machine.meter, value)?, |value| call(machine, &name, value, &rest).map(Some))
 }
 
 /// A generator: what goes wrong goes wrong when it is reached.
@@ -81,9 +84,9 @@ pub fn select(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Cal
         Some(_) => return raise("a test is named by a string"),
     };
     let rest = Called { positional: arguments.collect(), named: called.named.clone() };
-    lazily(iterate(value)?, |value| {
+    lazily(iterate(&machine.meter, value)?, |value| {
         let tested = match &attribute {
-            Some(attribute) => by_attribute(value, attribute)?,
+            Some(attribute) => by_attribute(&machine.meter, value, attribute)?,
             None => value.clone(),
         };
         let passes = match &test {
@@ -97,24 +100,12 @@ pub fn select(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Cal
 /// How Jinja sorts without regard to case.
 fn sort_key(machine: &Machine<'_>, value: &Value, case_sensitive: bool) -> Eval<Value> {
     match value {
-        Value::Str(text) if !case_sensitive => Ok(Value::Str(in_case(machine, &Text::plain(text.as_str()), "lower")?)),
+        Value::Str(text) if !case_sensitive => {
+            machine.meter.spend(HEAD + text.len())?;
+            Ok(Value::Str(in_case(machine, &Text::plain(text.as_str()), "lower")?))
+        }
         _ => Ok(value.clone()),
     }
-}
-
-fn sorted<T: Clone>(keyed: Vec<(Value, T)>, reverse: bool) -> Eval<Vec<T>> {
-    let mut problem = None;
-    let mut keyed = keyed;
-    let mut compare = |a: &Value, b: &Value| match order(a, b) {
-        Ok(found) => found.unwrap_or(Ordering::Equal),
-        Err(halt) => {
-            problem.get_or_insert(halt);
-            Ordering::Equal
-        }
-    };
-    // Python keeps equal ones in order, reversed too.
-    keyed.sort_by(|(a, _), (b, _)| if reverse { compare(b, a) } else { compare(a, b) });
-    problem.map_or_else(|| Ok(keyed.into_iter().map(|(_, value)| value).collect()), Err)
 }
 
 pub fn dictsort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
@@ -128,15 +119,18 @@ pub fn dictsort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<V
         Some(_) => return raise("You can only sort by either \"key\" or \"value\""),
     };
     let Value::Dict(dict) = value else { return raise("dictsort wants a dict") };
+    let meter = &machine.meter;
+    meter.room_for(dict.entries.len().saturating_mul(4))?;
     let keyed = dict
         .entries
         .iter()
         .map(|(key, value)| {
             let sorted_by = sort_key(machine, if by_value { value } else { key }, case_sensitive)?;
+            meter.spend(HEAD + size_of::<(Value, Value)>())?;
             Ok((sorted_by, tuple(vec![dict.shown_key(key), value.clone()])))
         })
         .collect::<Eval<Vec<_>>>()?;
-    Ok(Value::list(sorted(keyed, reverse)?))
+    Ok(Value::list(sorted(meter, &keyed, reverse, |a, b| order(meter, a, b))?))
 }
 
 pub fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
@@ -148,29 +142,36 @@ pub fn sort(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value
         Some(Value::Str(path)) if path.as_str().contains(',') => return lacks("sort by several attributes"),
         Some(attribute) => Some(attribute),
     };
-    let keyed = iterate(value)?
+    let meter = &machine.meter;
+    let values = iterate(meter, value)?;
+    meter.room_for(values.len().saturating_mul(4))?;
+    let keyed = values
         .into_iter()
         .map(|value| {
-            let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(&value, attribute))?;
-            // Jinja compares lists of attributes, in which what is equal needs no order.
-            Ok((Value::list(vec![sort_key(machine, &by, case_sensitive)?]), value))
+            let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(meter, &value, attribute))?;
+            Ok((sort_key(machine, &by, case_sensitive)?, value))
         })
         .collect::<Eval<Vec<_>>>()?;
-    Ok(Value::list(sorted(keyed, reverse)?))
+    // Jinja compares lists of attributes, in which what is equal needs no order.
+    let by_items = |a: &Value, b: &Value| order_of_items(meter, std::slice::from_ref(a), std::slice::from_ref(b));
+    Ok(Value::list(sorted(meter, &keyed, reverse, by_items)?))
 }
 
-pub fn unique(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
+pub fn unique(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
     called.names(&["case_sensitive", "attribute"])?;
     let case_sensitive = called.argument(0, "case_sensitive").is_some_and(Value::truth);
     let attribute = called.argument(1, "attribute").filter(|attribute| !matches!(attribute, Value::None));
     let mut seen: Vec<Value> = Vec::new();
-    lazily(iterate(value)?, |value| {
-        let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(value, attribute))?;
+    let meter = &machine.meter;
+    lazily(iterate(meter, value)?, |value| {
+        let by = attribute.map_or_else(|| Ok(value.clone()), |attribute| by_attribute(meter, value, attribute))?;
         let key = sort_key(machine, &by, case_sensitive)?;
-        require_hashable(&key)?;
-        machine.work(seen.len())?;
-        if seen.iter().any(|other| equal(other, &key)) {
-            return Ok(None);
+        require_hashable(meter, &key)?;
+        meter.work(seen.len())?;
+        for other in &seen {
+            if equal(meter, other, &key)? {
+                return Ok(None);
+            }
         }
         seen.push(key);
         Ok(Some(value.clone()))
@@ -180,10 +181,13 @@ pub fn unique(machine: &mut Machine<'_>, value: &Value, called: &Called) -> Eval
 pub fn extreme(machine: &Machine<'_>, values: &[Value], most: bool) -> Eval<Value> {
     let mut best: Option<(Value, &Value)> = None;
     for value in values {
+        machine.meter.work(4)?;
         let key = sort_key(machine, value, false)?;
         let better = match &best {
             None => true,
-            Some((other, _)) => order(&key, other)? == Some(if most { Ordering::Greater } else { Ordering::Less }),
+            Some((other, _)) => {
+                order(&machine.meter, &key, other)? == Some(if most { Ordering::Greater } else { Ordering::Less })
+            }
         };
         if better {
             best = Some((key, value));

@@ -6,8 +6,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::Eval;
-use super::limits::fits;
 use crate::text::is_blank;
 
 /// A field, a container or a dump: its number among those of a render.
@@ -115,6 +113,11 @@ impl Text {
         &self.buffer[self.start as usize..self.end as usize]
     }
 
+    /// Its characters, to be kept.
+    pub fn whole(&self) -> Arc<str> {
+        if self.len() == self.buffer.len() { Arc::clone(&self.buffer) } else { self.as_str().into() }
+    }
+
     /// Its bytes.
     pub const fn len(&self) -> usize {
         (self.end - self.start) as usize
@@ -157,6 +160,15 @@ impl Text {
         }
     }
 
+    /// How many runs it has.
+    pub fn run_count(&self) -> usize {
+        match &self.runs {
+            Runs::None => 0,
+            Runs::Whole(..) => 1,
+            Runs::Many(runs) => runs.len(),
+        }
+    }
+
     /// Its marks.
     pub fn marks(&self) -> &[Marked] {
         self.marks.as_deref().unwrap_or(&[])
@@ -175,6 +187,16 @@ impl Text {
     pub fn without_markup(mut self) -> Self {
         self.markup = false;
         self
+    }
+
+    /// The same characters, of which nothing is remembered.
+    pub fn forgotten(self) -> Self {
+        Self { runs: Runs::None, marks: None, markup: false, ..self }
+    }
+
+    /// The same characters, as those of a field.
+    pub fn renamed(self, origin: Origin) -> Self {
+        Self { runs: Runs::Whole(origin, 0), marks: None, markup: false, ..self }
     }
 
     /// Marked as safe.
@@ -202,9 +224,10 @@ impl Text {
             Runs::Whole(origin, DERIVED) => Runs::Whole(*origin, DERIVED),
             Runs::Whole(origin, at) => Runs::Whole(*origin, at + signed(start)),
             Runs::Many(runs) => {
-                let kept: Vec<Run> = runs
+                let first = runs.partition_point(|run| run.end <= start);
+                let kept: Vec<Run> = runs[first..]
                     .iter()
-                    .filter(|run| run.start < end && run.end > start)
+                    .take_while(|run| run.start < end)
                     .map(|run| {
                         let (from, to) = cut(run.start, run.end);
                         let ahead = signed(run.start.max(start) - run.start);
@@ -246,12 +269,11 @@ impl Text {
         text.char_indices().map(|(byte, c)| self.cut(byte, byte + c.len_utf8())).collect()
     }
 
-    /// As `str.strip`, at the ends that are said.
-    pub fn strip(&self, chars: Option<&str>, left: bool, right: bool) -> Self {
+    /// Without the characters at its ends that go, at those that are said.
+    pub fn strip(&self, goes: impl Fn(char) -> bool, left: bool, right: bool) -> Self {
         let text = self.as_str();
-        let goes = |c: char| chars.map_or_else(|| is_blank(c), |chars| chars.contains(c));
-        let text = if left { text.trim_start_matches(goes) } else { text };
-        let text = if right { text.trim_end_matches(goes) } else { text };
+        let text = if left { text.trim_start_matches(&goes) } else { text };
+        let text = if right { text.trim_end_matches(&goes) } else { text };
         if text.is_empty() { self.cut(0, 0) } else { self.part(text) }
     }
 
@@ -294,9 +316,7 @@ impl Text {
         let mut start = 0;
         let mut chars = text.char_indices().peekable();
         while let Some((byte, c)) = chars.next() {
-            let breaks =
-                matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
-            if !breaks {
+            if !breaks_line(c) {
                 continue;
             }
             let mut next = byte + c.len_utf8();
@@ -312,79 +332,11 @@ impl Text {
         }
         lines
     }
-
-    /// As `str.replace(old, new, most)`.
-    pub fn replace(&self, old: &str, new: &Self, most: Option<usize>) -> Eval<Self> {
-        if old.is_empty() {
-            let text = self.as_str();
-            fits([self], text.len().saturating_add(1).min(most.unwrap_or(usize::MAX)).saturating_mul(new.len()))?;
-            let replaced =
-                most.map_or_else(|| text.replace("", new.as_str()), |most| text.replacen("", new.as_str(), most));
-            return Ok(derived(replaced, &[self, new]));
-        }
-        let parts = self.split(old, most);
-        fits(&parts, new.len())?;
-        Ok(join_with(new, &parts))
-    }
 }
 
-/// The texts, one behind the other.
-pub fn join<'t>(parts: impl IntoIterator<Item = &'t Text>) -> Text {
-    let mut joiner = Joiner::default();
-    for part in parts {
-        joiner.push(part);
-    }
-    joiner.finish()
-}
-
-/// As `separator.join(parts)`.
-pub fn join_with(separator: &Text, parts: &[Text]) -> Text {
-    let mut joiner = Joiner::default();
-    for (index, part) in parts.iter().enumerate() {
-        if index > 0 && !separator.is_empty() {
-            joiner.push(separator);
-        }
-        joiner.push(part);
-    }
-    joiner.finish()
-}
-
-/// Puts texts together.
-#[derive(Default)]
-pub struct Joiner {
-    text: String,
-    runs: Vec<Run>,
-    marks: Vec<Marked>,
-}
-
-impl Joiner {
-    /// One more text.
-    pub fn push(&mut self, part: &Text) {
-        let at = size(self.text.len());
-        self.runs.extend(part.runs().iter().map(|run| Run { start: run.start + at, end: run.end + at, ..*run }));
-        self.marks.extend(part.marks().iter().map(|(start, end, mark)| (start + at, end + at, *mark)));
-        self.text.push_str(part.as_str());
-    }
-
-    /// One more text, of the template or derived from an origin.
-    pub fn push_str(&mut self, part: &str, origin: Option<(Origin, i32)>) {
-        if part.is_empty() {
-            return;
-        }
-        let (start, end) = (size(self.text.len()), size(self.text.len() + part.len()));
-        if let Some((origin, at)) = origin {
-            match self.runs.last_mut() {
-                Some(last) if at < 0 && last.at < 0 && last.origin == origin && last.end == start => last.end = end,
-                _ => self.runs.push(Run { start, end, origin, at }),
-            }
-        }
-        self.text.push_str(part);
-    }
-
-    /// All of them.
-    pub fn finish(self) -> Text {
-        Text::with_runs(self.text, self.runs, self.marks)
-    }
+/// Whether `str.splitlines` breaks lines at a character.
+pub const fn breaks_line(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
 /// A text that was made of strings, as Python's traced strings have it: one of them where it came out the same.

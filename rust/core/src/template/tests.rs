@@ -10,7 +10,8 @@ use super::value::Value;
 use super::{Eval, lacks, raise};
 
 /// `value is name(…)`
-pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<bool> {
+pub fn call(machine: &Machine<'_>, name: &str, value: &Value, called: &Called) -> Eval<bool> {
+    let meter = &machine.meter;
     let other = || match called.positional.first() {
         Some(other) => Ok(other),
         None => raise(format!("the test {name} takes a value")),
@@ -51,19 +52,20 @@ pub fn call(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Calle
         },
         "escaped" => matches!(value, Value::Str(text) if text.markup),
         "odd" | "even" => {
-            let rest = binary("mod", value, &Value::int(2))?;
-            compare("eq", &rest, &Value::int(i64::from(name == "odd")))?
+            let rest = binary(meter, "mod", value, &Value::int(2))?;
+            compare(meter, "eq", &rest, &Value::int(i64::from(name == "odd")))?
         }
-        "divisibleby" => compare("eq", &binary("mod", value, other()?)?, &Value::int(0))?,
-        "eq" | "equalto" | "==" => compare("eq", value, other()?)?,
-        "ne" | "!=" => compare("ne", value, other()?)?,
-        "lt" | "lessthan" | "<" => compare("lt", value, other()?)?,
-        "le" | "<=" => compare("lteq", value, other()?)?,
-        "gt" | "greaterthan" | ">" => compare("gt", value, other()?)?,
-        "ge" | ">=" => compare("gteq", value, other()?)?,
-        "in" => contains(other()?, value)?,
+        "divisibleby" => compare(meter, "eq", &binary(meter, "mod", value, other()?)?, &Value::int(0))?,
+        "eq" | "equalto" | "==" => compare(meter, "eq", value, other()?)?,
+        "ne" | "!=" => compare(meter, "ne", value, other()?)?,
+        "lt" | "lessthan" | "<" => compare(meter, "lt", value, other()?)?,
+        "le" | "<=" => compare(meter, "lteq", value, other()?)?,
+        "gt" | "greaterthan" | ">" => compare(meter, "gt", value, other()?)?,
+        "ge" | ">=" => compare(meter, "gteq", value, other()?)?,
+        "in" => contains(meter, other()?, value)?,
         "lower" | "upper" => {
             let Value::Str(text) = value else { return lacks(format!("the test {name} of what is no string")) };
+            meter.read(text.len())?;
             if !text.as_str().is_ascii() {
                 return Ok(machine.ask(&format!("is{name}"), text.as_str())? == "True");
             }

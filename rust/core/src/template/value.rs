@@ -4,8 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Eval;
+use super::limits::Meter;
 use super::order::{DEEPEST, Number, equal};
 use super::program::Macro;
+use super::scope::Scope;
 use super::string::{Origin, Text};
 
 /// A value.
@@ -123,12 +126,6 @@ impl Drop for Loop {
     }
 }
 
-impl Drop for Scope {
-    fn drop(&mut self) {
-        bury(self.variables.take().into_iter().map(|(_, value)| value));
-    }
-}
-
 /// A dict, and where it comes from.
 #[derive(Debug, Default)]
 pub struct Dict {
@@ -156,42 +153,6 @@ pub struct Closure {
     pub of: Arc<Macro>,
     /// Where it looks for names.
     pub scope: Rc<Scope>,
-}
-
-/// Variables, and where to look for others.
-#[derive(Debug, Default)]
-pub struct Scope {
-    /// By number of their name.
-    pub variables: RefCell<Vec<(u32, Value)>>,
-    /// Around it.
-    pub outer: Option<Rc<Scope>>,
-}
-
-impl Scope {
-    /// One inside of another.
-    pub fn inside(outer: &Rc<Self>) -> Rc<Self> {
-        Rc::new(Self { variables: RefCell::default(), outer: Some(Rc::clone(outer)) })
-    }
-
-    /// The value of a name, if it has one.
-    pub fn get(&self, name: u32) -> Option<Value> {
-        let mut at = self;
-        loop {
-            if let Some((_, value)) = at.variables.borrow().iter().rev().find(|(own, _)| *own == name) {
-                return Some(value.clone());
-            }
-            at = at.outer.as_deref()?;
-        }
-    }
-
-    /// Gives a name a value here.
-    pub fn set(&self, name: u32, value: Value) {
-        let mut variables = self.variables.borrow_mut();
-        match variables.iter_mut().find(|(own, _)| *own == name) {
-            Some((_, own)) => *own = value,
-            None => variables.push((name, value)),
-        }
-    }
 }
 
 /// Where a loop is.
@@ -328,27 +289,52 @@ impl Value {
     }
 }
 
+/// Keys that are looked through in a step, and bytes of one.
+const MANY_KEYS: usize = 8;
+const LONG_KEY: usize = 64;
+
 impl Dict {
     /// The value of a key.
-    pub fn get(&self, key: &Value) -> Option<&Value> {
-        if let Value::Str(text) = key {
-            return self.get_str(text.as_str());
-        }
-        self.entries.iter().find(|(own, _)| equal(own, key)).map(|(_, value)| value)
+    pub fn get(&self, meter: &Meter, key: &Value) -> Eval<Option<&Value>> {
+        Ok(self.place(meter, key)?.map(|place| &self.entries[place].1))
     }
 
     /// The value of a name.
-    pub fn get_str(&self, key: &str) -> Option<&Value> {
-        let is = |own: &Value| matches!(own, Value::Str(text) if text.as_str() == key);
-        self.entries.iter().find(|(own, _)| is(own)).map(|(_, value)| value)
+    pub fn get_str(&self, meter: &Meter, key: &str) -> Eval<Option<&Value>> {
+        Ok(self.place_of_name(meter, key)?.map(|place| &self.entries[place].1))
     }
 
     /// Gives a key a value.
-    pub fn set(&mut self, key: Value, value: Value) {
-        match self.entries.iter_mut().find(|(own, _)| equal(own, &key)) {
-            Some((_, own)) => *own = value,
+    pub fn set(&mut self, meter: &Meter, key: Value, value: Value) -> Eval<()> {
+        match self.place(meter, &key)? {
+            Some(place) => self.entries[place].1 = value,
             None => self.entries.push((key, value)),
         }
+        Ok(())
+    }
+
+    fn place(&self, meter: &Meter, key: &Value) -> Eval<Option<usize>> {
+        if let Value::Str(key) = key {
+            return self.place_of_name(meter, key.as_str());
+        }
+        meter.work(self.entries.len())?;
+        for (place, (own, _)) in self.entries.iter().enumerate() {
+            if equal(meter, own, key)? {
+                return Ok(Some(place));
+            }
+        }
+        Ok(None)
+    }
+
+    #[inline]
+    fn place_of_name(&self, meter: &Meter, key: &str) -> Eval<Option<usize>> {
+        let count = self.entries.len();
+        // Looking for a key takes going through them.
+        if count >= MANY_KEYS || key.len() >= LONG_KEY {
+            meter.work((count / MANY_KEYS).saturating_add(count.saturating_mul(key.len() / LONG_KEY)))?;
+        }
+        let is = |own: &Value| matches!(own, Value::Str(text) if text.as_str() == key);
+        Ok(self.entries.iter().position(|(own, _)| is(own)))
     }
 
     /// A key as a template gets it: one of the input's dict is derived from it.

@@ -1,10 +1,11 @@
 //! Values as text: `str`, `repr`, `tojson`, with where each part of it comes from.
 
-use std::fmt::Write as _;
-
+use super::joiner::Joiner;
 use super::machine::Machine;
-use super::string::{DERIVED, Joiner, Origin, Text};
-use super::value::Value;
+use super::order::{order, sorted};
+use super::quoted::{float_text, json_quoted, repr_quoted};
+use super::string::{DERIVED, Origin, Run, Text};
+use super::value::{Dict, Value};
 use super::{Eval, lacks, raise};
 
 /// How a container was written.
@@ -23,6 +24,15 @@ pub enum Style {
         /// Whether keys are sorted.
         sort_keys: bool,
     },
+}
+
+impl Style {
+    /// The bytes that it takes.
+    pub fn held(&self) -> usize {
+        let Self::Json { indent, separators, .. } = self else { return 0 };
+        let between = separators.as_ref().map_or(0, |(item, key)| item.len() + key.len());
+        indent.as_ref().map_or(0, String::len) + between
+    }
 }
 
 /// `str(value)`, with where it comes from.
@@ -45,9 +55,9 @@ pub fn to_text(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
 pub fn soft_text(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
     match value {
         Value::Str(text) => Ok(text.clone()),
-        Value::List(list) if list.origin.is_none() => Ok(Text::plain(to_text(machine, value)?.as_str())),
-        Value::Dict(dict) if dict.origin.is_none() => Ok(Text::plain(to_text(machine, value)?.as_str())),
-        Value::Tuple(_) => Ok(Text::plain(to_text(machine, value)?.as_str())),
+        Value::List(list) if list.origin.is_none() => Ok(to_text(machine, value)?.forgotten()),
+        Value::Dict(dict) if dict.origin.is_none() => Ok(to_text(machine, value)?.forgotten()),
+        Value::Tuple(_) => Ok(to_text(machine, value)?.forgotten()),
         _ => to_text(machine, value),
     }
 }
@@ -61,7 +71,7 @@ pub fn dump(machine: &mut Machine<'_>, value: &Value, style: &Style) -> Eval<Tex
         Style::Repr => writer.repr(value, None, 0)?,
         Style::Json { .. } => writer.json(value, None, 0, style)?,
     }
-    let text = writer.joiner.finish();
+    let text = writer.finish()?;
     let container = match value {
         Value::Dict(dict) if dict.message.is_none() => dict.origin,
         Value::List(list) => list.origin,
@@ -69,9 +79,8 @@ pub fn dump(machine: &mut Machine<'_>, value: &Value, style: &Style) -> Eval<Tex
         _ => None,
     };
     let Some(container) = container else { return Ok(text) };
-    let text: std::sync::Arc<str> = text.as_str().into();
-    let origin = machine.new_dump(container, style, text.clone());
-    Ok(Text::field(text, origin))
+    let origin = machine.new_dump(container, style, text.whole())?;
+    Ok(text.renamed(origin))
 }
 
 struct Writer<'m, 'p> {
@@ -81,67 +90,61 @@ struct Writer<'m, 'p> {
 
 impl Writer<'_, '_> {
     fn put(&mut self, text: &str, container: Option<Origin>) -> Eval<()> {
-        self.machine.spend(text.len())?;
+        let run = if container.is_some() { size_of::<Run>() } else { 0 };
+        self.machine.meter.spend(text.len() + run)?;
+        self.machine.meter.work(3 + text.len() / 16)?;
         self.joiner.push_str(text, container.map(|origin| (origin, DERIVED)));
         Ok(())
     }
 
+    /// A new line and its indentation, if there is any.
+    fn line(&mut self, indent: Option<&str>, level: usize, container: Option<Origin>) -> Eval<()> {
+        let Some(step) = indent else { return Ok(()) };
+        self.put("\n", container)?;
+        if step.is_empty() {
+            return Ok(());
+        }
+        self.machine.meter.work(level)?;
+        (0..level).try_for_each(|_| self.put(step, container))
+    }
+
+    /// The text is copied once more.
+    fn finish(self) -> Eval<Text> {
+        self.machine.meter.room(self.joiner.held())?;
+        Ok(self.joiner.finish())
+    }
+
     fn json(&mut self, value: &Value, container: Option<Origin>, level: usize, style: &Style) -> Eval<()> {
-        let Style::Json { ensure_ascii, indent, separators, sort_keys } = style else { return Ok(()) };
-        self.machine.descend(level)?;
+        let Style::Json { ensure_ascii, .. } = style else { return Ok(()) };
+        self.machine.meter.descend(level)?;
         let container = own_origin(value).or(container);
-        let default = if indent.is_none() { (", ", ": ") } else { (",", ": ") };
-        let (item, key_end) = separators.as_ref().map_or(default, |(item, key)| (item.as_str(), key.as_str()));
-        let line = |level: usize| indent.as_ref().map(|step| format!("\n{}", step.repeat(level))).unwrap_or_default();
         match value {
-            Value::Str(text) => self.string(text, container, &json_quoted(text.as_str(), *ensure_ascii)),
-            Value::List(_) | Value::Tuple(_) => {
-                let items = items_of(value);
+            Value::Str(text) => {
+                let quoted = self.json_string(text.as_str(), *ensure_ascii)?;
+                self.string(text, container, &quoted)
+            }
+            Value::List(items) | Value::Tuple(items) => {
                 if items.is_empty() {
                     return self.put("[]", container);
                 }
                 self.put("[", container)?;
-                let between = line(level + 1);
-                self.put(&between, container)?;
                 for (index, part) in items.iter().enumerate() {
-                    if index > 0 {
-                        self.put(&format!("{item}{between}"), container)?;
-                    }
+                    self.between(index, container, level, style)?;
                     self.json(part, container, level + 1, style)?;
                 }
-                self.put(&line(level), container)?;
-                self.put("]", container)
+                self.close("]", container, level, style)
             }
             Value::Dict(dict) => {
                 if dict.entries.is_empty() {
                     return self.put("{}", container);
                 }
-                let mut entries: Vec<&(Value, Value)> = dict.entries.iter().collect();
-                if *sort_keys {
-                    if !entries.iter().all(|(key, _)| matches!(key, Value::Str(_))) {
-                        return lacks("tojson(sort_keys=true) of keys that are no strings");
-                    }
-                    entries.sort_by(|(a, _), (b, _)| key_text(a).cmp(key_text(b)));
-                }
                 self.put("{", container)?;
-                let between = line(level + 1);
-                self.put(&between, container)?;
-                for (index, (key, part)) in entries.into_iter().enumerate() {
-                    if index > 0 {
-                        self.put(&format!("{item}{between}"), container)?;
-                    }
-                    let key = match key {
-                        Value::Str(text) => json_quoted(text.as_str(), *ensure_ascii),
-                        Value::Int(..) | Value::Float(..) | Value::Bool(_) | Value::None => {
-                            format!("\"{}\"", json_scalar(key)?)
-                        }
-                        _ => return raise(format!("keys must be str, int, …, not {}", key.type_name())),
-                    };
-                    self.put(&format!("{key}{key_end}"), container)?;
+                for (index, (key, part)) in self.entries(dict, style)?.into_iter().enumerate() {
+                    self.between(index, container, level, style)?;
+                    self.json_key(key, container, style)?;
                     self.json(part, container, level + 1, style)?;
                 }
-                self.put(&line(level), container)?;
-                self.put("}", container)
+                self.close("}", container, level, style)
             }
             _ => {
                 let text = json_scalar(value)?;
@@ -150,16 +153,67 @@ impl Writer<'_, '_> {
         }
     }
 
+    /// In front of an item.
+    fn between(&mut self, index: usize, container: Option<Origin>, level: usize, style: &Style) -> Eval<()> {
+        let Style::Json { indent, separators, .. } = style else { return Ok(()) };
+        if index > 0 {
+            let default = if indent.is_none() { ", " } else { "," };
+            self.put(separators.as_ref().map_or(default, |(item, _)| item), container)?;
+        }
+        self.line(indent.as_deref(), level + 1, container)
+    }
+
+    fn close(&mut self, bracket: &str, container: Option<Origin>, level: usize, style: &Style) -> Eval<()> {
+        let Style::Json { indent, .. } = style else { return Ok(()) };
+        self.line(indent.as_deref(), level, container)?;
+        self.put(bracket, container)
+    }
+
+    fn json_key(&mut self, key: &Value, container: Option<Origin>, style: &Style) -> Eval<()> {
+        let Style::Json { ensure_ascii, separators, .. } = style else { return Ok(()) };
+        let key = match key {
+            Value::Str(text) => self.json_string(text.as_str(), *ensure_ascii)?,
+            Value::Int(..) | Value::Float(..) | Value::Bool(_) | Value::None => format!("\"{}\"", json_scalar(key)?),
+            _ => return raise(format!("keys must be str, int, …, not {}", key.type_name())),
+        };
+        self.put(&key, container)?;
+        self.put(separators.as_ref().map_or(": ", |(_, key_end)| key_end), container)
+    }
+
+    /// The entries in the order in which they are written.
+    fn entries<'v>(&self, dict: &'v Dict, style: &Style) -> Eval<Vec<&'v (Value, Value)>> {
+        let meter = &self.machine.meter;
+        meter.work(dict.entries.len())?;
+        if !matches!(style, Style::Json { sort_keys: true, .. }) {
+            return Ok(dict.entries.iter().collect());
+        }
+        if !dict.entries.iter().all(|(key, _)| matches!(key, Value::Str(_))) {
+            return lacks("tojson(sort_keys=true) of keys that are no strings");
+        }
+        let keyed: Vec<(Value, &(Value, Value))> = dict.entries.iter().map(|entry| (entry.0.clone(), entry)).collect();
+        sorted(meter, &keyed, false, |a, b| order(meter, a, b))
+    }
+
+    fn json_string(&self, text: &str, ensure_ascii: bool) -> Eval<String> {
+        self.quotes(text)?;
+        Ok(json_quoted(text, ensure_ascii))
+    }
+
+    /// A text is quoted before it is written: six bytes at most for one.
+    fn quotes(&self, text: &str) -> Eval<()> {
+        self.machine.meter.read(text.len())?;
+        self.machine.meter.room(text.len().saturating_mul(6))
+    }
+
     fn repr(&mut self, value: &Value, container: Option<Origin>, level: usize) -> Eval<()> {
-        self.machine.descend(level)?;
+        self.machine.meter.descend(level)?;
         let container = own_origin(value).or(container);
         match value {
             Value::Str(text) => {
                 let quoted = self.quoted(text.as_str())?;
                 self.string(text, container, &quoted)
             }
-            Value::List(_) | Value::Tuple(_) => {
-                let items = items_of(value);
+            Value::List(items) | Value::Tuple(items) => {
                 let (open, close) = if matches!(value, Value::List(_)) { ("[", "]") } else { ("(", ")") };
                 self.put(open, container)?;
                 for (index, part) in items.iter().enumerate() {
@@ -198,6 +252,7 @@ impl Writer<'_, '_> {
 
     /// `repr` of a string. Which characters are printable is of Python's own version of Unicode.
     fn quoted(&self, text: &str) -> Eval<String> {
+        self.quotes(text)?;
         if text.is_ascii() { Ok(repr_quoted(text)) } else { self.machine.ask("repr", text) }
     }
 
@@ -213,7 +268,7 @@ impl Writer<'_, '_> {
             for run in text.runs().iter() {
                 let (start, end) = (run.start as usize, run.end as usize);
                 self.put(&inner[position..start], container)?;
-                self.machine.spend(end - start)?;
+                self.machine.meter.spend(end - start + size_of::<Run>())?;
                 self.joiner.push_str(&inner[start..end], Some((run.origin, run.at)));
                 position = end;
             }
@@ -232,17 +287,6 @@ fn own_origin(value: &Value) -> Option<Origin> {
         Value::Int(_, origin) | Value::Float(_, origin) => *origin,
         _ => None,
     }
-}
-
-fn items_of(value: &Value) -> &[Value] {
-    match value {
-        Value::List(items) | Value::Tuple(items) => items,
-        _ => &[],
-    }
-}
-
-fn key_text(key: &Value) -> &str {
-    if let Value::Str(text) = key { text.as_str() } else { "" }
 }
 
 fn scalar(value: &Value) -> Eval<String> {
@@ -266,104 +310,4 @@ fn json_scalar(value: &Value) -> Eval<String> {
         Value::Float(f, _) => float_text(*f),
         _ => return raise(format!("Object of type {} is not JSON serializable", value.type_name())),
     })
-}
-
-/// `json.dumps` of a string.
-fn json_quoted(text: &str, ensure_ascii: bool) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\u{8}' => quoted.push_str("\\b"),
-            '\u{c}' => quoted.push_str("\\f"),
-            c if c < ' ' || (ensure_ascii && !(' '..='~').contains(&c)) => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    let _ = write!(quoted, "\\u{unit:04x}");
-                }
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
-}
-
-/// `repr` of an ASCII string.
-fn repr_quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push(quote);
-    for c in text.chars() {
-        match c {
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            c if c == quote => {
-                quoted.push('\\');
-                quoted.push(c);
-            }
-            c if c < ' ' || c == '\u{7f}' => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push(quote);
-    quoted
-}
-
-/// `repr` of a float.
-pub fn float_text(number: f64) -> String {
-    if number.is_nan() {
-        return "nan".into();
-    }
-    if number.is_infinite() {
-        return if number > 0.0 { "inf" } else { "-inf" }.into();
-    }
-    let scientific = format!("{number:e}");
-    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..16).contains(&exponent) {
-        let text = format!("{number}");
-        return if text.contains('.') { text } else { format!("{text}.0") };
-    }
-    let sign = if exponent < 0 { '-' } else { '+' };
-    format!("{digits}e{sign}{:02}", exponent.abs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn floats_as_python_writes_them() {
-        for (number, text) in [
-            (1.0, "1.0"),
-            (-0.0, "-0.0"),
-            (0.1, "0.1"),
-            (1e15, "1000000000000000.0"),
-            (1e16, "1e+16"),
-            (1.5e-5, "1.5e-05"),
-            (0.0001, "0.0001"),
-            (1e100, "1e+100"),
-            (123.456, "123.456"),
-        ] {
-            assert_eq!(float_text(number), text);
-        }
-    }
-
-    #[test]
-    fn strings_are_quoted_as_python_does() {
-        assert_eq!(repr_quoted("it's"), "\"it's\"");
-        assert_eq!(repr_quoted("\"it's\"\n\u{1}"), "'\"it\\'s\"\\n\\x01'");
-        assert_eq!(json_quoted("é\"\u{1f600}\u{7f}", true), "\"\\u00e9\\\"\\ud83d\\ude00\\u007f\"");
-        assert_eq!(json_quoted("é\u{7f}", false), "\"é\u{7f}\"");
-    }
 }
