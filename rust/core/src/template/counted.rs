@@ -2,7 +2,7 @@
 
 use super::Eval;
 use super::joiner::join_with;
-use super::limits::Meter;
+use super::limits::{HEAD, Meter};
 use super::machine::Machine;
 use super::string::{Text, derived};
 use super::value::Value;
@@ -11,19 +11,28 @@ use crate::text::is_blank;
 /// Parts that few texts have more of.
 const MANY: usize = 1 << 14;
 
+/// What a piece of a text takes, which shares the characters.
+const PIECE: usize = HEAD;
+
 /// A text may come to pieces, `most` of them; `count` says how many exactly. Each looks at all marks of the text.
 fn pieces(meter: &Meter, text: &Text, most: usize, count: impl FnOnce() -> usize) -> Eval<()> {
     meter.read(text.len())?;
     let marks = text.marks().len();
     let pieces = if marks == 0 && most < MANY { most } else { count() };
     meter.work(pieces.saturating_mul(1 + marks))?;
-    meter.room_for(pieces)
+    meter.room(pieces.saturating_mul(size_of::<Value>() + PIECE))
+}
+
+/// Pieces that were made take room by themselves; a list counts only that it holds them.
+fn made(meter: &Meter, pieces: Vec<Text>) -> Eval<Vec<Text>> {
+    meter.spend(pieces.len().saturating_mul(PIECE))?;
+    Ok(pieces)
 }
 
 /// Its characters, one by one.
 pub fn chars(meter: &Meter, text: &Text) -> Eval<Vec<Text>> {
     pieces(meter, text, text.len(), || text.count())?;
-    Ok(text.chars())
+    made(meter, text.chars())
 }
 
 /// How many characters.
@@ -39,7 +48,7 @@ pub fn split(meter: &Meter, text: &Text, separator: &str, most: Option<usize>) -
     let own = text.as_str();
     let bound = (text.len() / separator.len().max(1)).min(most.unwrap_or(usize::MAX)).saturating_add(1);
     pieces(meter, text, bound, || own.matches(separator).take(bound).count() + 1)?;
-    Ok(text.split(separator, most))
+    made(meter, text.split(separator, most))
 }
 
 /// As `str.rsplit(separator, most)`.
@@ -48,7 +57,7 @@ pub fn rsplit(meter: &Meter, text: &Text, separator: &str, most: usize) -> Eval<
     let own = text.as_str();
     let bound = (text.len() / separator.len().max(1)).min(most).saturating_add(1);
     pieces(meter, text, bound, || own.rmatches(separator).take(bound).count() + 1)?;
-    Ok(text.rsplit(separator, most))
+    made(meter, text.rsplit(separator, most))
 }
 
 /// As `str.split(None, most)`.
@@ -57,13 +66,13 @@ pub fn split_blanks(meter: &Meter, text: &Text, most: Option<usize>) -> Eval<Vec
     meter.read(text.len())?;
     let words = || text.as_str().split(is_blank).filter(|word| !word.is_empty());
     pieces(meter, text, bound, || words().take(bound).count())?;
-    Ok(text.split_blanks(most))
+    made(meter, text.split_blanks(most))
 }
 
 /// As `str.splitlines(keep_ends)`.
 pub fn lines(meter: &Meter, text: &Text, keep_ends: bool) -> Eval<Vec<Text>> {
     pieces(meter, text, text.len() + 1, || text.as_str().matches(super::string::breaks_line).count() + 1)?;
-    Ok(text.lines(keep_ends))
+    made(meter, text.lines(keep_ends))
 }
 
 /// As `str.strip(chars)`, at the ends that are said. What goes is looked for in the characters one by one.

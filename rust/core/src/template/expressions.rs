@@ -26,13 +26,13 @@ impl Machine<'_> {
         Ok(value)
     }
 
-    fn all(&mut self, exprs: &[Expr], scope: &Rc<Scope>) -> Eval<Vec<Value>> {
+    pub(super) fn all(&mut self, exprs: &[Expr], scope: &Rc<Scope>) -> Eval<Vec<Value>> {
         exprs.iter().map(|expr| self.eval(expr, scope)).collect()
     }
 
     fn expression(&mut self, expr: &Expr, scope: &Rc<Scope>) -> Eval<Value> {
         Ok(match expr {
-            Expr::Const(constant) => constant_value(constant),
+            Expr::Const(constant) => self.constant(constant),
             Expr::Name(name) => scope.get(&self.meter, *name)?.unwrap_or(Value::Undefined),
             Expr::List(items) => {
                 let items = self.all(items, scope)?;
@@ -57,7 +57,14 @@ impl Machine<'_> {
                 found
             }
             Expr::Item(of, key) => {
-                let (of, key) = (self.eval(of, scope)?, self.eval(key, scope)?);
+                let of = self.eval(of, scope)?;
+                // What most items are.
+                if let (Value::Dict(dict), Expr::Const(Const::Str(name, _))) = (&of, &**key)
+                    && let Some(found) = dict.get_str(&self.meter, name)?
+                {
+                    return Ok(found.clone());
+                }
+                let key = self.eval(key, scope)?;
                 let found = item(&self.meter, &of, &key)?;
                 self.keep_method(&found)?;
                 found
@@ -151,6 +158,20 @@ impl Machine<'_> {
         if matches!(value, Value::Method(..)) { self.meter.keep(value) } else { Ok(()) }
     }
 
+    /// A constant. A text is made once in a render.
+    fn constant(&mut self, constant: &Const) -> Value {
+        match constant {
+            Const::None => Value::None,
+            Const::Bool(b) => Value::Bool(*b),
+            Const::Int(i) => Value::int(*i),
+            Const::Float(f) => Value::Float(*f, None),
+            Const::Str(text, number) => {
+                let made = self.texts[*number].get_or_insert_with(|| Text::plain(Arc::clone(text)));
+                Value::Str(made.clone())
+            }
+        }
+    }
+
     /// The values of arguments.
     pub fn arguments(&mut self, args: &Args, scope: &Rc<Scope>) -> Eval<Called> {
         let positional = self.all(&args.positional, scope)?;
@@ -160,15 +181,5 @@ impl Machine<'_> {
             .map(|(name, expr)| Ok((Arc::clone(name), self.eval(expr, scope)?)))
             .collect::<Eval<_>>()?;
         Ok(Called { positional, named })
-    }
-}
-
-fn constant_value(constant: &Const) -> Value {
-    match constant {
-        Const::None => Value::None,
-        Const::Bool(b) => Value::Bool(*b),
-        Const::Int(i) => Value::int(*i),
-        Const::Float(f) => Value::Float(*f, None),
-        Const::Str(text) => Value::Str(Text::plain(Arc::clone(text))),
     }
 }

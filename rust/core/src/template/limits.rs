@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use super::value::{List, Value};
+use super::value::Value;
 use super::{Eval, Halt, lacks};
 
 /// What a render may take at most.
@@ -22,8 +22,8 @@ impl Default for Limits {
     }
 }
 
-/// What a text, a list or a dict takes besides what is in it.
-pub const HEAD: usize = size_of::<List>() + 40;
+/// What a text, a list or a dict takes besides what is in it, the allocator's part included: two allocations of a text.
+pub const HEAD: usize = 128;
 
 /// What a render may still take.
 ///

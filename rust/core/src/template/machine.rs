@@ -1,13 +1,13 @@
 //! Statements and expressions.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use super::access::iterate;
 use super::input::{Input, Places};
 use super::limits::{HEAD, Limits, Meter};
+use super::operators::{add, plain_texts};
 use super::output::{Buffer, Out};
 use super::program::{Expr, Filter, For, Macro, Name, Node, Program, Target};
 use super::rendered::{Dump, Rendered};
@@ -43,8 +43,7 @@ pub fn evaluate(
 ) -> Eval<Rendered> {
     let meter = Meter::new(limits);
     let context = Rc::new(Scope::default());
-    let number: HashMap<&str, Name> =
-        std::iter::zip(program.names.iter(), 0..).map(|(name, number)| (&**name, number)).collect();
+    let number = &program.numbers;
     for function in ["raise_exception", "strftime_now", "range", "dict", "namespace", "lipsum", "cycler", "joiner"] {
         if let Some(number) = number.get(function) {
             context.set(&meter, *number, Value::Function(function))?;
@@ -62,6 +61,7 @@ pub fn evaluate(
         meter,
         depth: 0,
         out: Out::root(),
+        texts: vec![None; program.texts],
         levels: vec![(-1, false)],
         dumps: Vec::new(),
         scopes: Vec::new(),
@@ -94,6 +94,8 @@ pub struct Machine<'p> {
     pub(super) meter: Meter,
     pub(super) depth: usize,
     pub(super) out: Out,
+    /// The constants that are texts, as far as they were needed.
+    pub(super) texts: Vec<Option<Text>>,
     /// The message being rendered, and whether the loop or the macro is over messages; of each loop and macro.
     pub(super) levels: Vec<(i32, bool)>,
     pub(super) dumps: Vec<Dump>,
@@ -164,6 +166,15 @@ impl Machine<'_> {
             Node::Data(data) => {
                 self.meter.spend(data.len() * self.out.weight())?;
                 self.out.data(data);
+            }
+            Node::Output(Expr::Add(parts)) => {
+                let values = self.all(parts, scope)?;
+                // Texts need not be joined to be written.
+                if let Some(texts) = plain_texts(&values) {
+                    return texts.into_iter().try_for_each(|text| self.write(text)).map(|()| Flow::Next);
+                }
+                let text = to_text(self, &add(&self.meter, &values)?)?;
+                self.write(&text)?;
             }
             Node::Output(expr) => {
                 let value = self.eval(expr, scope)?;

@@ -14,19 +14,21 @@ use super::{Eval, lacks, raise};
 
 /// `a + b + …`
 pub fn add(meter: &Meter, values: &[Value]) -> Eval<Value> {
-    let texts: Option<Vec<&Text>> = values
-        .iter()
-        .map(|value| match value {
-            Value::Str(text) if !text.markup => Some(text),
-            _ => None,
-        })
-        .collect();
-    if let Some(texts) = texts {
+    if let Some(texts) = plain_texts(values) {
         return Ok(Value::Str(join(meter, texts)?));
     }
     let mut values = values.iter();
     let first = values.next().cloned().unwrap_or(Value::Undefined);
     values.try_fold(first, |sum, value| add_two(meter, &sum, value))
+}
+
+/// The texts that values are, if they all are and none escapes what is added to it.
+pub fn plain_texts(values: &[Value]) -> Option<Vec<&Text>> {
+    let texts = values.iter().map(|value| match value {
+        Value::Str(text) if !text.markup => Some(text),
+        _ => None,
+    });
+    texts.collect()
 }
 
 fn add_two(meter: &Meter, a: &Value, b: &Value) -> Eval<Value> {

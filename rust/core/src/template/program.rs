@@ -1,5 +1,7 @@
 //! The syntax tree of a template, read from the form that the front writes.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
@@ -13,6 +15,10 @@ pub struct Program {
     pub body: Vec<Node>,
     /// Names by number.
     pub names: Vec<Arc<str>>,
+    /// The number of each name.
+    pub numbers: HashMap<Arc<str>, Name>,
+    /// How many constants are texts.
+    pub texts: usize,
 }
 
 /// The number of a name.
@@ -29,8 +35,8 @@ pub enum Const {
     Int(i64),
     /// Another number.
     Float(f64),
-    /// A text.
-    Str(Arc<str>),
+    /// A text, and its number among those of the program.
+    Str(Arc<str>, usize),
 }
 
 /// What is assigned to.
@@ -189,13 +195,17 @@ impl Program {
     /// The text is no program; only a front of another version writes one.
     pub fn parse(text: &str) -> Result<Self, String> {
         let json: Json = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let reader = Reader;
-        let names = list(&json["names"])?.iter().map(string).collect::<Result<_, _>>()?;
-        Ok(Self { body: reader.body(&json["body"])?, names })
+        let reader = Reader { texts: Cell::new(0) };
+        let names: Vec<Arc<str>> = list(&json["names"])?.iter().map(string).collect::<Result<_, _>>()?;
+        let numbers = std::iter::zip(names.iter().cloned(), 0..).collect();
+        Ok(Self { body: reader.body(&json["body"])?, names, numbers, texts: reader.texts.get() })
     }
 }
 
-struct Reader;
+struct Reader {
+    /// So many constants that are texts were read.
+    texts: Cell<usize>,
+}
 
 fn list(json: &Json) -> Result<&Vec<Json>, String> {
     json.as_array().ok_or_else(|| format!("expected a list, got {json}"))
@@ -310,11 +320,24 @@ impl Reader {
         if json.is_null() { Ok(None) } else { Ok(Some(self.boxed(json)?)) }
     }
 
+    fn constant(&self, json: &Json) -> Result<Const, String> {
+        Ok(match json {
+            Json::Null => Const::None,
+            Json::Bool(b) => Const::Bool(*b),
+            Json::Number(n) => Const::Int(n.as_i64().ok_or_else(|| format!("no whole number: {n}"))?),
+            Json::String(s) => {
+                let number = self.texts.replace(self.texts.get() + 1);
+                Const::Str(Arc::from(s.as_str()), number)
+            }
+            _ => return Err(format!("no constant: {json}")),
+        })
+    }
+
     fn expr(&self, json: &Json) -> Result<Expr, String> {
         let n = list(json)?;
         let at = |index: usize| n.get(index).unwrap_or(&Json::Null);
         Ok(match at(0).as_str().unwrap_or("") {
-            "const" => Expr::Const(constant(at(1))?),
+            "const" => Expr::Const(self.constant(at(1))?),
             "float" => {
                 let text = string(at(1))?;
                 Expr::Const(Const::Float(text.parse().map_err(|_| format!("no number: {text}"))?))
@@ -359,14 +382,4 @@ impl Reader {
             other => return Err(format!("unknown expression {other:?}")),
         })
     }
-}
-
-fn constant(json: &Json) -> Result<Const, String> {
-    Ok(match json {
-        Json::Null => Const::None,
-        Json::Bool(b) => Const::Bool(*b),
-        Json::Number(n) => Const::Int(n.as_i64().ok_or_else(|| format!("no whole number: {n}"))?),
-        Json::String(s) => Const::Str(Arc::from(s.as_str())),
-        _ => return Err(format!("no constant: {json}")),
-    })
 }

@@ -4,6 +4,8 @@
 //! *derived* run of its source, never none.
 
 use std::borrow::Cow;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::text::is_blank;
@@ -53,9 +55,13 @@ pub enum Runs {
     Many(Arc<[Run]>),
 }
 
-/// A string.
+/// A string. A value holds many, and hands them on more often than it makes them.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub struct Text(Rc<Inner>);
+
+/// What a string is.
+#[derive(Clone, Debug)]
+pub struct Inner {
     buffer: Arc<str>,
     start: u32,
     end: u32,
@@ -74,38 +80,47 @@ fn signed(byte: u32) -> i32 {
     i32::try_from(byte).unwrap_or(i32::MAX)
 }
 
+impl Deref for Text {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
 impl Text {
+    fn new(buffer: Arc<str>, runs: Runs, marks: Option<Arc<[Marked]>>) -> Self {
+        let end = size(buffer.len());
+        Self(Rc::new(Inner { buffer, start: 0, end, runs, marks, markup: false }))
+    }
+
     /// The template's own text.
     pub fn plain(text: impl Into<Arc<str>>) -> Self {
-        let buffer = text.into();
-        let end = size(buffer.len());
-        Self { buffer, start: 0, end, runs: Runs::None, marks: None, markup: false }
+        Self::new(text.into(), Runs::None, None)
     }
 
     /// A field, whole.
     pub fn field(text: Arc<str>, origin: Origin) -> Self {
-        Self { runs: Runs::Whole(origin, 0), ..Self::plain(text) }
+        Self::new(text, Runs::Whole(origin, 0), None)
     }
 
     /// A text that was made of an origin in a way that says nothing of its single characters.
     pub fn derived_from(text: impl Into<Arc<str>>, origin: Option<Origin>) -> Self {
-        let plain = Self::plain(text);
-        match origin {
-            Some(origin) if !plain.is_empty() => Self { runs: Runs::Whole(origin, DERIVED), ..plain },
-            _ => plain,
-        }
+        let buffer = text.into();
+        let runs = origin.filter(|_| !buffer.is_empty()).map_or(Runs::None, |origin| Runs::Whole(origin, DERIVED));
+        Self::new(buffer, runs, None)
     }
 
     /// A text with runs.
     pub fn with_runs(text: impl Into<Arc<str>>, runs: Vec<Run>, marks: Vec<Marked>) -> Self {
-        let plain = Self::plain(text);
+        let buffer = text.into();
         let runs = match runs.as_slice() {
             [] => Runs::None,
-            [one] if one.start == 0 && one.end == plain.end => Runs::Whole(one.origin, one.at),
+            [one] if one.start == 0 && one.end == size(buffer.len()) => Runs::Whole(one.origin, one.at),
             _ => Runs::Many(runs.into()),
         };
         let marks = if marks.is_empty() { None } else { Some(marks.into()) };
-        Self { runs, marks, ..plain }
+        Self::new(buffer, runs, marks)
     }
 
     /// The characters.
@@ -119,12 +134,12 @@ impl Text {
     }
 
     /// Its bytes.
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         (self.end - self.start) as usize
     }
 
     /// Whether there are none.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
@@ -184,32 +199,35 @@ impl Text {
     }
 
     /// The same characters, of which nothing is remembered that a plain `str` would not.
-    pub fn without_markup(mut self) -> Self {
-        self.markup = false;
+    pub fn without_markup(self) -> Self {
+        self.with(|inner| inner.markup = false)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Rc::make_mut(&mut self.0));
         self
     }
 
     /// The same characters, of which nothing is remembered.
     pub fn forgotten(self) -> Self {
-        Self { runs: Runs::None, marks: None, markup: false, ..self }
+        self.with(|inner| (inner.runs, inner.marks, inner.markup) = (Runs::None, None, false))
     }
 
     /// The same characters, as those of a field.
     pub fn renamed(self, origin: Origin) -> Self {
-        Self { runs: Runs::Whole(origin, 0), marks: None, markup: false, ..self }
+        self.with(|inner| (inner.runs, inner.marks, inner.markup) = (Runs::Whole(origin, 0), None, false))
     }
 
     /// Marked as safe.
-    pub fn into_markup(mut self) -> Self {
-        self.markup = true;
-        self
+    pub fn into_markup(self) -> Self {
+        self.with(|inner| inner.markup = true)
     }
 
     /// With one more mark over all of it.
     pub fn with_mark(self, mark: Mark) -> Self {
         let mut marks = self.marks().to_vec();
         marks.push((0, self.end - self.start, mark));
-        Self { marks: Some(marks.into()), ..self }
+        self.with(|inner| inner.marks = Some(marks.into()))
     }
 
     /// The bytes `[start, end)`, which are on the borders of characters.
@@ -254,7 +272,7 @@ impl Text {
         // What remembers nothing is a plain string again, safe or not.
         let markup = self.markup && (marks.is_some() || !matches!(runs, Runs::None));
         let (first, last) = (self.start + start, self.start + end);
-        Self { buffer: Arc::clone(&self.buffer), start: first, end: last, runs, marks, markup }
+        Self(Rc::new(Inner { buffer: Arc::clone(&self.buffer), start: first, end: last, runs, marks, markup }))
     }
 
     /// A part of it, as `as_str` gave it.
