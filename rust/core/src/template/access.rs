@@ -259,6 +259,13 @@ pub fn contains(value: &Value, needle: &Value) -> Eval<bool> {
             };
             text.as_str().contains(needle.as_str())
         }
+        Value::View("items", dict) => match needle {
+            Value::Tuple(pair) if pair.len() == 2 => {
+                require_hashable(&pair[0])?;
+                dict.get(&pair[0]).is_some_and(|value| equal(value, &pair[1]))
+            }
+            _ => false,
+        },
         Value::Dict(dict) | Value::View("keys", dict) => {
             require_hashable(needle)?;
             dict.get(needle).is_some()

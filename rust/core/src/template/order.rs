@@ -116,6 +116,7 @@ pub fn order(a: &Value, b: &Value) -> Eval<Option<Ordering>> {
 /// It cannot.
 pub fn require_hashable(key: &Value) -> Eval<()> {
     match key {
+        Value::View("values", _) => lacks("values of a dict as a key"),
         Value::List(_) | Value::Dict(_) | Value::View(..) | Value::Namespace(_) => {
             raise(format!("unhashable type: '{}'", key.type_name()))
         }
