@@ -27,7 +27,6 @@ UNLIKE_JINJA2 = [
     "{{ nested.keys() }}",
     "{{ counts.keys() - ['a'] }}",
     "{{ ['a' | safe, word | safe] }}",
-    "{{ html + (html | safe) }}",
     "{{ ('<b>%s</b>' | safe) % html }}",
     "{{ ('<b>{}</b>' | safe).format(html) }}",
     "{{ (word | safe) * 2 + '<' }}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OF_JINJA2: dict[str, list[str]] = {
     "markup": [
+        "{{ html + (html | safe) }}{{ html + ('<' | safe) }}{{ html ~ (html | safe) }}{{ (html | upper) + (word | safe) + html }}",
         "{{ html | safe }}|{{ html | escape }}|{{ html | e | safe }}|{{ (html | safe) | escape }}",
         "{{ (html | safe) + html }}|{{ (html | safe) ~ html }}|{{ '<' + (html | safe) }}",
         "{{ (html | safe) | upper }}|{{ (html | safe)[3:] + '<' }}|{{ (html | safe).strip() + '<' }}",

@@ -71,7 +71,8 @@ class Traced(str):
         return type(self)(text, runs, marks) if runs or marks else text
 
     def __add__(self, other: str) -> str:
-        if not isinstance(other, str):
+        # What is marked as safe escapes what it is added to.
+        if not isinstance(other, str) or isinstance(other, TracedMarkup):
             return NotImplemented
         return join((self, other))
 

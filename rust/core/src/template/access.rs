@@ -232,6 +232,13 @@ pub fn contains(meter: &Meter, value: &Value, needle: &Value) -> Eval<bool> {
             meter.read(needle.len())?;
             Ok(text.as_str().contains(needle.as_str()))
         }
+        Value::View("items", dict) => match needle {
+            Value::Tuple(pair) if pair.len() == 2 => {
+                require_hashable(meter, &pair[0])?;
+                dict.get(meter, &pair[0])?.map_or(Ok(false), |value| equal(meter, value, &pair[1]))
+            }
+            _ => Ok(false),
+        },
         Value::Dict(dict) | Value::View("keys", dict) => {
             require_hashable(meter, needle)?;
             Ok(dict.get(meter, needle)?.is_some())

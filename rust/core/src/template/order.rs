@@ -251,6 +251,7 @@ fn merge_sorted(mut places: Vec<usize>, is_behind: impl Fn(usize, usize) -> Eval
 /// It cannot.
 pub fn require_hashable(meter: &Meter, key: &Value) -> Eval<()> {
     match key {
+        Value::View("values", _) => lacks("values of a dict as a key"),
         Value::List(_) | Value::Dict(_) | Value::View(..) | Value::Namespace(_) => {
             raise(format!("unhashable type: '{}'", key.type_name()))
         }
