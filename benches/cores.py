@@ -17,6 +17,8 @@ from tables import Report, median, ratio
 
 _ROWS, _MESSAGES = 64, 80
 _TARGET = 0.85
+# A round takes a quarter of a second, and what two cores are worth changes from one to the next.
+_TIMES = 5
 # How many threads the core has, read when it first needs them.
 _THREADS = "FASTOKENS_BPE_THREADS"
 
@@ -30,7 +32,7 @@ def report_cores(report: Report, inputs: Inputs, rounds: int) -> None:
     batch = [rows[index % len(rows)] for index in range(_ROWS)]
     cores = os.cpu_count() or 1
     with _workers(inputs.tokenizer, batch, [None, *["1"] * cores]) as (threaded, *single):
-        times = np.array([[_run(single[:1]), _run([threaded]), _run(single)] for _ in range(rounds)])
+        times = np.array([[_run(single[:1]), _run([threaded]), _run(single)] for _ in range(rounds * _TIMES)])
     gains = {"threads": times[:, 0] / times[:, 1], "processes": cores * times[:, 0] / times[:, 2]}
     table = report.table(
         f"3b. encode_batch of {_ROWS} rows of {_MESSAGES} messages at first sight, {cores} cores",

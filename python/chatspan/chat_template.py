@@ -26,7 +26,7 @@ class Render:
     """A rendered conversation, and where it came from.
 
     Attributes:
-        text: the render.
+        given_text: the render, where Python has it; see :attr:`text`.
         runs: in order, without overlaps: what of it came from the input.
         owners: ``(start_char, message_index)``, rising: from there on, the message being rendered (-1: none).
         generation: the characters of each generation block, in the order in which the template closed them.
@@ -38,7 +38,7 @@ class Render:
         engine: what evaluated the template: ``"native"``, ``"jinja2"``.
     """
 
-    text: str
+    given_text: str | None
     runs: Sequence[Run]
     owners: Sequence[tuple[int, int]]
     generation: Sequence[CharRange] = ()
@@ -50,7 +50,15 @@ class Render:
     engine: str = "jinja2"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "native": None}
+        return {**self.__dict__, "given_text": self.text, "native": None}
+
+    @property
+    def text(self) -> str:
+        """The render; of one by the core made when it is first asked for."""
+        if self.given_text is not None:
+            return self.given_text
+        assert self.native is not None
+        return self.native.text
 
 
 class TemplateRaisedError(Exception):

@@ -64,7 +64,6 @@ class Draft:
         """The tokens, and whose they are."""
         message_index, kind, straddling = tokens.attribution or attribute(tokens.table, self.segments)
         return Encoding(
-            text=self.render.text,
             input_ids=tokens.input_ids,
             table=tokens.table,
             message_index=message_index,

@@ -50,7 +50,6 @@ class Encoding:
     """A tokenized conversation, and whose each of its ``T`` tokens is.
 
     Attributes:
-        text: the render, as ``apply_chat_template(tokenize=False)`` gives it; whole also where tokens were cut.
         input_ids: int64 ``[T]``.
         table: the characters of ``text`` that each token stands for; :attr:`offsets` has them as an array.
         message_index: int32 ``[T]``, the message a token belongs to; -1: none.
@@ -62,7 +61,6 @@ class Encoding:
         truncated: how many tokens were cut off.
     """
 
-    text: str
     input_ids: NDArray[np.int64]
     table: Offsets
     message_index: NDArray[np.int32]
@@ -82,6 +80,11 @@ class Encoding:
     def __getstate__(self) -> dict[str, Any]:
         # What is found when it is asked for is found anew.
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @property
+    def text(self) -> str:
+        """The render, as ``apply_chat_template(tokenize=False)`` gives it; whole also where tokens were cut."""
+        return self._render.text
 
     @property
     def has_generation_tags(self) -> bool:

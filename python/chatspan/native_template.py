@@ -122,7 +122,7 @@ def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
     """The render as the rest of the package takes it; what only few ask for is made when it is asked for."""
     origins = Origins(native)
     return Render(
-        text=native.text,
+        given_text=None,
         runs=origins.runs,
         owners=_Later(native.owners),
         generation=_Later(native.generation),

@@ -358,7 +358,7 @@ def _cut(render: Render, own: str) -> Render:
     end = len(own)
     return replace(
         render,
-        text=own,
+        given_text=own,
         runs=cut_runs(tuple(render.runs), 0, end),
         native=None,
         owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],

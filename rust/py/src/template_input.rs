@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chatspan_core::render::Role;
+use chatspan_core::template::Shared;
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::Origin;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 /// What a template is given: messages and variables, read once.
@@ -68,7 +70,7 @@ impl TemplateInput {
             for (name, value) in entries {
                 let (Input::Str(name, _), Some(origin)) = (name, value.origin()) else { continue };
                 if let (Some(Key::Name(own)), _) = self.places.ends(origin)
-                    && own != name
+                    && **own != **name
                 {
                     found.push((index, name.to_string(), own.to_string()));
                 }
@@ -116,8 +118,16 @@ fn lacks<T>(what: &str) -> PyResult<T> {
     Err(PyValueError::new_err(what.to_owned()))
 }
 
-fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Arc<str>> {
-    value.cast::<PyString>()?.to_str().map_or_else(|_| lacks("a lone surrogate in a text"), |text| Ok(text.into()))
+/// Texts from this length on are not copied, but borrowed of Python.
+const BORROWED: usize = 64;
+
+fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Shared> {
+    let string = value.cast::<PyString>()?;
+    let Ok(text) = string.to_str() else { return lacks("a lone surrogate in a text") };
+    if text.len() < BORROWED {
+        return Ok(text.into());
+    }
+    Ok(Shared::Held(Arc::new(PyBackedStr::try_from(string.clone())?)))
 }
 
 /// The place of what is no text, or not known to be one.
@@ -166,7 +176,7 @@ impl<'py> Reader<'py> {
     ) -> PyResult<(Input, Input)> {
         let name = self.key(key)?;
         let value = self.value(value, place(parent, Key::Name(Arc::clone(&name)), message))?;
-        Ok((Input::Str(name, None), value))
+        Ok((Input::Str(name.into(), None), value))
     }
 
     fn key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<Arc<str>> {
@@ -176,7 +186,7 @@ impl<'py> Reader<'py> {
         if !key.is_exact_instance_of::<PyString>() {
             return lacks("a key that is no string");
         }
-        let name = text_of(key)?;
+        let name: Arc<str> = (&*text_of(key)?).into();
         if self.keys.len() < KEYS {
             self.keys.push((key.clone(), Arc::clone(&name)));
         }
@@ -197,7 +207,7 @@ impl<'py> Reader<'py> {
         if value.is_exact_instance_of::<PyString>() {
             let text = text_of(value)?;
             let origin =
-                if text.is_empty() { None } else { self.places.push(Place { text: Some(Arc::clone(&text)), ..at }) };
+                if text.is_empty() { None } else { self.places.push(Place { text: Some(text.clone()), ..at }) };
             return Ok(Input::Str(text, origin));
         }
         if value.is_none() {

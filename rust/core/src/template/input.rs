@@ -1,11 +1,12 @@
 //! What a template is given: values of JSON's types, each with its place, so that a string knows where it is from.
 //!
-//! Made once for a render, of whatever holds the messages; owns its texts, so that it can go to another thread.
+//! Made once for a render, of whatever holds the messages; shares its texts with that, and can go to another thread.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::operators::tuple;
+use super::shared::Shared;
 use super::string::{Origin, Text};
 use super::value::{Dict, List, Value};
 
@@ -21,7 +22,7 @@ pub enum Input {
     /// Another number.
     Float(f64, Option<Origin>),
     /// A string.
-    Str(Arc<str>, Option<Origin>),
+    Str(Shared, Option<Origin>),
     /// A list.
     List(Vec<Input>, Option<Origin>),
     /// A tuple.
@@ -49,7 +50,7 @@ pub struct Place {
     /// The message that it is in, or -1.
     pub message: i32,
     /// Its text, if it is one.
-    pub text: Option<Arc<str>>,
+    pub text: Option<Shared>,
 }
 
 /// The places of all values that strings may come from, by number.
@@ -131,8 +132,8 @@ impl Input {
             Self::Bool(b) => Value::Bool(*b),
             Self::Int(i, origin) => Value::Int(*i, *origin),
             Self::Float(f, origin) => Value::Float(*f, *origin),
-            Self::Str(text, Some(origin)) => Value::Str(Text::field(Arc::clone(text), *origin)),
-            Self::Str(text, None) => Value::Str(Text::plain(Arc::clone(text))),
+            Self::Str(text, Some(origin)) => Value::Str(Text::field(text.clone(), *origin)),
+            Self::Str(text, None) => Value::Str(Text::plain(text.clone())),
             Self::List(items, origin) => {
                 let items = items.iter().map(|item| item.value(places)).collect();
                 Value::List(Rc::new(List { items, origin: *origin }))

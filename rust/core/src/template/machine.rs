@@ -12,6 +12,7 @@ use super::output::{Buffer, Out};
 use super::program::{Expr, Filter, For, Macro, Name, Node, Program, Target};
 use super::rendered::{Dump, Rendered};
 use super::scope::Scope;
+use super::shared::Shared;
 use super::string::{FIRST_DUMP, Mark, Origin, Text};
 use super::value::{Closure, Loop, Namespace, Value, bury};
 use super::write::{Style, to_text};
@@ -141,7 +142,7 @@ impl Machine<'_> {
     }
 
     /// The origin of a container that was written.
-    pub fn new_dump(&mut self, container: Origin, style: &Style, text: Arc<str>) -> Eval<Origin> {
+    pub fn new_dump(&mut self, container: Origin, style: &Style, text: Shared) -> Eval<Origin> {
         self.meter.spend(HEAD + style.held())?;
         self.dumps.push(Dump { container, style: style.clone(), text });
         Ok(FIRST_DUMP + super::string::size(self.dumps.len() - 1))

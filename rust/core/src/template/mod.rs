@@ -4,6 +4,7 @@
 //!
 //! - [`program`]: the template's syntax tree, as it comes from the front
 //! - [`input`]: what a template is given, each value with its place
+//! - [`shared`]: characters that several hold
 //! - [`string`]: strings that remember which characters are copies of which field; [`joiner`] puts them together
 //! - [`value`]: what templates compute with, under names ([`scope`]); [`order`]: Python's rules of equality and order
 //! - [`counted`]: what goes through a text, or takes it apart
@@ -37,6 +38,7 @@ mod quoted;
 mod rendered;
 mod scope;
 mod selection;
+mod shared;
 pub mod string;
 mod tests;
 pub mod value;
@@ -48,6 +50,7 @@ pub use machine::Host;
 pub use output::Root as Written;
 pub use program::Program;
 pub use rendered::{Dump, Rendered, char_in, render, root_of};
+pub use shared::Shared;
 pub use write::Style;
 
 /// Why a render stops.

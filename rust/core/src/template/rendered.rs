@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::input::{Input, Key, Places};
 use super::machine::{Host, evaluate};
 use super::output::Root as Written;
+use super::shared::Shared;
 use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
 use super::write::Style;
 use super::{Eval, Limits, Program};
@@ -31,7 +32,7 @@ pub struct Dump {
     /// How it was written.
     pub style: Style,
     /// What was written.
-    pub text: Arc<str>,
+    pub text: Shared,
 }
 
 /// Renders a template; with a generation prompt also without it, so that it is known where that begins.
@@ -93,8 +94,8 @@ impl Rendered {
     }
 
     /// Runs as the core cuts by them, and the whole texts of contents.
-    fn runs(&self, chars: &CharIndex<'_>, places: &Places, roles: &[Role]) -> (Vec<Run>, Vec<Arc<str>>) {
-        let mut contents: Vec<(Origin, Arc<str>)> = Vec::new();
+    fn runs(&self, chars: &CharIndex<'_>, places: &Places, roles: &[Role]) -> (Vec<Run>, Vec<Shared>) {
+        let mut contents: Vec<(Origin, Shared)> = Vec::new();
         let mut found = Vec::with_capacity(self.root.runs.len());
         for run in &self.root.runs {
             let field = self.field(run);
@@ -113,7 +114,7 @@ impl Rendered {
                     // A content is written in parts that follow each other, if in parts.
                     let known = contents.iter().rposition(|(origin, _)| *origin == field);
                     let place = known.unwrap_or_else(|| {
-                        contents.push((field, Arc::clone(text)));
+                        contents.push((field, text.clone()));
                         contents.len() - 1
                     });
                     (place, at)

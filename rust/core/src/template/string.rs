@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::shared::Shared;
 use crate::text::is_blank;
 
 /// A field, a container or a dump: its number among those of a render.
@@ -62,7 +63,7 @@ pub struct Text(Rc<Inner>);
 /// What a string is.
 #[derive(Clone, Debug)]
 pub struct Inner {
-    buffer: Arc<str>,
+    buffer: Shared,
     start: u32,
     end: u32,
     runs: Runs,
@@ -89,30 +90,30 @@ impl Deref for Text {
 }
 
 impl Text {
-    fn new(buffer: Arc<str>, runs: Runs, marks: Option<Arc<[Marked]>>) -> Self {
+    fn new(buffer: Shared, runs: Runs, marks: Option<Arc<[Marked]>>) -> Self {
         let end = size(buffer.len());
         Self(Rc::new(Inner { buffer, start: 0, end, runs, marks, markup: false }))
     }
 
     /// The template's own text.
-    pub fn plain(text: impl Into<Arc<str>>) -> Self {
+    pub fn plain(text: impl Into<Shared>) -> Self {
         Self::new(text.into(), Runs::None, None)
     }
 
     /// A field, whole.
-    pub fn field(text: Arc<str>, origin: Origin) -> Self {
+    pub fn field(text: Shared, origin: Origin) -> Self {
         Self::new(text, Runs::Whole(origin, 0), None)
     }
 
     /// A text that was made of an origin in a way that says nothing of its single characters.
-    pub fn derived_from(text: impl Into<Arc<str>>, origin: Option<Origin>) -> Self {
+    pub fn derived_from(text: impl Into<Shared>, origin: Option<Origin>) -> Self {
         let buffer = text.into();
         let runs = origin.filter(|_| !buffer.is_empty()).map_or(Runs::None, |origin| Runs::Whole(origin, DERIVED));
         Self::new(buffer, runs, None)
     }
 
     /// A text with runs.
-    pub fn with_runs(text: impl Into<Arc<str>>, runs: Vec<Run>, marks: Vec<Marked>) -> Self {
+    pub fn with_runs(text: impl Into<Shared>, runs: Vec<Run>, marks: Vec<Marked>) -> Self {
         let buffer = text.into();
         let runs = match runs.as_slice() {
             [] => Runs::None,
@@ -129,8 +130,8 @@ impl Text {
     }
 
     /// Its characters, to be kept.
-    pub fn whole(&self) -> Arc<str> {
-        if self.len() == self.buffer.len() { Arc::clone(&self.buffer) } else { self.as_str().into() }
+    pub fn whole(&self) -> Shared {
+        if self.len() == self.buffer.len() { self.buffer.clone() } else { self.as_str().into() }
     }
 
     /// Its bytes.
@@ -272,7 +273,7 @@ impl Text {
         // What remembers nothing is a plain string again, safe or not.
         let markup = self.markup && (marks.is_some() || !matches!(runs, Runs::None));
         let (first, last) = (self.start + start, self.start + end);
-        Self(Rc::new(Inner { buffer: Arc::clone(&self.buffer), start: first, end: last, runs, marks, markup }))
+        Self(Rc::new(Inner { buffer: self.buffer.clone(), start: first, end: last, runs, marks, markup }))
     }
 
     /// A part of it, as `as_str` gave it.

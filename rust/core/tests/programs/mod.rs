@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chatspan_core::render::{Habits, Role};
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin, Run};
-use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, render};
+use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, Shared, render};
 use serde_json::{Value as Json, json};
 
 const NAMES: [&str; 22] = [
@@ -530,14 +530,15 @@ fn push(
     parent: Option<Origin>,
     key: Option<Key>,
     message: i32,
-    text: Option<Arc<str>>,
+    text: Option<Shared>,
 ) -> Option<Origin> {
     places.push(Place { parent, key, message, text })
 }
 
 fn text(text: &str, places: &mut Places, parent: Option<Origin>, key: Option<Key>, message: i32) -> Input {
-    let text: Arc<str> = text.into();
-    let origin = if text.is_empty() { None } else { push(places, parent, key, message, Some(Arc::clone(&text))) };
+    // Every other length as its giver holds it.
+    let text = if text.len() & 1 == 0 { Shared::from(text) } else { Shared::Held(Arc::new(text.to_owned())) };
+    let origin = if text.is_empty() { None } else { push(places, parent, key, message, Some(text.clone())) };
     Input::Str(text, origin)
 }
 
