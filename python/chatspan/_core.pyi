@@ -219,7 +219,7 @@ def render_templates(
     """
 
 class TemplateInput:
-    """What a template is given, read once; of the objects that it was read from it shares only strings, which do not change.
+    """What a template is given, read once; it shares strings with what it was read from, which do not change.
 
     Args:
         messages: as ``apply_chat_template`` takes them.
