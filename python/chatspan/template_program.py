@@ -214,6 +214,9 @@ class _Front:
 
     def getitem(self, node: nodes.Getitem) -> Tree:
         if isinstance(node.arg, nodes.Slice):
+            if _is_constant(node.node) and not isinstance(node.node.as_const(), (str, list, tuple)):
+                # It is undefined where Jinja2's compiler works out what it is in, and raises elsewhere.
+                raise Unsupported("a slice of a constant that has none")
             parts = (node.arg.start, node.arg.stop, node.arg.step)
             return ["slice", self.expr(node.node), *(None if part is None else self.expr(part) for part in parts)]
         return ["item", self.expr(node.node), self.expr(node.arg)]
@@ -237,8 +240,8 @@ class _Front:
         return ["callx", self.expr(node.node), self.arguments(node)]
 
     def power(self, node: nodes.Pow) -> Tree:
-        base = _constant(node.left)
-        if type(base) not in (int, float) or not repr(base).startswith("-") or _constant(node) is not None:
+        base = node.left.as_const() if _is_constant(node.left) else None
+        if type(base) not in (int, float) or not repr(base).startswith("-") or _is_constant(node):
             return self.binary(node)
         # Jinja2 writes `(-1 ** x)` in Python, which is `-(1 ** x)`.
         return ["neg", ["bin", "pow", self.const(nodes.Const(-base)), self.expr(node.right)]]
@@ -273,12 +276,13 @@ _EXPRESSIONS: dict[type[nodes.Node], Callable[[_Front, Any], Tree]] = {
 }
 
 
-def _constant(node: nodes.Expr) -> Any:
-    """The value, if it is the same in every render."""
+def _is_constant(node: nodes.Expr) -> bool:
+    """Whether the value is the same in every render."""
     try:
-        return node.as_const()
+        node.as_const()
     except nodes.Impossible:
-        return None
+        return False
+    return True
 
 
 def _names(target: nodes.Node) -> list[str]:
