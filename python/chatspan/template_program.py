@@ -240,7 +240,7 @@ class _Front:
         return ["callx", self.expr(node.node), self.arguments(node)]
 
     def power(self, node: nodes.Pow) -> Tree:
-        base = node.left.as_const() if _is_constant(node.left) else None
+        base: Any = node.left.as_const() if _is_constant(node.left) else None
         if type(base) not in (int, float) or not repr(base).startswith("-") or _is_constant(node):
             return self.binary(node)
         # Jinja2 writes `(-1 ** x)` in Python, which is `-(1 ** x)`.
