@@ -8,6 +8,9 @@ use pyo3::types::PyDict;
 use crate::arrays::pairs_from;
 use crate::errors::{Kind, to_py_err};
 
+/// What makes a table, and its argument.
+type Pickled<'py> = (Bound<'py, PyAny>, (Bound<'py, PyArray2<i32>>,));
+
 /// The token → character table of one render, checked once when it is made.
 #[pyclass(frozen, module = "chatspan")]
 pub struct Offsets(pub Table);
@@ -24,7 +27,7 @@ impl Offsets {
     }
 
     /// For pickle.
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyAny>, (Bound<'py, PyArray2<i32>>,))> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Pickled<'py>> {
         let (py, own) = (slf.py(), slf.get());
         let keywords = PyDict::new(py);
         keywords.set_item("text_length", own.0.text_length())?;

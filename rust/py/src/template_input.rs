@@ -39,8 +39,7 @@ impl TemplateInput {
             let index = i32::try_from(index)?;
             items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
         }
-        let roles =
-            items.iter().map(|message| role_of(message).map_or(Role::Other, |role| Role::of_name(role))).collect();
+        let roles = items.iter().map(|message| role_of(message).map_or(Role::Other, Role::of_name)).collect();
         read.push((Arc::from("messages"), Input::List(items, None)));
         for (name, value) in variables.iter() {
             let name: Arc<str> = name.extract::<&str>()?.into();
