@@ -180,10 +180,12 @@ _OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[State, int], Found]] =
 
 
 def _before_fork() -> None:
-    """Nothing is loaded while a process forks, and the core's threads, which wait actively for 50 µs, are asleep."""
+    """Nothing is loaded while a process forks, and the core's threads, which wait actively for 50 µs, are asleep.
+
+    They render and pad, too, where nothing is loaded.
+    """
     _LOCK.held.acquire()
-    if _LOADED:
-        time.sleep(0.002)
+    time.sleep(0.002)
 
 
 def _after_fork_in_child() -> None:
