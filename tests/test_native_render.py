@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 from typing import Any
 
 import pytest
 from cases import CHATML, assistant, user
-from chatspan import ChatEncoder, TemplateError
+from chatspan import ChatEncoder, SelfDistillationCollator, TemplateError
 from conversations import call, calls, schema, tool
 
 TALK = [user("Go."), calls(call("rebook", {"train": "IC 900"}), content="I will."), tool("ok"), assistant("Dóne.")]
@@ -67,6 +68,22 @@ def test_an_encoding_keeps_what_it_was_made_of(small: Any) -> None:
     for each in (encoding, again):
         assert [(span.path, span.start_char) for span in each.spans] == expected
         assert each.unrendered == encoder.encode(TALK).unrendered
+
+
+def test_what_is_encoded_is_freed_at_once(small: Any) -> None:
+    """No circle of references keeps renders until Python looks for circles, which takes memory and time."""
+    encoder, collate = ChatEncoder(small), SelfDistillationCollator(small)
+    said = [TALK[0], TALK[-1]]
+    pair = {"messages": said, "teacher_messages": [user("Go!"), said[1]]}
+    for call in (lambda: encoder.encode_batch([TALK] * 3), lambda: collate([pair])):
+        call()
+        gc.collect()
+        gc.disable()
+        try:
+            call()
+            assert gc.collect() == 0
+        finally:
+            gc.enable()
 
 
 def test_a_template_that_never_ends_is_stopped(small: Any) -> None:

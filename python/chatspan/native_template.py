@@ -123,10 +123,10 @@ def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
     origins = Origins(native)
     return Render(
         given_text=None,
-        runs=origins.runs,
+        runs=_Later(origins.runs),
         owners=_Later(native.owners),
         generation=_Later(native.generation),
-        messages=origins.messages,
+        messages=_Later(origins.messages),
         prompt_start_char=native.prompt_start_char,
         native=native,
         roles=roles,
@@ -135,12 +135,13 @@ def render_of(native: NativeRender, roles: tuple[str, ...]) -> Render:
 
 
 class Origins:
-    """The objects that a native render came from, made from what the core read."""
+    """The objects that a native render came from, made from what the core read.
+
+    Nothing refers to a render in a circle, which would keep it until Python looks for circles.
+    """
 
     def __init__(self, native: NativeRender) -> None:
         self._native = native
-        self.runs: Sequence[Run] = _Later(lambda: self._runs)
-        self.messages: Sequence[Mapping[str, Any]] = _Later(lambda: self._variables["messages"])
 
     @functools.cached_property
     def _variables(self) -> dict[str, Any]:
@@ -150,8 +151,13 @@ class Origins:
             messages[index][name] = messages[index][source]
         return {"messages": messages, **{name: trace(value, Root(-1, (name,)), False) for name, value in given.items()}}
 
-    @functools.cached_property
-    def _runs(self) -> list[Run]:
+    def messages(self) -> list[Any]:
+        """The messages."""
+        messages: list[Any] = self._variables["messages"]
+        return messages
+
+    def runs(self) -> list[Run]:
+        """What of the render came from them."""
         return self._native.runs(self._find, _dump)
 
     def _find(self, message_index: int, path: tuple[Any, ...]) -> Any:
