@@ -75,12 +75,12 @@ def test_what_is_encoded_is_freed_at_once(small: Any) -> None:
     encoder, collate = ChatEncoder(small), SelfDistillationCollator(small)
     said = [TALK[0], TALK[-1]]
     pair = {"messages": said, "teacher_messages": [user("Go!"), said[1]]}
-    for call in (lambda: encoder.encode_batch([TALK] * 3), lambda: collate([pair])):
-        call()
+    for work in (lambda: encoder.encode_batch([TALK] * 3), lambda: collate([pair])):
+        work()
         gc.collect()
         gc.disable()
         try:
-            call()
+            work()
             assert gc.collect() == 0
         finally:
             gc.enable()
