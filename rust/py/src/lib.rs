@@ -129,6 +129,10 @@ fn locate<'py>(
     spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
 }
 
+#[cfg(feature = "allocator")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The compiled core of chatspan.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
