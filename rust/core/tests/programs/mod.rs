@@ -33,6 +33,8 @@ const NAMES: [&str; 22] = [
     "nothing",
     "add_generation_prompt",
 ];
+/// At most so many messages.
+const MESSAGES: usize = 4;
 /// Those of `NAMES` that statements assign to.
 const ASSIGNED: [u32; 6] = [8, 9, 10, 11, 12, 13];
 const NS: u32 = 8;
@@ -454,7 +456,7 @@ impl<'b> Choices<'b> {
     /// Messages, tools, a word and a number, each value with its place.
     pub fn input(&mut self) -> (Vec<(Arc<str>, Input)>, Places) {
         let mut places = Places::default();
-        let messages = (0..=self.below(4)).map(|index| self.message(&mut places, index)).collect();
+        let messages = (0..=self.below(MESSAGES)).map(|index| self.message(&mut places, index)).collect();
         let mut variables = vec![(Arc::from("messages"), Input::List(messages, None))];
         for name in ["tools", "word", "number"] {
             let key = Some(Key::Name(name.into()));
@@ -615,7 +617,8 @@ fn check_render(rendered: &Rendered, places: &Places) {
     for (start, end) in &root.generation {
         part(*start, *end);
     }
-    let roles = [Role::Other, Role::Assistant, Role::Tool];
+    // One for each message, of which there are few.
+    let roles: Vec<Role> = [Role::Other, Role::Assistant, Role::Tool].into_iter().cycle().take(MESSAGES).collect();
     let (segments, regions) = rendered.segments(places, &roles, &Habits::default());
     assert_eq!(segments.edges().last(), Some(&root.text.chars().count()), "segments of {:?}", root.text);
     assert!(regions.iter().all(|(_, region)| region.start <= region.end), "regions: {regions:?}");
