@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# Processor time and memory that a case may take: what ends takes a small part of it.
+# Processor time and memory that a case may take: what ends takes a small part of it. Of memory it is the room that is
+# asked for, of which the core's allocator asks for a gigabyte at once.
 SECONDS = 20
-BYTES = 2 << 30
+BYTES = 3 << 30
 
 STOPPED = r"TemplateError: the chat template was stopped at its limit "
 BY_BYTES = STOPPED + "bytes=1073741824:"

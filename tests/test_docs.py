@@ -25,6 +25,7 @@ NOT_COMPARED = {
     "chatspan audit --against": "a part of a report, of a data set that is not here",
     "the way of the data": "a picture",
     "the way of a template": "a picture",
+    "encode_batch and the collators": "a picture",
     "the loss of a token": "a formula",
 }
 

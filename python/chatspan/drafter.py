@@ -147,7 +147,10 @@ def _without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence
     """The messages as the template gets them, and the sampled ids of those that have some."""
     if not isinstance(messages, Sequence):
         return messages, {}
-    if not any(type(message) is not dict or "token_ids" in message for message in messages):
+    for message in messages:
+        if type(message) is not dict or "token_ids" in message:
+            break
+    else:
         return messages, {}
     token_ids = {
         index: message["token_ids"]

@@ -299,8 +299,9 @@ def _with_prompt(render: Render, without: str) -> Render:
 def _require_dicts(messages: Messages) -> None:
     if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Sequence) or not messages:
         raise Unsupported("messages of a wrong form")
-    if not all(type(message) is dict or isinstance(message, Mapping) for message in messages):
-        raise Unsupported("messages of a wrong form")
+    for message in messages:
+        if type(message) is not dict and not isinstance(message, Mapping):
+            raise Unsupported("messages of a wrong form")
 
 
 def _roles(messages: Messages) -> tuple[str, ...]:
