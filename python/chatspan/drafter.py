@@ -51,10 +51,16 @@ class Drafter:
         tools: Sequence[Any] | None = None,
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
+        token_ids: Mapping[int, Sequence[int]] | None = None,
         **render_kwargs: Any,
     ) -> Draft:
-        """Renders a conversation; for the arguments see :meth:`chatspan.ChatEncoder.encode`."""
-        messages, token_ids = _without_token_ids(messages)
+        """Renders a conversation; for the arguments see :meth:`chatspan.ChatEncoder.encode`.
+
+        Args:
+            token_ids: those of the messages, where they were taken out of these already.
+        """
+        if token_ids is None:
+            messages, token_ids = without_token_ids(messages)
         render = self.renderer.render(messages, tools=tools, **render_kwargs)
         _require_unicode(render)
         template = self.renderer.template(tools)
@@ -69,10 +75,10 @@ class Drafter:
         """What the core is to render for a draft of these arguments.
 
         Args:
+            messages: without ``token_ids``.
             cut: whether the render is to be cut by message and kind, too.
         """
         known = self._known.get(self.renderer.source(render_kwargs.get("tools"))) if cut else None
-        messages, _ = _without_token_ids(messages)
         return self.renderer.job(messages, None if known is None else known.habits, **render_kwargs)
 
     def _conventions(self, tools: Sequence[Any] | None) -> Conventions:
@@ -143,7 +149,7 @@ def _require_unicode(render: Render) -> None:
         ) from None
 
 
-def _without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence[int]]]:
+def without_token_ids(messages: Messages) -> tuple[Messages, dict[int, Sequence[int]]]:
     """The messages as the template gets them, and the sampled ids of those that have some."""
     if not isinstance(messages, Sequence):
         return messages, {}

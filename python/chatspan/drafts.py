@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from chatspan.draft import Draft
-from chatspan.drafter import Drafter
+from chatspan.drafter import Drafter, without_token_ids
 from chatspan.native_template import Job, Outcome, render_jobs
 from chatspan.renderer import Messages
 from chatspan.template_program import Unsupported
+
+TokenIds = Mapping[int, Sequence[int]]
 
 
 class Asked(NamedTuple):
@@ -29,19 +31,20 @@ def drafts_of(asked: Sequence[Asked], *, now: datetime, cut: bool = True, **opti
         cut: whether renders are to be cut by message and kind, too.
         options: see :meth:`Drafter.draft`.
     """
-    for each, outcome in zip(asked, _outcomes(asked, now, cut), strict=True):
-        yield each.drafter.draft(each.messages, now=now, ahead=outcome, **each.render_kwargs, **options)
+    read = [_read(each, cut) for each in asked]
+    rendered = iter(render_jobs([job for _, _, job in read if isinstance(job, Job)], now))
+    for each, (messages, token_ids, job) in zip(asked, read, strict=True):
+        outcome: Outcome | None = next(rendered) if isinstance(job, Job) else job
+        yield each.drafter.draft(messages, token_ids=token_ids, now=now, ahead=outcome, **each.render_kwargs, **options)
 
 
-def _outcomes(asked: Sequence[Asked], now: datetime, cut: bool) -> list[Outcome | None]:
-    """What the core makes of each; nothing where a conversation cannot be read, which its draft says why."""
-    read = [_job(each, cut) for each in asked]
-    rendered = iter(render_jobs([each for each in read if isinstance(each, Job)], now))
-    return [next(rendered) if isinstance(each, Job) else each for each in read]
+def _read(asked: Asked, cut: bool) -> tuple[Messages, TokenIds | None, Job | Unsupported | None]:
+    """The messages, the sampled ids taken out of them, and what the core is to render.
 
-
-def _job(asked: Asked, cut: bool) -> Job | Unsupported | None:
+    No job, nor ids, where a conversation cannot be read: its draft says why.
+    """
     try:
-        return asked.drafter.job(asked.messages, cut=cut, **asked.render_kwargs)
+        messages, token_ids = without_token_ids(asked.messages)
+        return messages, token_ids, asked.drafter.job(messages, cut=cut, **asked.render_kwargs)
     except Exception:
-        return None
+        return asked.messages, None, None

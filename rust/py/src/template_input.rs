@@ -32,9 +32,10 @@ impl TemplateInput {
         drops_none: bool,
         reasoning_keys: Vec<String>,
     ) -> PyResult<Self> {
-        let mut reader = Reader { places: Places::default(), prepare, depth: 0, keys: Vec::new() };
+        let count = messages.len().unwrap_or(0);
+        let mut reader = Reader { places: Places::with_capacity(PLACES * count), prepare, depth: 0, keys: Vec::new() };
         let mut read = Vec::with_capacity(variables.len() + plain.len() + 1);
-        let mut items = Vec::new();
+        let mut items = Vec::with_capacity(count);
         for (index, message) in messages.try_iter()?.enumerate() {
             let index = i32::try_from(index)?;
             items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
@@ -55,8 +56,17 @@ impl TemplateInput {
     /// The role of each message; none where one is no string.
     fn roles<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let Some((_, Input::List(messages, _))) = self.variables.first() else { return Ok(None) };
-        let roles: Option<Vec<_>> =
-            messages.iter().map(|message| role_of(message).map(|role| PyString::intern(py, role))).collect();
+        // There are few, which are made once.
+        let mut known: Vec<(&str, Bound<'py, PyString>)> = Vec::new();
+        let mut string = |role| match known.iter().find(|(own, _)| *own == role) {
+            Some((_, string)) => string.clone(),
+            None => {
+                let string = PyString::intern(py, role);
+                known.push((role, string.clone()));
+                string
+            }
+        };
+        let roles: Option<Vec<_>> = messages.iter().map(|message| role_of(message).map(&mut string)).collect();
         roles.map(|roles| PyTuple::new(py, roles)).transpose()
     }
 
@@ -107,6 +117,8 @@ struct Reader<'py> {
     keys: Vec<(Bound<'py, PyAny>, Arc<str>)>,
 }
 
+/// Most messages have at most so many values, themselves included.
+const PLACES: usize = 4;
 /// So many keys are looked for among those that were read.
 const KEYS: usize = 16;
 

@@ -58,6 +58,11 @@ pub struct Place {
 pub struct Places(Vec<Place>);
 
 impl Places {
+    /// Room for so many.
+    pub fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// One more.
     pub fn push(&mut self, place: Place) -> Option<Origin> {
         let origin = super::string::size(self.0.len());
