@@ -103,6 +103,7 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
         f"7b. Messages to a batch's tensors, {_MESSAGES} messages: ChatCollator against HF one-pass",
         ["tokenizer", "render ms", "chatspan ms", "repeated ms", "HF one-pass ms", "HF / chatspan"],
     )
+    met = "not measured"
     for name, tokenizer in tokenizers.items():
         collate, repeating = _collator(tokenizer, 0), _collator(tokenizer, DEFAULT_CACHE_BYTES)
         template = generation_template(tokenizer)
@@ -185,7 +186,7 @@ def _report_growth(report: Report, inputs: Inputs, rounds: int) -> None:
     collate = _collator(inputs.tokenizer, 0)
     known = inputs.joined_rows(_MESSAGES)
     messages = [message for row in known for message in row]
-    sizes, medians, met = [], [], ""
+    sizes, medians, met = [], [], "not measured"
     for count in (size for size in _GROWTH if size <= len(messages)):
         row = messages[:count]
         calls: list[Callable[[], object]] = [partial(_tensors, collate, row)]

@@ -3,6 +3,7 @@
 use chatspan_core::attribute::attribute;
 use chatspan_core::render::{Habits, Render, Role, Root, Run, segments_of};
 use chatspan_core::segments::Segments;
+use chatspan_core::text::CharIndex;
 use chatspan_core::tokenize::NativeTokenizer;
 use divan::Bencher;
 
@@ -30,7 +31,11 @@ fn conversation() -> (String, Vec<Run>, Vec<(usize, i32)>) {
 fn segmented(text: &str, runs: Vec<Run>, owners: Vec<(usize, i32)>) -> Segments {
     let roles: Vec<Role> = (0..MESSAGES).map(|i| if i % 2 == 0 { Role::Other } else { Role::Assistant }).collect();
     let habits = Habits { header: Some("<|im_start|>assistant\n".into()), ..Habits::default() };
-    segments_of(&Render { text, runs, contents: Vec::new(), owners, roles: &roles, prompt_start: None }, &habits).0
+    segments_of(
+        &Render { text: &CharIndex::new(text), runs, contents: Vec::new(), owners, roles: &roles, prompt_start: None },
+        &habits,
+    )
+    .0
 }
 
 #[divan::bench]

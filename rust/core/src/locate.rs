@@ -7,7 +7,7 @@
 
 use crate::error::{Candidate, Error};
 use crate::span::{ByteSpan, CharSpan};
-use crate::text::{CharCounter, context, excerpt, split_blanks, to_char_spans};
+use crate::text::{CharIndex, context, count, excerpt, split_blanks, to_char_spans};
 use memchr::memmem::{Finder, FinderRev};
 
 /// What the template does with blanks at a content's ends.
@@ -199,12 +199,12 @@ fn last_char_len(text: &str) -> usize {
 }
 
 fn candidates(text: &str, places: &[ByteSpan]) -> Vec<Candidate> {
-    let mut counter = CharCounter::new(text);
+    let chars = CharIndex::new(text);
     places
         .iter()
         .map(|&place| {
-            let start = counter.chars_before(place.start());
-            let span = CharSpan::with_len(start, counter.chars_before(place.end()) - start);
+            let start = chars.chars_before(place.start());
+            let span = CharSpan::with_len(start, chars.chars_before(place.end()) - start);
             Candidate { span, context: context(text, place) }
         })
         .collect()
@@ -232,7 +232,7 @@ fn not_found(text: &str, needle: &Needle<'_>, from: usize) -> Error {
     Error::ContentNotFound {
         content_index: needle.index,
         excerpt: excerpt(needle.content),
-        after_char: CharCounter::new(text).chars_before(from),
+        after_char: count(&text[..from]),
         candidates: candidates(text, &anywhere),
     }
 }

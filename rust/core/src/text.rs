@@ -19,47 +19,24 @@ pub fn split_blanks(text: &str) -> (&str, &str, &str) {
 ///
 /// The spans must lie on character borders of `text` and follow each other without overlap.
 pub fn to_char_spans(text: &str, spans: &[Option<ByteSpan>]) -> Vec<Option<CharSpan>> {
-    let mut counter = CharCounter::new(text);
+    let chars = CharIndex::new(text);
     spans
         .iter()
         .map(|span| {
             span.map(|span| {
-                let start = counter.chars_before(span.start());
-                CharSpan::with_len(start, counter.chars_before(span.end()) - start)
+                let start = chars.chars_before(span.start());
+                CharSpan::with_len(start, chars.chars_before(span.end()) - start)
             })
         })
         .collect()
 }
 
-/// Counts characters up to rising byte positions without going over the text twice.
-pub struct CharCounter<'t> {
-    text: &'t str,
-    ascii: bool,
-    byte: usize,
-    chars: usize,
+/// How many characters a text has.
+pub fn count(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
-impl<'t> CharCounter<'t> {
-    /// Starts at the beginning of `text`.
-    pub fn new(text: &'t str) -> Self {
-        Self { text, ascii: text.is_ascii(), byte: 0, chars: 0 }
-    }
-
-    /// Characters before `byte`; goes back to the beginning where `byte` is before the last one asked for.
-    pub fn chars_before(&mut self, byte: usize) -> usize {
-        if self.ascii {
-            return byte;
-        }
-        if byte < self.byte {
-            (self.byte, self.chars) = (0, 0);
-        }
-        self.chars += beginnings(&self.text.as_bytes()[self.byte..byte]) as usize;
-        self.byte = byte;
-        self.chars
-    }
-}
-
-/// Characters up to any byte position, counted in one pass over the text.
+/// A text by its characters, which are counted in one pass over it.
 pub struct CharIndex<'t> {
     text: &'t str,
     /// Characters before every [`BLOCK`]th byte; none for ASCII, where bytes are characters.
@@ -101,6 +78,12 @@ impl<'t> CharIndex<'t> {
         }
         let block = (byte / BLOCK).min(self.before.len() - 1);
         self.before[block] as usize + beginnings(&self.text.as_bytes()[block * BLOCK..byte]) as usize
+    }
+
+    /// The characters `[start, end)`, as far as there are so many.
+    pub fn slice(&self, start: usize, end: usize) -> &'t str {
+        let first = self.byte(start);
+        &self.text[first..self.byte(end).max(first)]
     }
 
     /// The byte that a character begins at; the text's length for one past its end.
@@ -174,6 +157,19 @@ mod tests {
             }
             assert_eq!((index.len(), index.byte(9999)), (text.chars().count(), text.len()));
         }
+    }
+
+    #[test]
+    fn characters_are_found_on_both_sides_of_blocks() {
+        let text = "aé😀".repeat(100);
+        let chars = CharIndex::new(&text);
+        assert_eq!((chars.len(), count(&text)), (300, 300));
+        for start in [0, 1, 62, 63, 64, 65, 127, 128, 298, 299, 300, 999] {
+            let wanted: String = text.chars().skip(start).take(5).collect();
+            assert_eq!(chars.slice(start, start + 5), wanted, "from {start}");
+        }
+        assert_eq!(CharIndex::new("abc").slice(1, 9), "bc");
+        assert_eq!(CharIndex::new("é").slice(2, 1), "");
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl NativeRender {
     fn contents(&self) -> Vec<(i32, usize, usize)> {
         let places = &self.input.get().places;
         let chars = self.chars();
-        let is_content = |field: Origin| matches!(places.ends(field).0, Some(Key::Name(name)) if **name == *"content");
+        let is_content = |field: Origin| places.ends(field).0.and_then(Key::name) == Some("content");
         let runs = self.rendered.root.runs.iter().filter_map(|run| {
             let field = self.rendered.field(run);
             let message_index = places.message(field);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
 use chatspan_core::render::{EndOfTurn, Habits as CoreHabits, Region, Render, Role, Root, Run, segments_of};
 use chatspan_core::segments::Segments as CoreSegments;
+use chatspan_core::text::CharIndex;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -129,10 +130,11 @@ pub fn attribute_render(
         read.extend(reader.read(run.cast::<PyTuple>()?)?);
     }
     let contents = reader.contents.iter().map(|content| content.to_str()).collect::<PyResult<Vec<_>>>()?;
-    let render =
-        Render { text: utf8(text, "the render", None)?, runs: read, contents, owners, roles: &roles, prompt_start };
-    let habits = &habits.get().0;
-    let (segments, regions) = py.detach(|| segments_of(&render, habits));
+    let (text, habits) = (utf8(text, "the render", None)?, &habits.get().0);
+    let (segments, regions) = py.detach(|| {
+        let text = &CharIndex::new(text);
+        segments_of(&Render { text, runs: read, contents, owners, roles: &roles, prompt_start }, habits)
+    });
     Ok(Segments { segments, regions: regions.into_iter().collect() })
 }
 
@@ -158,15 +160,10 @@ impl<'py> RunReader<'_, 'py> {
         } else {
             origin.clone()
         };
-        let Some(root) = root_of(&field)? else { return Ok(None) };
         let message_index: i32 = origin.getattr(intern!(py, "_message_index"))?.extract()?;
         let of = usize::try_from(message_index).ok().and_then(|index| self.roles.get(index));
-        // A keyword of the template may have any name.
-        let root = if of.is_none() && matches!(root, Root::Content | Root::Reasoning | Root::Call) {
-            Root::Other
-        } else {
-            root
-        };
+        let (first, last) = ends_of(&field)?;
+        let Some(root) = Root::of_ends(first.as_deref(), last.as_deref(), of.is_some()) else { return Ok(None) };
         let at: i64 = run.get_borrowed_item(3)?.extract()?;
         let content = match (text, usize::try_from(at)) {
             (Some(text), Ok(at)) if root == Root::Content && of == Some(&Role::Assistant) => {
@@ -190,8 +187,8 @@ impl<'py> RunReader<'_, 'py> {
     }
 }
 
-/// What the first key on the way to a field says, or the last one where that is a part of a content.
-fn root_of(field: &Bound<'_, PyAny>) -> PyResult<Option<Root>> {
+/// The first and the last key on the way to a field; none for one that is no name.
+fn ends_of(field: &Bound<'_, PyAny>) -> PyResult<(Option<String>, Option<String>)> {
     static ROOT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = field.py();
     let root_type = ROOT.import(py, "chatspan.origins", "Root")?;
@@ -211,17 +208,11 @@ fn root_of(field: &Bound<'_, PyAny>) -> PyResult<Option<Root>> {
     if !path.is_empty() {
         key = Some(path.get_item(0)?);
     }
-    let named = |key: &Option<Bound<'_, PyAny>>| -> PyResult<Option<Root>> {
-        match key.as_ref().and_then(|key| key.cast::<PyString>().ok()) {
-            Some(name) => Ok(Root::of_key(&name.to_cow()?)),
-            None => Ok(Some(Root::Other)),
-        }
+    let name = |key: Option<Bound<'_, PyAny>>| match key.as_ref().and_then(|key| key.cast::<PyString>().ok()) {
+        Some(name) => Ok::<_, PyErr>(Some(name.to_cow()?.into_owned())),
+        None => Ok(None),
     };
-    let root = named(&key)?;
-    if root == Some(Root::Content) && named(&leaf)? == Some(Root::Reasoning) {
-        return Ok(Some(Root::Reasoning));
-    }
-    Ok(root)
+    Ok((name(key)?, name(leaf)?))
 }
 
 /// (message index of each token, its kind, the tokens that straddle)

@@ -4,10 +4,11 @@
 //! around the fields of each message. What a template writes around assistants' messages is known from
 //! probing it ([`Habits`]); no list of models is needed.
 
-mod chars;
 mod parts;
 mod segments;
 mod turns;
+
+use crate::text::CharIndex;
 
 pub use segments::{Region, segments_of};
 pub use turns::EndOfTurn;
@@ -41,6 +42,17 @@ impl Root {
             "tools" => Self::Tools,
             "documents" => Self::Documents,
             _ => Self::Other,
+        })
+    }
+
+    /// Of the first and the last key on the way to a field, none for one that is no name; in a message, or in a keyword
+    /// of the template, which may have any name. A part of a content may hold reasoning.
+    pub fn of_ends(first: Option<&str>, last: Option<&str>, in_message: bool) -> Option<Self> {
+        let named = |key: Option<&str>| key.map_or(Some(Self::Other), Self::of_key);
+        Some(match (named(first)?, named(last)) {
+            (Self::Content | Self::Reasoning | Self::Call, _) if !in_message => Self::Other,
+            (Self::Content, Some(Self::Reasoning)) => Self::Reasoning,
+            (root, _) => root,
         })
     }
 }
@@ -84,10 +96,9 @@ impl Role {
 }
 
 /// A rendered conversation.
-#[derive(Clone, Debug)]
 pub struct Render<'t> {
     /// The render.
-    pub text: &'t str,
+    pub text: &'t CharIndex<'t>,
     /// In order, without overlaps: what of it came from the input.
     pub runs: Vec<Run>,
     /// The whole texts that runs of contents are copies of parts of.

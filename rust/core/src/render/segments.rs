@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::chars::{CharText, count};
 use super::parts::{Part, parts};
 use super::{Habits, Render, Role, Root, Run};
 use crate::segments::{Kind, Segments};
-use crate::text::{is_blank, split_blanks};
+use crate::text::{CharIndex, count, is_blank, split_blanks};
 
 /// The tags of reasoning in contents, besides those that the template itself writes.
 const TAGS: (&str, &str) = ("<think>", "</think>");
@@ -28,7 +27,7 @@ pub struct Region {
 
 /// The segments of a render, and the region of each message that was rendered.
 pub fn segments_of(render: &Render<'_>, habits: &Habits) -> (Segments, BTreeMap<i32, Region>) {
-    let chars = CharText::new(render.text);
+    let chars = render.text;
     let found = parts(render, chars.len());
     let thoughts = render.contents.iter().map(|content| thoughts_in(content, habits)).collect();
     let mut reader = Reader { render, habits, chars, thoughts, segments: Segments::default() };
@@ -53,7 +52,7 @@ pub fn segments_of(render: &Render<'_>, habits: &Habits) -> (Segments, BTreeMap<
 struct Reader<'r> {
     render: &'r Render<'r>,
     habits: &'r Habits,
-    chars: CharText<'r>,
+    chars: &'r CharIndex<'r>,
     /// For each content where it holds reasoning.
     thoughts: Vec<Option<(usize, usize)>>,
     segments: Segments,

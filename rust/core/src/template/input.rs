@@ -40,6 +40,16 @@ pub enum Key {
     Index(usize),
 }
 
+impl Key {
+    /// The name, if it is one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Name(name) => Some(name),
+            Self::Index(_) => None,
+        }
+    }
+}
+
 /// Where a value stands.
 #[derive(Clone, Debug)]
 pub struct Place {

@@ -16,12 +16,6 @@ pub struct Limits {
     pub bytes: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { steps: 500_000_000, depth: 400, bytes: 1 << 30 }
-    }
-}
-
 /// What a text, a list or a dict takes besides what is in it, the allocator's part included: two allocations of a text.
 pub const HEAD: usize = 128;
 

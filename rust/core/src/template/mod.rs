@@ -49,7 +49,7 @@ pub use limits::Limits;
 pub use machine::Host;
 pub use output::Root as Written;
 pub use program::Program;
-pub use rendered::{Dump, Rendered, char_in, render, root_of};
+pub use rendered::{Dump, Rendered, char_in, render};
 pub use shared::Shared;
 pub use write::Style;
 

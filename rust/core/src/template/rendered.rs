@@ -11,7 +11,7 @@ use super::write::Style;
 use super::{Eval, Limits, Program};
 use crate::render::{Habits, Region, Render, Role, Root, Run, segments_of};
 use crate::segments::Segments;
-use crate::text::{CharCounter, CharIndex};
+use crate::text::{CharIndex, count};
 
 /// What a template wrote.
 #[derive(Debug)]
@@ -88,8 +88,8 @@ impl Rendered {
         let contents = contents.iter().map(|content| &**content).collect();
         let prompt_start = self.prompt_start.map(|start| chars.chars_before(start as usize));
         let owners = self.owners(&chars);
-        let text = self.root.text.as_str();
-        let (segments, regions) = segments_of(&Render { text, runs, contents, owners, roles, prompt_start }, habits);
+        let (segments, regions) =
+            segments_of(&Render { text: &chars, runs, contents, owners, roles, prompt_start }, habits);
         (segments, regions.into_iter().collect())
     }
 
@@ -99,14 +99,11 @@ impl Rendered {
         let mut found = Vec::with_capacity(self.root.runs.len());
         for run in &self.root.runs {
             let field = self.field(run);
-            let Some(root) = root_of(places, field) else { continue };
             let message_index = places.message(field);
             let of = usize::try_from(message_index).ok().and_then(|index| roles.get(index));
-            // A keyword of the template may have any name.
-            let root = if of.is_none() && matches!(root, Root::Content | Root::Reasoning | Root::Call) {
-                Root::Other
-            } else {
-                root
+            let (first, last) = places.ends(field);
+            let Some(root) = Root::of_ends(first.and_then(Key::name), last.and_then(Key::name), of.is_some()) else {
+                continue;
             };
             let text = if field == run.origin { places.get(field).and_then(|place| place.text.as_ref()) } else { None };
             let content = match text {
@@ -136,22 +133,7 @@ impl Rendered {
 /// The character of its origin's text that a run begins at; none for one that is no copy.
 pub fn char_in(run: &ByteRun, text: &str) -> Option<usize> {
     match usize::try_from(run.at) {
-        Ok(0) => Some(0),
-        Ok(at) => Some(CharCounter::new(text).chars_before(at)),
+        Ok(at) => Some(count(&text[..at])),
         Err(_) => None,
     }
-}
-
-/// What the first key on the way to a field says, or the last one where that is a part of a content.
-pub fn root_of(places: &Places, field: Origin) -> Option<Root> {
-    let named = |key: Option<&Key>| match key {
-        Some(Key::Name(name)) => Root::of_key(name),
-        _ => Some(Root::Other),
-    };
-    let (first, last) = places.ends(field);
-    let root = named(first)?;
-    if root == Root::Content && named(last) == Some(Root::Reasoning) {
-        return Some(Root::Reasoning);
-    }
-    Some(root)
 }

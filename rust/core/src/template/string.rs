@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::shared::Shared;
-use crate::text::is_blank;
+use crate::text::{count, is_blank};
 
 /// A field, a container or a dump: its number among those of a render.
 pub type Origin = u32;
@@ -151,8 +151,7 @@ impl Text {
 
     /// How many characters.
     pub fn count(&self) -> usize {
-        let text = self.as_str();
-        if text.is_ascii() { text.len() } else { text.chars().count() }
+        count(self.as_str())
     }
 
     /// The byte of a character; the end for those behind it.

@@ -13,6 +13,7 @@ use super::place::{CharacterCursor, Ranges, place_bytes, place_characters};
 use super::trim::Trims;
 use super::widths::{Width, Widths, of_added_token, of_token};
 use crate::offsets::Offsets;
+use crate::text::count;
 
 /// The ids of a text and what they stand for.
 #[derive(Clone, Debug)]
@@ -97,8 +98,7 @@ impl NativeTokenizer {
     /// certain: such a text is HF's to encode.
     pub fn encode(&self, text: &str) -> Option<Tokens> {
         let (ids, ranges) = catch_unwind(AssertUnwindSafe(|| self.ids_and_ranges(text))).ok().flatten()?;
-        let length = if text.is_ascii() { text.len() } else { text.chars().count() };
-        let offsets = Offsets::of_ranges(ranges, length).ok()?;
+        let offsets = Offsets::of_ranges(ranges, count(text)).ok()?;
         Some(Tokens { ids: ids.into_iter().map(i64::from).collect(), offsets })
     }
 

@@ -1,6 +1,7 @@
 //! Ids laid out over the text that they are of, as HF's offsets: several tokens of one character all have its range.
 
 use super::widths::{Width, Widths};
+use crate::text::count;
 
 /// For each token its first character and the one behind its last.
 pub type Ranges = Vec<(u32, u32)>;
@@ -86,8 +87,7 @@ pub fn place_characters(text: &str, ids: &[u32], unknown: Option<u32>, widths: &
     let mut cursor = CharacterCursor::at(0);
     let ranges: Option<Ranges> =
         ids.iter().map(|&id| if Some(id) == unknown { None } else { cursor.take(widths.get(id)) }).collect();
-    let length = if text.is_ascii() { text.len() } else { text.chars().count() };
-    ranges.filter(|_| usize::try_from(cursor.char()) == Ok(length) && cursor.left == 0)
+    ranges.filter(|_| usize::try_from(cursor.char()) == Ok(count(text)) && cursor.left == 0)
 }
 
 #[cfg(test)]
