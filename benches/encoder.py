@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from chatspan import ChatEncoder, ChatspanError
-from chatspan.renderer import ChatRenderer
+from chatspan.render.renderer import ChatRenderer
 from inputs import Inputs
 from tables import Report, median, ratio
 from timing import alternate, ratios

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from memory import peak_bytes
 from tables import Report, median, ratio
 from timing import alternate

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from chatspan import ChatCollator, ChatEncoder, prefix_delta
-from chatspan.backends import DEFAULT_CACHE_BYTES, Backends
-from chatspan.hf_backend import HFBackend
-from chatspan.traces import Conversation
+from chatspan import ChatCollator, prefix_delta
+from chatspan.distillation.examples.conversation import Conversation
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, Backends
+from chatspan.tokenize.hf import HFBackend
 from inputs import Inputs
 from loading import report_loading
 from sides import PrefixDeltaView, generation_template
@@ -111,7 +112,7 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
         calls: list[Callable[[], object]] = [
             _next(partial(_tensors, collate), rows),
             _next(one_pass, rows),
-            _next(collate.encoder._drafter.renderer.render, rows),
+            _next(collate.encoder._renderer.render, rows),
         ]
         calls[0]()
         times = alternate(calls, rounds)
@@ -132,7 +133,7 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
 
 def _collator(tokenizer: Any, cache_bytes: int) -> ChatCollator:
     collate = ChatCollator(tokenizer, loss_on="content", backend="native")
-    collate.encoder = ChatEncoder(tokenizer, backend="native", cache_bytes=cache_bytes)
+    collate.encoder = EncodingPipeline(tokenizer, backend="native", cache_bytes=cache_bytes)
     return collate
 
 

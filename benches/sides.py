@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from chatspan import CollatorConfig, ComposerDataCollator
-from chatspan.traces import read_traces
+from chatspan.distillation.examples.traces import read_traces
 from inputs import Trace
 
 _HINT = "The call before this turn failed. Read what the error says, and try a call that avoids it."

@@ -8,11 +8,11 @@ from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
-import chatspan.backends
-import chatspan.collator
-import chatspan.drafts
-import chatspan.native_template
-import chatspan.provenance_route
+import chatspan.distillation.chats.provenance
+import chatspan.distillation.collator
+import chatspan.render.native.template
+import chatspan.render.renderer
+import chatspan.tokenize.backends
 import numpy as np
 from inputs import Inputs, Trace
 from sides import collator
@@ -90,13 +90,13 @@ def _one_call(tokenizer: Any, trace: Trace, with_hints: bool) -> dict[str, float
 def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     """Owner, name and label of what is timed, in the order of the way; under the names that the callers look up."""
     return [
-        (chatspan.collator, "read_traces", "check traces, make hints"),
-        (chatspan.native_template.NativeTemplate, "read", "read the messages (Rust)"),
-        (chatspan.drafts, "render_jobs", "render, with provenance (Rust)"),
-        (chatspan.backends.Backends, "encode_batch", "tokenize (Rust)"),
-        (chatspan.provenance_route.ProvenanceRoute, "_chat", "runs to token ranges"),
-        (chatspan.provenance_route, "token_spans", "token_spans (Rust)"),
-        (chatspan.collator, "pair_of", "pair both sides' tokens"),
-        (chatspan.collator, "row_of", "layout"),
-        (chatspan.collator, "batch_of", "tensors"),
+        (chatspan.distillation.collator, "read_traces", "check traces, make hints"),
+        (chatspan.render.native.template.NativeTemplate, "read", "read the messages (Rust)"),
+        (chatspan.render.renderer, "render_jobs", "render, with provenance (Rust)"),
+        (chatspan.tokenize.backends.Backends, "encode_batch", "tokenize (Rust)"),
+        (chatspan.distillation.chats.provenance.ProvenanceRoute, "_chat", "runs to token ranges"),
+        (chatspan.distillation.chats.provenance, "token_spans", "token_spans (Rust)"),
+        (chatspan.distillation.collator, "pair_of", "pair both sides' tokens"),
+        (chatspan.distillation.collator, "row_of", "layout"),
+        (chatspan.distillation.collator, "batch_of", "tensors"),
     ]

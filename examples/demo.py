@@ -16,8 +16,9 @@ import chatspan
 from chatspan.cli.failures import CliError
 from chatspan.cli.load import load_tokenizer
 from chatspan.cli.text import plural, printable
-from chatspan.config import ROLES, HintPlacement
-from chatspan.dataset.sources import open_source
+from chatspan.distillation.config import HintPlacement
+from chatspan.options import ROLES
+from chatspan.rows.sources import open_source
 from rich.console import Console
 from rich.progress import Progress
 from rich.text import Text

@@ -9,7 +9,8 @@ from typing import Any
 
 import chatspan
 import torch
-from chatspan.loss import sdpo_loss
+from chatspan.distillation.config import Layout
+from chatspan.loss.sdpo import sdpo_loss
 from torch.utils.data import DataLoader
 from train_data import make_traces, write_hint
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -39,7 +40,7 @@ class Settings:
     steps: int = 120
     batch_size: int = 32
     learning_rate: float = 1e-3
-    layout: chatspan.config.Layout = "aligned"
+    layout: Layout = "aligned"
     ema: float | None = None
     seed: int = 0
 

@@ -335,7 +335,7 @@ LEVELS = 10_000
 def render(case: Case) -> str:
     """What a case comes to."""
     from chatspan import TemplateLimits
-    from chatspan.renderer import ChatRenderer
+    from chatspan.render.renderer import ChatRenderer
 
     content: Any = "Hi"
     for _ in range(LEVELS if case.nested else 0):

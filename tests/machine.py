@@ -9,15 +9,19 @@ from datetime import datetime
 from typing import Any
 
 import jinja2
-from chatspan.chat_template import Render, TemplateRaisedError, compiled
 from chatspan.errors import TemplateError
-from chatspan.native_template import Job, NativeTemplate, RaisedError, render_jobs, render_of
-from chatspan.origins import Run, field_runs
-from chatspan.preparation import habits, tool_schemas
-from chatspan.renderer import ChatRenderer, _trace_messages, _with_prompt
-from chatspan.template_program import Unsupported
-from chatspan.traced_data import TracedDict, TracedFloat, TracedInt, TracedList
-from chatspan.traced_str import Field
+from chatspan.render.fields import FieldDict, FieldFloat, FieldInt, FieldList, FieldText
+from chatspan.render.jinja.data import TracedDict, TracedFloat, TracedInt, TracedList
+from chatspan.render.jinja.engine import render_traced, traced_variables
+from chatspan.render.jinja.template import TemplateRaisedError, compiled
+from chatspan.render.jinja.text import Field
+from chatspan.render.native.program import Unsupported
+from chatspan.render.native.render import render_of
+from chatspan.render.native.template import NativeTemplate, RaisedError, RenderJob, render_jobs
+from chatspan.render.origins import Run, field_runs
+from chatspan.render.preparation import preparation, tool_schemas
+from chatspan.render.rendered import Render
+from chatspan.render.request import RenderRequest
 from conversations import SPECIAL_TOKENS
 
 # What an engine makes of a template: a render, what the template raised, that it is no template (a ``SyntaxError`` is
@@ -37,6 +41,11 @@ _KINDS = {
     TracedFloat: "number",
     TracedDict: "container",
     TracedList: "container",
+    FieldText: "field",
+    FieldInt: "number",
+    FieldFloat: "number",
+    FieldDict: "container",
+    FieldList: "container",
 }
 
 
@@ -52,17 +61,19 @@ class Given:
 
     def traced(self) -> dict[str, Any]:
         """The variables that a renderer gives to traced Jinja2."""
-        variables = _RENDERER._variables(self.tools, self.documents, self.keywords)
-        variables["messages"] = _trace_messages(self.messages, {})
-        variables["add_generation_prompt"] = self.add_generation_prompt
-        return variables
+        return traced_variables(self.request(), SPECIAL_TOKENS, {})
+
+    def request(self) -> RenderRequest:
+        return RenderRequest(
+            self.messages, self.tools, self.documents, self.add_generation_prompt, template_kwargs=self.keywords
+        )
 
     def read(self, template: NativeTemplate) -> Any:
         """The input that a renderer gives to the machine."""
         tokens, variables = dict(SPECIAL_TOKENS), {"tools": tool_schemas(self.tools), "documents": self.documents}
         for name, value in self.keywords.items():
             (tokens if name.endswith("_token") else variables)[name] = value
-        return template.read(self.messages, variables, tokens, habits())
+        return template.read(self.messages, variables, tokens, preparation())
 
 
 def given(
@@ -76,28 +87,9 @@ def given(
     return Given(messages, tools, documents, add_generation_prompt, keywords)
 
 
-class _Tokenizer:
-    """As much of a tokenizer as a renderer asks for the variables of a template."""
-
-    special_tokens_map = SPECIAL_TOKENS
-
-    def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
-
-    def get_chat_template(self, *args: Any) -> str:
-        return ""
-
-
-_RENDERER = ChatRenderer(_Tokenizer())
-
-
 def traced(source: str, what: Given, now: datetime = NOW) -> Result:
     try:
-        template, variables = compiled(source), what.traced()
-        render = template.render(variables, now)
-        if not what.add_generation_prompt:
-            return render
-        return _with_prompt(render, template.render({**variables, "add_generation_prompt": False}, now).text)
+        return render_traced(compiled(source), what.request(), SPECIAL_TOKENS, now, {})
     except (TemplateRaisedError, jinja2.TemplateSyntaxError, SyntaxError) as error:
         return error
 
@@ -107,7 +99,7 @@ def native(source: str, what: Given, now: datetime = NOW) -> Result:
     if not isinstance(template, NativeTemplate):
         return template
     try:
-        job = Job(template, what.read(template), what.add_generation_prompt)
+        job = RenderJob(template, what.read(template), what.add_generation_prompt)
     except Unsupported as error:
         return error
     found = render_jobs([job], now)[0]
@@ -118,7 +110,7 @@ def native(source: str, what: Given, now: datetime = NOW) -> Result:
 def made(source: str) -> NativeTemplate | jinja2.TemplateSyntaxError | SyntaxError | Unsupported:
     """The machine's template, or why there is none; made once, as in a renderer."""
     try:
-        return NativeTemplate(source)
+        return NativeTemplate(compiled(source).tree)
     except (jinja2.TemplateSyntaxError, SyntaxError, Unsupported) as error:
         return error
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from chatspan.page.build import page_of_views
-from chatspan.view import View
+from chatspan.view.view import View
 
 # The page's own helpers; each is of one question.
 _CARD = """() => Object.fromEntries([

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from chatspan.attribution import CharRange, Region, Segment
-from chatspan.chat_template import Render
+from chatspan.attribute.headers import Part, ProbedScaffold, parts, scaffold_of
+from chatspan.attribute.segments import Region, Segment
 from chatspan.kinds import Kind
-from chatspan.preparation import REASONING_KEYS
-from chatspan.probing import Habits, Part, habits_of, parts
-from chatspan.tokens import tokens_of
+from chatspan.render.preparation import REASONING_KEYS
+from chatspan.render.rendered import CharRange, Render
 
 _ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS}
 _ROOT_KINDS |= dict.fromkeys(REASONING_KEYS, Kind.REASONING)
@@ -21,10 +20,10 @@ TOOL_ROLES = ("tool", "function", "ipython", "observation", "tool_response")
 
 
 def attribute_render(
-    render: Render, roles: Sequence[str], habits: Habits, control_tokens: Sequence[str]
+    render: Render, roles: Sequence[str], scaffold: ProbedScaffold, control_tokens: Sequence[str]
 ) -> tuple[list[Segment], dict[int, Region]]:
     """The segments of a render, without gaps, and the region of each message that was rendered."""
-    reader = _Reader(render, roles, habits, control_tokens)
+    reader = _Reader(render, roles, scaffold, control_tokens)
     regions: dict[int, Region] = {}
     segments: list[Segment] = []
     for owner, group in _by_owner(parts(render)):
@@ -42,11 +41,13 @@ def attribute_render(
 
 
 class _Reader:
-    def __init__(self, render: Render, roles: Sequence[str], habits: Habits, control_tokens: Sequence[str]) -> None:
+    def __init__(
+        self, render: Render, roles: Sequence[str], scaffold: ProbedScaffold, control_tokens: Sequence[str]
+    ) -> None:
         self._text = render.text
         self._prompt_start = render.prompt_start_char if render.prompt_start_char >= 0 else len(render.text)
         self._roles = roles
-        self._habits = habits
+        self._markers = scaffold
         self._controls = control_tokens
         self._thoughts: dict[int, list[CharRange]] = {}
 
@@ -61,7 +62,7 @@ class _Reader:
         holders = {segment.message_index for segment in segments if segment.kind is Kind.CONTENT}
         last = segments[-1]
         bare = self._text[last.start_char : last.end_char].rstrip()
-        ends = [len(end.rstrip()) for end in self._habits.ends if end.strip() and bare.endswith(end.rstrip())]
+        ends = [len(end.rstrip()) for end in self._markers.ends if end.strip() and bare.endswith(end.rstrip())]
         if len(holders) == 1 and last.kind is Kind.SCAFFOLD and ends:
             stop = last.start_char + len(bare)
             start = stop - max(ends)
@@ -102,15 +103,15 @@ class _Reader:
 
     def _header_end(self, owner: int, start: int, first: int) -> int | None:
         """Behind the header of an assistant's message, which stands before its first field."""
-        habits, beginning = self._habits, self._text[start:first]
-        if habits.header:
-            at = beginning.rfind(habits.header)
+        scaffold, beginning = self._markers, self._text[start:first]
+        if scaffold.header:
+            at = beginning.rfind(scaffold.header)
             if at >= 0:
-                return start + at + len(habits.header)
+                return start + at + len(scaffold.header)
         after_tool = owner > 0 and self._roles[owner - 1] in TOOL_ROLES
-        if after_tool and habits.header_after_tool and beginning.startswith(habits.header_after_tool):
-            return start + len(habits.header_after_tool)
-        return start if habits.header == "" or (after_tool and habits.header is not None) else None
+        if after_tool and scaffold.header_after_tool and beginning.startswith(scaffold.header_after_tool):
+            return start + len(scaffold.header_after_tool)
+        return start if scaffold.header == "" or (after_tool and scaffold.header is not None) else None
 
     def _ending(self, owner: int, fields: Sequence[Part], start: int, end: int) -> CharRange | None:
         """What ends a message, behind its last field: all of it for one that ends with its content."""
@@ -120,7 +121,7 @@ class _Reader:
         ends_with_content = bool(fields) and fields[-1].root == "content"
         if ends_with_content and role not in TOOL_ROLES and tail:
             return (start, start + len(bare or tail))
-        known = [ending for ending in self._habits.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
+        known = [ending for ending in self._markers.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
         if known:
             length = max(len(ending.rstrip() or ending) for ending in known)
             stop = start + len(bare or tail)
@@ -158,7 +159,7 @@ class _Reader:
     def _wrapper(self, start: int, end: int, before: Kind | None, after: Kind | None) -> list[tuple[int, int, Kind]]:
         """Between two fields of an assistant: the tags of its reasoning, the wrappers of its calls."""
         text = self._text[start:end]
-        opening, closing = self._habits.open_tag, self._habits.close_tag
+        opening, closing = self._markers.open_tag, self._markers.close_tag
         if before is Kind.REASONING and after is Kind.TOOL_CALL:
             at = text.find(closing) if closing else -1
             cut = start + at + len(closing) if at >= 0 else start
@@ -196,7 +197,7 @@ class _Reader:
         found = self._thoughts.get(id(content))
         if found is None:
             text = str.__str__(content) if isinstance(content, str) else ""
-            own = (self._habits.open_tag, self._habits.close_tag)
+            own = (self._markers.open_tag, self._markers.close_tag)
             found = []
             for opening, closing in [own, _TAGS] if own != ("", _TAGS[1]) else [_TAGS]:
                 if not closing or closing not in text or found:
@@ -245,12 +246,11 @@ def _merged(segments: Sequence[Segment]) -> list[Segment]:
     return merged
 
 
-def assert_equal_to_slow(encoder: Any, draft: Any, tools: Any) -> None:
-    """The core's segments and regions of a draft are those of this module."""
-    template = encoder._drafter.renderer.template(tools)
-    controls = draft.conventions.control_tokens
-    habits = habits_of(template, encoder.tokenizer.special_tokens_map, controls)
-    segments, regions = attribute_render(draft.render, draft.roles, habits, controls)
-    encoding = draft.encoding(tokens_of([], [], len(draft.render.text), "hf"))
-    assert list(encoding.segments) == segments
-    assert encoding._regions == regions
+def assert_equal_to_slow(encoder: Any, attributed: Any, tools: Any) -> None:
+    """The core's segments and regions of a render are those of this module."""
+    template = encoder._pipeline.template(tools)
+    controls = attributed.control_tokens
+    scaffold = scaffold_of(template, encoder.tokenizer.special_tokens_map, controls)
+    segments, regions = attribute_render(attributed.render, attributed.roles, scaffold, controls)
+    assert list(attributed.segment_list()) == segments
+    assert attributed.regions == regions

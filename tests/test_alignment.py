@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from cases import TEMPLATES, assistant, system, user
 from chatspan import AlignmentError, ChatEncoder, ChatspanError, Encoding, Kind, OptionError, align
-from chatspan.alignment import predicted
+from chatspan.distillation.pairs.alignment import predicted
 from conftest import EXAMPLES
 from conversations import call, calls, tool
 from hypothesis import event, given

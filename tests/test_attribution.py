@@ -10,6 +10,7 @@ import pytest
 from chatspan import ChatEncoder, ChatspanError, Kind
 from chatspan._core import Segments, attribute
 from chatspan.errors import OffsetsError, SpanError
+from chatspan.render.request import request_of
 from conftest import EXAMPLES, ZOO
 from conversations import CONVERSATIONS, SPECIAL_TOKENS
 from slow_attribution import assert_equal_to_slow
@@ -27,12 +28,13 @@ def test_segments_and_regions_are_those_of_the_slow_twin(path: Path, small: Any)
     for messages, keywords in CONVERSATIONS.values():
         for prompt in (False, True):
             try:
-                draft = encoder._drafter.draft(
+                request = request_of(
                     messages, **{**FIREFUNCTION, **SPECIAL_TOKENS, **keywords, "add_generation_prompt": prompt}
                 )
+                [rendered] = encoder._pipeline.render([request])
             except ChatspanError:
                 continue
-            assert_equal_to_slow(encoder, draft, keywords.get("tools"))
+            assert_equal_to_slow(encoder, rendered.attributed, keywords.get("tools"))
             compared += 1
     assert compared
 

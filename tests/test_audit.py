@@ -18,7 +18,7 @@ from cases import TEMPLATES, assistant, system, user
 from chatspan.audit.failures import shape
 from chatspan.audit.run import audit as run_audit
 from chatspan.audit.settings import AuditSettings
-from chatspan.dataset.sources import open_source
+from chatspan.rows.sources import open_source
 from conftest import REPO, ZOO
 from conversations import call, calls, tool
 

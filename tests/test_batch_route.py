@@ -12,13 +12,12 @@ import pytest
 from cases import CHATML, assistant, system, user
 from chatspan import ChatEncoder, ChatspanError, ControlTokenError, MessageError, TemplateError, TurnBoundaryError
 from chatspan._core import pad_rows
-from chatspan.draft import Draft
-from chatspan.drafts import Asked, drafts_of
+from chatspan.batch.padding import padded_ids
+from chatspan.distillation.chats.provenance import _content_runs
+from chatspan.encode.pipeline import Rendered
 from chatspan.encoding import Encoding
-from chatspan.origins import Dump, field_runs
-from chatspan.padded import padded_ids
-from chatspan.provenance_route import _content_runs
-from chatspan.turns import turn_range
+from chatspan.render.origins import Dump, field_runs
+from chatspan.render.request import RenderRequest, request_of
 from conversations import CONVERSATIONS, SPECIAL_TOKENS, call, calls
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,38 +35,39 @@ ASKED = [
 @pytest.mark.filterwarnings("ignore")
 def test_a_batch_is_its_rows(path: Path, small: Any) -> None:
     encoder = ChatEncoder(small, chat_template=path.read_text())
-    drafter = encoder._drafter
-    alone: list[Draft] = []
-    asked: list[Asked] = []
+    pipeline = encoder._pipeline
+    alone: list[Rendered] = []
+    requests: list[RenderRequest] = []
     for messages, keywords in ASKED:
+        request = request_of(messages, **keywords)
         try:
-            alone.append(drafter.draft(messages, now=NOW, **keywords))
+            alone += pipeline.render([request], now=NOW)
         except ChatspanError:
             continue
-        asked.append(Asked(drafter, messages, keywords))
-    assert asked
-    whole = encoder._encode_drafts(alone)
+        requests.append(request)
+    assert requests
+    whole = pipeline.encode_rendered(alone)
     for cut in (True, False):
-        together = list(drafts_of(asked, now=NOW, cut=cut))
-        for one, other in zip(whole, encoder._encode_drafts(together), strict=True):
+        together = list(pipeline.render(requests, now=NOW, cut=cut))
+        for one, other in zip(whole, pipeline.encode_rendered(together), strict=True):
             assert_same_encoding(one, other)
-    for draft, encoding in zip(alone, whole, strict=True):
-        if draft.render.native is not None:
-            assert_reads_alike(draft, encoding)
+    for rendered, encoding in zip(alone, whole, strict=True):
+        if rendered.render.native is not None:
+            assert_reads_alike(rendered, encoding)
 
 
 def assert_same_encoding(one: Encoding, other: Encoding) -> None:
     assert one.text == other.text
     assert one.roles == other.roles
     assert one.segments == other.segments
-    assert one._regions == other._regions
+    assert one._attributed.regions == other._attributed.regions
     for name in ("input_ids", "offsets", "message_index", "kind", "straddling"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
-def assert_reads_alike(draft: Draft, encoding: Encoding) -> None:
+def assert_reads_alike(rendered: Rendered, encoding: Encoding) -> None:
     """What the core says of its render, against Python's objects of it."""
-    native, runs = draft.render.native, draft.render.runs
+    native, runs = rendered.render.native, rendered.render.runs
     assert native is not None
     fields = [(start, end, of._message_index, of._path, at) for start, end, of, at in field_runs(runs)]
     assert native.fields() == (None if any(isinstance(of, Dump) for _, _, of, _ in runs) else fields)
@@ -76,7 +76,11 @@ def assert_reads_alike(draft: Draft, encoding: Encoding) -> None:
     for policy in ("token", "all", "none"):
         known = encoding._segments.turns(assistants, policy)
         try:
-            slow = [turn_range(encoding, index, policy) for index in assistants if index in encoding._regions]
+            slow = [
+                encoding._attributed.turn(index, policy)
+                for index in assistants
+                if index in encoding._attributed.regions
+            ]
         except TurnBoundaryError:
             slow = None
         assert known == slow, policy

@@ -7,7 +7,7 @@ from typing import Any
 
 import compare_templates
 import pytest
-from chatspan.chat_template import Render
+from chatspan.render.rendered import Render
 from compare_templates import Search
 from machine import native
 from random_inputs import pool

@@ -8,7 +8,7 @@ import pytest
 import torch
 from cases import assistant, config, failed, trace, user
 from chatspan import ComposerDataCollator
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 WORDS = ("Which train?", "Go on, then.", "é 🚆", "To Köln " * 9)

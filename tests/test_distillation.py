@@ -22,7 +22,7 @@ from chatspan import (
     TextError,
     TraceError,
 )
-from chatspan.message_map import ambiguous, map_messages
+from chatspan.distillation.examples.message_map import ambiguous, map_messages
 from conversations import call, calls, schema, tool
 from hypothesis import event, given
 from references import PlainView

@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 import pytest
 from chatspan import ChatEncoder, Kind, OutputError
-from chatspan.dataset.sources import open_source
+from chatspan.rows.sources import open_source
 from chatspan.shards.plan import EncodePlan, manifest_of
 from chatspan.shards.run import encode_files, prepare
 from commands import chatspan, started

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from chatspan.errors import TemplateError
-from chatspan.origins import field_runs
-from chatspan.renderer import ChatRenderer
+from chatspan.render.origins import field_runs
+from chatspan.render.renderer import ChatRenderer
 from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
 from conversations import CONVERSATIONS, SPECIAL_TOKENS
 
@@ -41,7 +41,7 @@ def compare(tokenizer: Any, renderer: ChatRenderer, source: str, messages: Any, 
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-@pytest.mark.filterwarnings("ignore::chatspan.renderer.UnknownKeywordWarning")
+@pytest.mark.filterwarnings("ignore::chatspan.render.renderer.UnknownKeywordWarning")
 def test_templates(
     path: Any, zoo_tokenizer: Callable[[str], Any], zoo_messages: list[Any], outcomes: Counter[str], request: Any
 ) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from chatspan import ChatEncoder
 from chatspan.cli.inspect_terminal import print_view
-from chatspan.dataset.conversations import chat_of
-from chatspan.dataset.rows import RawRow
-from chatspan.inspection import views_of_chat
+from chatspan.rows.conversations import chat_of
+from chatspan.rows.row import RawRow
+from chatspan.view.rows import views_of_chat
 from commands import chatspan, started
 from conftest import EXAMPLES
 from rich.console import Console

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from chatspan import LossError, OptionError, divergence
-from chatspan.loss import sdpo_loss
+from chatspan import LossError, OptionError
+from chatspan.loss import divergence
+from chatspan.loss.sdpo import sdpo_loss
 from conftest import REPO
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from chatspan import divergence
-from chatspan.loss import sdpo_loss
+from chatspan.loss import divergence as divergence
+from chatspan.loss.sdpo import sdpo_loss
 from loss_cases import Case, allocated_on_cpu, large_case, make_case, value_and_grad
 
 requires_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

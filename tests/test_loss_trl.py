@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from loss_cases import BETAS, Case, make_case, plain
 
 

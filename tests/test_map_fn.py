@@ -22,7 +22,7 @@ from chatspan import (
     RowError,
     TruncationError,
 )
-from chatspan import map_fn as module
+from chatspan.supervised import map_fn as module
 from conftest import EXAMPLES
 from conversations import schema
 from transformers import AutoTokenizer
@@ -119,7 +119,7 @@ def test_what_changes_the_result_is_no_hit(small: Any, small_copy: Any, monkeypa
         "tokenizer": Hasher.hash(ChatEncoder(small_copy).as_map_fn()),
     }
     assert hashes["kinds"] == Hasher.hash(encoder.as_map_fn(loss_on=[Kind.TOOL_CALL, Kind.CONTENT]))
-    monkeypatch.setattr("chatspan.__version__", "0.0.0")
+    monkeypatch.setattr("chatspan.supervised.map_fn.__version__", "0.0.0")
     hashes["version"] = Hasher.hash(encoder.as_map_fn())
     assert len(set(hashes.values())) == len(hashes)
 

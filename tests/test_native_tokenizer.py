@@ -23,9 +23,9 @@ from chatspan import (
     TextError,
     TokenizerError,
 )
-from chatspan.backends import Backends
 from chatspan.errors import BackendMismatchError
-from chatspan.hf_backend import HFBackend
+from chatspan.tokenize.backends import Backends
+from chatspan.tokenize.hf import HFBackend
 from conftest import ZOO_TOKENIZERS
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch.utils.data import DataLoader
@@ -70,7 +70,7 @@ def test_renders_of_real_conversations(
     texts = []
     for messages in conversations:
         try:
-            texts.append(encoder._drafter.draft(messages).render.text)
+            texts.append(encoder.encode(messages).text)
         except ValueError:
             # The template refuses it, as for its tool messages.
             texts.append("\n".join(str(message.get("content") or "") for message in messages))
@@ -390,14 +390,14 @@ def test_metaspace_offsets_are_those_of_transformers(scheme: Any, small: Any) ->
 
 
 def test_a_tokenizer_that_differs_is_refused_with_the_first_difference(small_copy: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("chatspan.admission.adversarial_texts", lambda tokenizer: ["fine", "wrong"])
+    monkeypatch.setattr("chatspan.tokenize.admission.adversarial_texts", lambda tokenizer: ["fine", "wrong"])
     small_copy.add_tokens(["no other tokenizer has this one"])
 
     class Differs(HFBackend):
         def encode_batch(self, texts: Any, segments: Any = None) -> Any:
             return super().encode_batch([text.replace("wrong", "wring") for text in texts], segments)
 
-    monkeypatch.setattr("chatspan.native_backend.HFBackend", Differs)
+    monkeypatch.setattr("chatspan.tokenize.native.HFBackend", Differs)
     with pytest.raises(BackendMismatchError, match="the native tokenizer differs from transformers' on 'wrong': token"):
         ChatEncoder(small_copy, backend="native")
     with pytest.warns(BackendMismatchWarning, match="on 'wrong'"):
@@ -412,8 +412,8 @@ def test_what_cannot_be_told_for_certain_is_left_to_transformers(small: Any) -> 
     encoding = encoder.encode([user("EC e\u0301"), assistant("no")])
     assert "cannot tell this text's offsets" in encoding.explain()
     assert encoder.stats()["rows_fell_back"] == 1
-    assert_equal(tokenizer, encoder._backends, ["EC e\u0301", "EC é", "E\u0327C"])
-    assert Counter(tokens.backend for tokens in encoder._backends.encode_batch(["EC é", "e\u0301"])) == {
+    assert_equal(tokenizer, encoder._pipeline._backends, ["EC e\u0301", "EC é", "E\u0327C"])
+    assert Counter(tokens.backend for tokens in encoder._pipeline._backends.encode_batch(["EC é", "e\u0301"])) == {
         "native": 1,
         "hf": 1,
     }

@@ -17,7 +17,7 @@ from chatspan import (
     TruncationError,
     pack_dataset,
 )
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 WORDS = ("Which train?", "Go on, then.", "é 🚆", "To Köln " * 9, "At nine. " * 30, "no")

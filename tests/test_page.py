@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from cases import assistant, system, user
 from chatspan import ChatEncoder, CollatorConfig, Encoding, Offsets
-from chatspan.inspection import HintOptions
 from chatspan.kinds import Kind
-from chatspan.view import SideView, View, view_of_encoding
-from chatspan.view_pair import view_of_pair
+from chatspan.view.pair import view_of_pair
+from chatspan.view.rows import HintOptions
+from chatspan.view.view import SideView, View, view_of_encoding
 from conversations import call, calls, schema, tool
 from pages import OpenPage, write_page
 

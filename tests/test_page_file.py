@@ -21,9 +21,9 @@ from chatspan import ChatEncoder, Encoding
 from chatspan.cli import main
 from chatspan.page.build import SCRIPTS, page_of_views
 from chatspan.page.data import page_data
-from chatspan.view import view_of_encoding
-from chatspan.view_blocks import message_blocks
-from chatspan.view_json import view_as_json
+from chatspan.view.as_json import view_as_json
+from chatspan.view.blocks import message_blocks
+from chatspan.view.view import view_of_encoding
 from conftest import EXAMPLES
 from conversations import CONVERSATIONS
 

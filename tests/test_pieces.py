@@ -7,9 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from chatspan.backends import Backends
-from chatspan.pieces import Piece, control_tokens, find_control_tokens
-from chatspan.pieces import encode_pieces as encode_pieces_with
+from chatspan.render.jinja.template import compiled
+from chatspan.tokenize.backends import Backends
+from chatspan.tokenize.control_tokens import control_tokens, find_control_tokens
+from chatspan.tokenize.pieces import Piece
+from chatspan.tokenize.pieces import encode_pieces as encode_pieces_with
 from conftest import ZOO_TOKENIZERS
 from transformers.utils import chat_template_utils
 
@@ -106,7 +108,7 @@ def test_control_tokens_are_those_of_transformers(tokenizer: Any, encode_pieces:
     if not hasattr(tokenizer, "_get_control_tokens"):
         pytest.skip("this version of transformers cannot sanitize chats")
     source = tokenizer.get_chat_template()
-    assert control_tokens(tokenizer, source) == tokenizer._get_control_tokens(source)
+    assert control_tokens(tokenizer, compiled(source).literal_text) == tokenizer._get_control_tokens(source)
 
 
 def test_the_longest_control_token_is_found_and_only_inside_of_the_ranges() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from cases import TEMPLATES, assistant, config, failed, system, trace, user
 from chatspan import AmbiguousContentError, ComposerDataCollator, ContentNotFoundError, PrefixUnstableError
-from chatspan.prefix_delta import encode_chat
-from chatspan.traces import Conversation
+from chatspan.distillation.chats.prefix_delta import encode_chat
+from chatspan.distillation.examples.conversation import Conversation
 from references import PlainView
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from cases import assistant, user
 from chatspan import ChatEncoder, EngineError, OptionError, RowError, SourceError, TokenizerError, WorkerError
-from chatspan.dataset.rows import RawRow
+from chatspan.rows.row import RawRow
 from chatspan.shards import worker as shards
 from chatspan.shards.plan import EncodePlan
 from commands import chatspan, started

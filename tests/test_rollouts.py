@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cases import CHATML, TEMPLATES, assistant, user
 from chatspan import ChatEncoder, RolloutError, TurnBoundaryError
-from chatspan.token_offsets import token_offsets
+from chatspan.tokenize.token_offsets import token_offsets
 from conftest import ZOO_TOKENIZERS
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chatspan import ChatspanError, RowError, SourceError
-from chatspan.dataset.conversations import chat_of
-from chatspan.dataset.rows import RawRow
-from chatspan.dataset.sources import open_source, read_row
+from chatspan.rows.conversations import chat_of
+from chatspan.rows.row import RawRow
+from chatspan.rows.sources import open_source, read_row
 
 USER = {"role": "user", "content": "Hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "rebook", "arguments": {"train": "IC 900"}}}

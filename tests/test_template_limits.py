@@ -12,7 +12,7 @@ import chatspan
 import pytest
 from cases import CHATML, assistant, user
 from chatspan import ChatEncoder, OptionError, TemplateError
-from chatspan.renderer import ChatRenderer
+from chatspan.render.renderer import ChatRenderer
 
 TALK = [user("Go."), assistant("Gone.")]
 CALLS_ITSELF = "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(300) }}"

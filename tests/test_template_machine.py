@@ -16,8 +16,8 @@ import hypothesis
 import pytest
 from cases import TEMPLATES as HABITS
 from cases import TRICKY_CONTENTS, assistant, user
-from chatspan.chat_template import Render
-from chatspan.renderer import ChatRenderer
+from chatspan.render.rendered import Render
+from chatspan.render.renderer import ChatRenderer
 from conftest import ZOO, ZOO_TOKENIZERS, require_zoo
 from conversations import CONVERSATIONS, call, calls, schema, tool
 from hypothesis import HealthCheck, event, settings

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from chatspan.origins import Root, field_runs
-from chatspan.template_env import TracedEnvironment
-from chatspan.traced_data import trace
-from chatspan.traced_dump import dump_json
-from chatspan.traced_str import Field, Traced, join
+from chatspan.render.jinja.data import trace
+from chatspan.render.jinja.dump import dump_json
+from chatspan.render.jinja.environment import TracedEnvironment
+from chatspan.render.jinja.text import Field, Traced, join
+from chatspan.render.origins import Root, field_runs
 from hypothesis import given
 from hypothesis import strategies as st
 

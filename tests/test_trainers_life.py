@@ -17,7 +17,7 @@ from chatspan import (
     SelfDistillationCollator,
     TruncationError,
 )
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from torch.utils.data import DataLoader
 from transformers import Qwen2Config, Qwen2ForCausalLM, Trainer, TrainingArguments
 

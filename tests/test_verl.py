@@ -23,7 +23,7 @@ from chatspan import (
     SelfDistillationCollator,
     TruncationError,
 )
-from chatspan.loss import sdpo_loss
+from chatspan.loss.sdpo import sdpo_loss
 from chatspan.verl import sdpo_tensors, teacher_tensors
 from conftest import ZOO_TOKENIZERS
 from conversations import tool

@@ -21,7 +21,7 @@ from chatspan.audit.against.prefix_delta import UNSTABLE
 from chatspan.audit.against.result import NOTHING, OTHER, OUTCOME, REMARK, SAME, PeerReport
 from chatspan.audit.against.run import PEERS, compare_with_peers
 from chatspan.audit.settings import AuditSettings
-from chatspan.dataset.sources import open_source
+from chatspan.rows.sources import open_source
 
 REPO = Path(__file__).parents[1]
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))

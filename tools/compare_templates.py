@@ -28,8 +28,9 @@ REPO = Path(__file__).parents[1]
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
 sys.path.insert(0, str(REPO / "tests"))
 
-from chatspan.chat_template import Render, TemplateRaisedError  # noqa: E402
-from chatspan.template_program import Unsupported  # noqa: E402
+from chatspan.render.jinja.template import TemplateRaisedError  # noqa: E402
+from chatspan.render.native.program import Unsupported  # noqa: E402
+from chatspan.render.rendered import Render  # noqa: E402
 from machine import EQUAL, LEFT, assert_same, given, native, traced  # noqa: E402
 from random_inputs import Input, pool  # noqa: E402
 from random_templates import template  # noqa: E402

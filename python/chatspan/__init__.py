@@ -4,13 +4,13 @@ Importing the package imports neither torch nor transformers nor jinja2: what ne
 asked for.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import sys as _sys
+import typing as _typing
+from importlib import import_module as _import_module
 
 from chatspan._core import Offsets, locate, token_mask, token_spans
-from chatspan.config import CollatorConfig, DistillationConfig
+from chatspan._core import __version__ as __version__
+from chatspan.distillation.config import CollatorConfig, DistillationConfig
 from chatspan.errors import (
     AlignmentError,
     AmbiguousContentError,
@@ -47,38 +47,38 @@ from chatspan.errors import (
     WorkerError,
 )
 from chatspan.kinds import Kind
+from chatspan.moved import MovedModules as _MovedModules
 
-if TYPE_CHECKING:
-    from chatspan.alignment import Alignment, align
-    from chatspan.backends import BackendMismatchWarning
-    from chatspan.chat_collator import ChatCollator
-    from chatspan.collator import ComposerDataCollator, SelfDistillationCollator
+if _typing.TYPE_CHECKING:
+    from chatspan.batch.packing import pack_dataset
+    from chatspan.distillation.collator import SelfDistillationCollator
+    from chatspan.distillation.composer import ComposerDataCollator
+    from chatspan.distillation.model_layout import check_layout
+    from chatspan.distillation.pairs.alignment import Alignment, align
+    from chatspan.distillation.prompts.hinted import HintedPrompts
     from chatspan.encoder import ChatEncoder
     from chatspan.encoding import Encoding, Span
-    from chatspan.hinted_prompts import HintedPrompts
-    from chatspan.model_layout import check_layout
-    from chatspan.packing import pack_dataset
-    from chatspan.renderer import UnknownKeywordWarning
-    from chatspan.template_limits import TemplateLimits
+    from chatspan.render.limits import TemplateLimits
+    from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.supervised.collator import ChatCollator
+    from chatspan.tokenize.backends import BackendMismatchWarning
 
 _LATER = {
-    "Alignment": "alignment",
-    "BackendMismatchWarning": "backends",
-    "ChatCollator": "chat_collator",
+    "Alignment": "distillation.pairs.alignment",
+    "BackendMismatchWarning": "tokenize.backends",
+    "ChatCollator": "supervised.collator",
     "ChatEncoder": "encoder",
-    "ComposerDataCollator": "collator",
+    "ComposerDataCollator": "distillation.composer",
     "Encoding": "encoding",
-    "HintedPrompts": "hinted_prompts",
-    "SelfDistillationCollator": "collator",
+    "HintedPrompts": "distillation.prompts.hinted",
+    "SelfDistillationCollator": "distillation.collator",
     "Span": "encoding",
-    "TemplateLimits": "template_limits",
-    "UnknownKeywordWarning": "renderer",
-    "align": "alignment",
-    "check_layout": "model_layout",
-    "pack_dataset": "packing",
+    "TemplateLimits": "render.limits",
+    "UnknownKeywordWarning": "render.renderer",
+    "align": "distillation.pairs.alignment",
+    "check_layout": "distillation.model_layout",
+    "pack_dataset": "batch.packing",
 }
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Alignment",
@@ -137,13 +137,16 @@ __all__ = [
     "token_spans",
 ]
 
+_MovedModules.install(_sys.meta_path)
 
-def __getattr__(name: str) -> Any:
+
+def __getattr__(name: str) -> object:
     # PEP 562: the collator needs torch, which takes seconds to import; the encoder needs jinja2.
     if name in _LATER:
-        return getattr(import_module(f"chatspan.{_LATER[name]}"), name)
+        found = globals()[name] = getattr(_import_module(f"chatspan.{_LATER[name]}"), name)
+        return found
     raise AttributeError(f"module 'chatspan' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

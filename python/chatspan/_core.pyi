@@ -8,6 +8,8 @@ Pairs: TypeAlias = Sequence[Sequence[int]] | Sequence[tuple[int, int]] | NDArray
 Straddle: TypeAlias = Literal["first", "touch", "inside", "error"]
 Blanks: TypeAlias = Literal["unknown", "kept", "stripped"]
 
+__version__: str
+
 class Offsets:
     """The token → character table of one render, checked once when it is made.
 
@@ -147,7 +149,7 @@ class NativeTokenizer:
     def cache_stats(self) -> dict[str, int]:
         """``hits``, ``misses``, ``bytes``, ``entries``."""
 
-class Habits:
+class TurnScaffold:
     """What a template writes around assistants' messages, and the tokens that have a meaning in its renders."""
 
     def __new__(
@@ -158,7 +160,7 @@ class Habits:
         open_tag: str,
         close_tag: str,
         control_tokens: Sequence[str],
-    ) -> Habits: ...
+    ) -> TurnScaffold: ...
 
 class Segments:
     """A render cut by message and kind, without gaps.
@@ -183,18 +185,18 @@ class Segments:
     def to_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """``edges``, ``message_index`` and ``kind``."""
     def turns(self, messages: Sequence[int], end_of_turn: str) -> list[tuple[int, int]] | None:
-        """The characters of the turns of those messages that were rendered; see ``chatspan.turns``.
+        """The characters of the turns of those messages that were rendered; see ``chatspan.attribute.turns``.
 
         ``None`` where the header or the end of one cannot be told, or ``end_of_turn`` needs to know what follows.
         """
     def regions(self) -> dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]]:
-        """For each message that was rendered the fields of a ``chatspan.attribution.Region``."""
+        """For each message that was rendered the fields of a ``chatspan.attribute.segments.Region``."""
 
 class TemplateProgram:
     """A template, ready to be evaluated.
 
     Args:
-        program: what :func:`chatspan.template_program.program_of` gives.
+        program: what :func:`chatspan.render.native.program.program_of` gives.
 
     Raises:
         ValueError: it is no program.
@@ -203,13 +205,13 @@ class TemplateProgram:
     def __new__(cls, program: str) -> TemplateProgram: ...
 
 def render_templates(
-    jobs: Sequence[tuple[TemplateProgram, TemplateInput, bool, Habits | None, tuple[int, int, int]]],
+    jobs: Sequence[tuple[TemplateProgram, TemplateInput, bool, TurnScaffold | None, tuple[int, int, int]]],
     answer: Callable[[str, str], str],
 ) -> list[tuple[str, NativeRender | str]]:
     """Renders on all cores, without the GIL.
 
     Args:
-        jobs: a template, what it is given, whether a generation prompt is wanted; with habits the render is cut by
+        jobs: a template, what it is given, whether a generation prompt is wanted; with scaffold the render is cut by
             message and kind at once. At most so many steps, levels and bytes, see :class:`chatspan.TemplateLimits`.
         answer: what only Python knows: ``"strftime"`` of a format, ``"repr"``, ``"upper"`` and so on of a text.
 
@@ -273,13 +275,13 @@ class NativeRender:
     def runs(
         self, find: Callable[[int, tuple[str | int, ...]], Any], make_dump: Callable[[Any, str, Any], Any]
     ) -> list[tuple[int, int, Any, int]]:
-        """The runs, see ``chatspan.origins``.
+        """The runs, see ``chatspan.render.origins``.
 
         Args:
             find: what stands at a place, by message and path.
             make_dump: the origin of a container that was written: container, text, style.
         """
-    def segments(self, habits: Habits) -> Segments:
+    def segments(self, scaffold: TurnScaffold) -> Segments:
         """The render cut by message and kind, as :func:`attribute_render`: when it was made, or now."""
 
 def attribute_render(
@@ -287,13 +289,13 @@ def attribute_render(
     runs: list[tuple[int, int, Any, int]],
     owners: Sequence[tuple[int, int]],
     roles: Sequence[str],
-    habits: Habits,
+    scaffold: TurnScaffold,
     prompt_start: int | None,
 ) -> Segments:
     """Cuts a render by message and kind.
 
     Args:
-        text, runs, owners: of a ``chatspan.chat_template.Render``; see there.
+        text, runs, owners: of a ``chatspan.render.jinja.template.Render``; see there.
         roles: of each message.
         prompt_start: the character where the generation prompt begins, if there is one.
     """
@@ -356,7 +358,7 @@ def align_columns(
     student_blocks: Sequence[tuple[int, int]],
     teacher_blocks: Sequence[tuple[int, int]],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """One row of columns for a student's and a teacher's tokens; see ``chatspan.layouts``.
+    """One row of columns for a student's and a teacher's tokens; see ``chatspan.distillation.layouts``.
 
     Args:
         student, teacher: int64 ``[S]``, ``[T]``, the ids of either side.

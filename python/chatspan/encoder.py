@@ -1,32 +1,22 @@
-"""Conversations → encodings: rendered once, tokenized once, and every token's message and field known."""
+"""The front door: conversations in, encodings out, every token's message and field known."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from chatspan._core import Offsets
-from chatspan.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
-from chatspan.config import BackendOption
-from chatspan.draft import Draft
-from chatspan.drafter import Drafter, SpecialTokens
-from chatspan.drafts import Asked, drafts_of
+from chatspan.attribute.turns import EndOfTurn
+from chatspan.encode.escapes import SpecialTokens
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.encode.truncation import Truncation, truncated
 from chatspan.encoding import Encoding
-from chatspan.errors import OptionError, TokenizerError, TruncationError
-from chatspan.native_template import native_template
-from chatspan.pieces import encode_pieces
-from chatspan.renderer import Messages
-from chatspan.tokens import Tokens
-
-if TYPE_CHECKING:
-    from chatspan.map_fn import MapFn
-    from chatspan.supervised import EmptyRows, SupervisedLossOn
-    from chatspan.template_limits import TemplateLimits
-    from chatspan.turns import EndOfTurn
-
-Truncation = Literal["error", "left", "right"]
+from chatspan.errors import OptionError
+from chatspan.options import BackendOption
+from chatspan.render.limits import TemplateLimits
+from chatspan.render.request import Messages, request_of
+from chatspan.supervised.map_fn import MapFn
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
+from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName
 
 
 class ChatEncoder:
@@ -68,40 +58,33 @@ class ChatEncoder:
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         template_limits: TemplateLimits | None = None,
     ) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise TokenizerError(
-                f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
-                "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
-            )
         self.tokenizer = tokenizer
         self.chat_template = chat_template
         self.template_limits = template_limits
-        self._drafter = Drafter(tokenizer, chat_template, template_limits)
-        self._backends = Backends(tokenizer, backend, cache_bytes)
-        if backend == "native":
-            self._backends.wait()
+        self._pipeline = EncodingPipeline(
+            tokenizer,
+            chat_template=chat_template,
+            backend=backend,
+            cache_bytes=cache_bytes,
+            template_limits=template_limits,
+        )
 
     @property
     def backend(self) -> BackendName:
         """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
-        return self._backends.choice
+        return self._pipeline.backend
 
     @property
     def has_generation_tags(self) -> bool:
         """Whether the chat template (of several, the one without tools) has ``{% generation %}`` blocks."""
-        return self._drafter.renderer.template(None).has_generation_tags
+        return self._pipeline.template(None).has_generation_tags
 
     @property
     def renderer(self) -> BackendName:
         """What evaluates the chat template (of several, the one without tools): ``"native"``, or ``"jinja2"`` where it
         has a construct that the core lacks; with the ``reason``, and what single renders were left to Jinja2 for.
         """
-        renderer = self._drafter.renderer
-        lacking = native_template(renderer.source(None))
-        reason = lacking if isinstance(lacking, str) else "the core knows every construct of the template"
-        left = ", ".join(f"{count} for {what}" for what, count in sorted(renderer.left.items()))
-        name = "jinja2" if isinstance(lacking, str) else "native"
-        return BackendName(name, f"{reason}; left to Jinja2: {left}" if left and name == "native" else reason)
+        return BackendName(*self._pipeline.engine())
 
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer now, as before worker processes are forked that would else load one each.
@@ -112,10 +95,7 @@ class ChatEncoder:
         Args:
             background: return at once, and load beside other work.
         """
-        if background:
-            self._backends.start()
-        else:
-            self._backends.wait()
+        self._pipeline.warm_up(background=background)
 
     def stats(self) -> dict[str, int]:
         """How many rows were rendered and tokenized which way, and how often texts were remembered.
@@ -124,9 +104,7 @@ class ChatEncoder:
         transformers' tokenizer, the ones that the native one left to it); ``cache_hits``, ``cache_misses``,
         ``cache_entries``, ``cache_bytes``, of all encoders that share a native tokenizer.
         """
-        renderer = self._drafter.renderer
-        renders = {"renders_native": renderer.native_renders, "renders_jinja2": renderer.left.total()}
-        return {**renders, **self._backends.stats()}
+        return self._pipeline.stats()
 
     def encode(
         self,
@@ -189,20 +167,13 @@ class ChatEncoder:
     ) -> list[Encoding]:
         """Encodes conversations: read one by one, then rendered and tokenized on all cores. See :meth:`encode`."""
         _check_options(max_length, truncation, special_tokens)
-        keywords = {"tools": tools, "documents": documents, **render_kwargs}
-        asked = [Asked(self._drafter, messages, keywords) for messages in conversations]
-        drafts = drafts_of(asked, now=datetime.now(), special_tokens=special_tokens, token_ids_check=token_ids_check)
-        return [truncated(encoding, max_length, truncation) for encoding in self._encode_drafts(list(drafts))]
-
-    def _encode_drafts(self, drafts: Sequence[Draft]) -> list[Encoding]:
-        """Encodes what is rendered already in one call of the tokenizer, which may use all cores."""
-        whole = [draft for draft in drafts if not draft.pieces]
-        texts = [draft.render.native or draft.render.text for draft in whole]
-        tokens = iter(self._backends.encode_batch(texts, [draft.segments for draft in whole]))
-        return [draft.encoding(self._encode_pieces(draft) if draft.pieces else next(tokens)) for draft in drafts]
-
-    def _encode_pieces(self, draft: Draft) -> Tokens:
-        return encode_pieces(self.tokenizer, self._backends.current(), draft.render.text, draft.pieces)
+        requests = [
+            request_of(messages, tools=tools, documents=documents, **render_kwargs) for messages in conversations
+        ]
+        rendered = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
+        return [
+            truncated(encoding, max_length, truncation) for encoding in self._pipeline.encode_rendered(list(rendered))
+        ]
 
     def as_map_fn(
         self,
@@ -244,9 +215,6 @@ class ChatEncoder:
             >>> encoder.decode([label for label in found[0]["labels"] if label != -100])
             'It is 4.<|im_end|>'
         """
-        from chatspan.map_fn import MapFn
-        from chatspan.supervised import SupervisedOptions
-
         options = SupervisedOptions(
             loss_on=loss_on,
             end_of_turn=end_of_turn,
@@ -256,11 +224,11 @@ class ChatEncoder:
             special_tokens=special_tokens,
             column=column,
         )
-        return MapFn(self, options, columns)
+        return MapFn(self._pipeline, options, columns)
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return self._pipeline.decode(ids)
 
 
 def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
@@ -270,29 +238,3 @@ def _check_options(max_length: int | None, truncation: str, special_tokens: str)
         raise OptionError(f'truncation={truncation!r}: say "error", "left" or "right"')
     if special_tokens not in ("as_rendered", "escape", "error"):
         raise OptionError(f'special_tokens={special_tokens!r}: say "as_rendered", "escape" or "error"')
-
-
-def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
-    """The encoding, cut where it is longer.
-
-    Raises:
-        TruncationError: it is longer, and ``truncation="error"``.
-    """
-    count = len(encoding)
-    if max_length is None or count <= max_length:
-        return encoding
-    if truncation == "error":
-        raise TruncationError(
-            f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
-        )
-    kept = slice(count - max_length, count) if truncation == "left" else slice(0, max_length)
-    straddling = encoding.straddling[(encoding.straddling >= kept.start) & (encoding.straddling < kept.stop)]
-    return replace(
-        encoding,
-        input_ids=encoding.input_ids[kept],
-        table=Offsets(encoding.offsets[kept], text_length=len(encoding.text)),
-        message_index=encoding.message_index[kept],
-        kind=encoding.kind[kept],
-        straddling=straddling - kept.start,
-        truncated=count - max_length,
-    )

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan._core import Offsets, Segments, token_mask, token_mask_of_kinds, token_spans
-from chatspan.attribution import CharRange, Region, Segment
-from chatspan.chat_template import Render
+from chatspan.attribute.attributed import AttributedRender
+from chatspan.attribute.explain import stretches
+from chatspan.attribute.segments import Segment
+from chatspan.attribute.turns import EndOfTurn
+from chatspan.attribute.unrendered import unrendered_texts
 from chatspan.errors import OptionError
 from chatspan.kinds import Kind
-from chatspan.origins import Path, Run, field_runs
-from chatspan.turns import EndOfTurn, turn_range
+from chatspan.render.origins import Path, Run
+from chatspan.render.rendered import CharRange, Render
 
 What = Literal["turn", "content", "generation"]
 Straddle = Literal["first", "touch", "inside", "error"]
@@ -69,10 +72,7 @@ class Encoding:
     roles: tuple[str, ...]
     backend: str = "hf"
     truncated: int = 0
-    _segments: Segments = field(repr=False, default=None)  # type: ignore[assignment]
-    _render: Render = field(repr=False, default=None)  # type: ignore[assignment]
-    _control_tokens: Sequence[str] = field(repr=False, default=())
-    _has_generation_tags: bool = field(repr=False, default=False)
+    _attributed: AttributedRender = field(repr=False, default=None)  # type: ignore[assignment]
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -89,11 +89,15 @@ class Encoding:
     @property
     def has_generation_tags(self) -> bool:
         """Whether the chat template has ``{% generation %}`` blocks, so that ``mask(what="generation")`` is known."""
-        return self._has_generation_tags
+        return self._attributed.has_generation_tags
 
     @property
-    def _open_end(self) -> bool:
-        return self._render.open_end
+    def _render(self) -> Render:
+        return self._attributed.render
+
+    @property
+    def _segments(self) -> Segments:
+        return self._attributed.segments
 
     @functools.cached_property
     def offsets(self) -> NDArray[np.int32]:
@@ -103,27 +107,12 @@ class Encoding:
     @functools.cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The text cut by message and kind, without gaps."""
-        edges, message_index, kind = (array.tolist() for array in self._segments.to_arrays())
-        return tuple(map(Segment, edges[:-1], edges[1:], message_index, map(Kind, kind)))
-
-    @functools.cached_property
-    def _regions(self) -> Mapping[int, Region]:
-        return {index: Region(*region) for index, region in self._segments.regions().items()}
+        return self._attributed.segment_list()
 
     @property
     def runs(self) -> Sequence[Run]:
-        """What of the text comes from the input; see :mod:`chatspan.origins`."""
+        """What of the text comes from the input; see :mod:`chatspan.render.origins`."""
         return self._render.runs
-
-    @functools.cached_property
-    def _fields(self) -> Sequence[tuple[int, int, int, Path, int]]:
-        """The runs, dumps taken apart: start, end, message, path, character of the field, -1 for no copy of it."""
-        native = self._render.native
-        found = None if native is None else native.fields()
-        if found is not None:
-            return found
-        runs = field_runs(self._render.runs)
-        return [(start, end, of._message_index, of._path, at) for start, end, of, at in runs]
 
     @functools.cached_property
     def spans(self) -> list[Span]:
@@ -132,7 +121,7 @@ class Encoding:
         Only what has tokens is listed: spans are cut where ``max_length`` cut.
         """
         first, last = self._kept
-        kept = [run for run in self._fields if run[0] < last and run[1] > first]
+        kept = [run for run in self._attributed.fields if run[0] < last and run[1] > first]
         ranges = [(max(start, first), min(end, last)) for start, end, *_ in kept]
         tokens = token_spans(self.table, ranges, straddle="touch").tolist()
         return [
@@ -160,31 +149,16 @@ class Encoding:
     @functools.cached_property
     def unrendered_texts(self) -> dict[tuple[int, Path], str]:
         """For each field of :attr:`unrendered` the characters that the template left out."""
-        seen: dict[int, list[tuple[int, int]]] = {}
-        for start, end, origin, at in field_runs(self._render.runs):
-            seen.setdefault(id(origin), []).append((at, at + end - start) if at >= 0 else (0, len(self.text) + 1))
-        left_out: dict[tuple[int, Path], str] = {}
-        for index, path, value in _strings(self._render.messages):
-            covered = 0
-            missing = ""
-            for start, end in sorted(seen.get(id(value), [])):
-                missing += str.__getitem__(value, slice(covered, start)) if start > covered else ""
-                covered = max(covered, end)
-            missing += str.__getitem__(value, slice(covered, None))
-            if missing.strip():
-                left_out.setdefault((index, path), missing)
-        return left_out
+        return unrendered_texts(self._render)
 
     @property
     def field_control_tokens(self) -> list[tuple[int, int, int]]:
         """Control tokens that stand in the text of fields: ``(start_char, end_char, message_index)``."""
-        from chatspan.pieces import control_tokens_of_fields
-
-        return control_tokens_of_fields(self._render.runs, self.text, tuple(self._control_tokens))
+        return self._attributed.field_control_tokens
 
     def end_of_turn(self, message_index: int) -> CharRange | None:
         """The characters that end a message's turn, without blanks behind them; ``None`` where nothing does."""
-        region = self._regions.get(message_index)
+        region = self._attributed.regions.get(message_index)
         return None if region is None else region.end_of_turn
 
     def mask(
@@ -288,12 +262,9 @@ class Encoding:
         if what == "turn":
             if roles is None or any(role != "assistant" for role in roles):
                 raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
-            known = None if self._open_end else self._segments.turns(chosen, end_of_turn)
-            if known is not None:
-                return known
-            return [turn_range(self, index, end_of_turn) for index in chosen if index in self._regions]
+            return self._attributed.turns(chosen, end_of_turn)
         if what == "generation":
-            if not self._has_generation_tags:
+            if not self.has_generation_tags:
                 raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
             return _merged(self._render.generation)
         edges, message_index, kind = self._segments.to_arrays()
@@ -305,9 +276,14 @@ class Encoding:
 
     def explain(self) -> str:
         """The tokens by message and kind, for a person to read."""
-        from chatspan.explain import explain
-
-        return explain(self)
+        lines = [f"tokenized by {self.backend!r}; rendered by {self._render.engine}"]
+        lines += stretches(self.text, self.offsets, self.message_index, self.kind, self.roles)
+        if self.unrendered:
+            left_out = ", ".join(f"{index}: {'.'.join(map(str, path))}" for index, path in self.unrendered)
+            lines.append(f"left out by the template: {left_out}")
+        if len(self.straddling):
+            lines.append(f"tokens across an edge: {', '.join(map(str, self.straddling.tolist()))}")
+        return "\n".join(lines)
 
 
 def _kinds_of(what: Any) -> Collection[Kind]:
@@ -328,21 +304,3 @@ def _merged(ranges: Iterable[CharRange]) -> list[CharRange]:
         else:
             merged.append((start, end))
     return merged
-
-
-def _strings(messages: Sequence[Mapping[str, Any]]) -> Iterable[tuple[int, Path, Any]]:
-    """The strings of the messages, each once, with the path that the caller gave them."""
-    seen: set[int] = set()
-    stack = [(index, message) for index, message in enumerate(messages)]
-    stack.reverse()
-    while stack:
-        index, value = stack.pop()
-        if hasattr(value, "_message_index") and isinstance(value, str):
-            path = value._path
-            if id(value) not in seen and path[-1] not in ("role", "type"):
-                seen.add(id(value))
-                yield index, path, value
-        elif isinstance(value, dict):
-            stack += [(index, part) for part in reversed(list(dict.values(value)))]
-        elif isinstance(value, (list, tuple)):
-            stack += [(index, part) for part in reversed(value)]

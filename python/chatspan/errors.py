@@ -6,6 +6,7 @@ Every error is a :class:`ChatspanError`, which is a ``ValueError``. Its place is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Range = tuple[int, int]
@@ -14,6 +15,12 @@ Range = tuple[int, int]
 def one_line(error: BaseException) -> str:
     """The text of an error without line breaks."""
     return " ".join(str(error).split())
+
+
+def first_difference(one: Sequence[object], other: Sequence[object]) -> int:
+    """Where two sequences begin to differ: how many items they have in common in front."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((index for index, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
 
 
 def place_of_row(row: int) -> dict[str, Any]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from chatspan.batch import pad_id_of
-from chatspan.collator import SelfDistillationCollator
-from chatspan.config import require_counts
+from chatspan.batch.padding import Ints, padded, padded_ids, position_ids_of
+from chatspan.batch.sides import pad_id_of
+from chatspan.batch.tensors import Batch, tensors_of
+from chatspan.distillation.collator import SelfDistillationCollator
+from chatspan.distillation.prompts.hinted import HintedPrompt, HintedPrompts, require_own_prompt
+from chatspan.distillation.prompts.responses import Response, responses_of
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError, TruncationError, place_of_row
-from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
-from chatspan.padded import Ints, padded, padded_ids, position_ids_of
-from chatspan.responses import Response, responses_of
-from chatspan.tensors import Batch, tensors_of
+from chatspan.options import require_counts
 
 
 def sdpo_tensors(

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterator
 
 from chatspan.audit.findings import Finding
 from chatspan.encoding import Encoding
-from chatspan.origins import Path
-from chatspan.view import path_pattern
+from chatspan.render.origins import Path
+from chatspan.view.view import path_pattern
 
 DROPPED = "dropped fields"
 CONTROL = "control tokens in text"

@@ -16,11 +16,11 @@ from chatspan.audit.roles import role_findings
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals, digest_of
 from chatspan.audit.turn_ends import turn_ends
-from chatspan.dataset.conversations import Chat, chat_of
-from chatspan.dataset.rows import RawRow
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, OptionError, TurnBoundaryError
+from chatspan.rows.conversations import Chat, chat_of
+from chatspan.rows.row import RawRow
 
 EMPTY = "nothing to train on"
 TOO_LONG = "rows over --max-length"

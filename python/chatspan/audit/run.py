@@ -9,9 +9,9 @@ from chatspan.audit.findings import Finding
 from chatspan.audit.rows import RowAuditor, audit_chunk
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals
-from chatspan.dataset.parallel import in_chunks, map_chunks
-from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
+from chatspan.rows.parallel import in_chunks, map_chunks
+from chatspan.rows.row import RawRow, Source
 
 DUPLICATES = "rows that repeat another"
 CHUNK_ROWS = 64

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chatspan.attribute.turns import EndOfTurn
 from chatspan.encoding import What
-from chatspan.turns import EndOfTurn
 
 
 @dataclass(frozen=True)

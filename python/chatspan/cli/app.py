@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-import chatspan
+from chatspan._core import __version__
 from chatspan.cli.audit import audit
 from chatspan.cli.encode import encode
 from chatspan.cli.failures import exit_code_of, stoppable
@@ -29,7 +29,7 @@ for _command in (inspect, audit, encode):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"chatspan {chatspan.__version__}")
+        typer.echo(f"chatspan {__version__}")
         raise typer.Exit
 
 

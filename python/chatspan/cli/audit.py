@@ -18,8 +18,8 @@ from chatspan.cli.text import plural
 if TYPE_CHECKING:
     from chatspan.audit.report import Report
     from chatspan.audit.settings import AuditSettings
-    from chatspan.dataset.rows import Source
     from chatspan.encoder import ChatEncoder
+    from chatspan.rows.row import Source
 
 _AGAINST = "Other libraries"
 _OUTPUT = "Output"
@@ -102,7 +102,7 @@ def audit(
     from chatspan.audit.settings import AuditSettings
     from chatspan.audit.stops import stop_ids
     from chatspan.cli.load import load_encoder
-    from chatspan.dataset.sources import open_source
+    from chatspan.rows.sources import open_source
 
     names = _peer_names(against or [])
     if html is not None:

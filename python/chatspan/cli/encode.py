@@ -106,15 +106,18 @@ def encode(
     command is given again.
     """
     from chatspan.cli.load import load_encoder
-    from chatspan.dataset.sources import open_source
+    from chatspan.rows.sources import open_source
     from chatspan.shards.plan import EncodePlan, manifest_of
-    from chatspan.shards.run import encode_files, prepare, written
+    from chatspan.shards.run import encode_files, prepare, write_on_this_machine, written
 
+    write = write_on_this_machine
     if engine is EngineName.ray:
         from chatspan.ray.cluster import require_ray
+        from chatspan.ray.shards import write_on_ray
 
         # Said before anything is waited for.
         require_ray()
+        write = write_on_ray
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     plan = EncodePlan(
@@ -141,7 +144,7 @@ def encode(
         try:
             with _workers(engine, processes) as wanted, RowProgress("encoding") as progress:
                 summary = encode_files(
-                    *(source, plan, encoder, out), processes=wanted, progress=progress.advance, engine=engine.value
+                    *(source, plan, encoder, out), processes=wanted, progress=progress.advance, write=write
                 )
         except KeyboardInterrupt:
             rows = sum(record.rows for record in written(out).values())

@@ -16,7 +16,7 @@ from chatspan.cli.output import check_output, write_output
 from chatspan.cli.text import printable, size_text
 
 if TYPE_CHECKING:
-    from chatspan.view import View
+    from chatspan.view.view import View
 
 _TEACHER = "Student and teacher"
 
@@ -66,9 +66,9 @@ def inspect(
     A trace with tool errors, or a row with 'teacher_messages', is shown as student and teacher.
     """
     from chatspan.cli.load import load_encoder
-    from chatspan.dataset.conversations import chat_of
-    from chatspan.dataset.sources import open_source, read_row
-    from chatspan.inspection import HintOptions, views_of_chat
+    from chatspan.rows.conversations import chat_of
+    from chatspan.rows.sources import open_source, read_row
+    from chatspan.view.rows import HintOptions, views_of_chat
 
     if html is not None:
         if as_json:
@@ -81,7 +81,7 @@ def inspect(
     with waiting("loading the tokenizer in Rust, rendering and tokenizing"):
         views = views_of_chat(chat, encoder, title=raw.place, end_of_turn=end_of_turn.value, hints=hints)
     if as_json:
-        from chatspan.view_json import view_as_json
+        from chatspan.view.as_json import view_as_json
 
         typer.echo(json.dumps([view_as_json(view) for view in views], ensure_ascii=False))
         return

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from chatspan.cli.text import elided, plural, printable
 from chatspan.kinds import Kind
-from chatspan.view import SideView, View, left_out
-from chatspan.view_blocks import Block, block_rows, message_blocks
+from chatspan.view.blocks import Block, block_rows, message_blocks
+from chatspan.view.view import SideView, View, left_out
 
 STYLES = {
     Kind.SCAFFOLD: "bright_black",

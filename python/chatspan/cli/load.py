@@ -10,7 +10,7 @@ from chatspan.cli.console import waiting
 from chatspan.cli.failures import CliError
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import TokenizerError
-from chatspan.pretrained import load_pretrained, require_folder
+from chatspan.tokenize.pretrained import load_pretrained, require_folder
 
 
 def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:

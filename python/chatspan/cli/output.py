@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chatspan.cli.failures import NO_ROOM, CliError
-from chatspan.whole_files import write_whole
+from chatspan.shards.whole_files import write_whole
 
 
 def check_output(path: Path, *, force: bool) -> None:

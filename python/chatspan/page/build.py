@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from chatspan.page.data import as_script_text, page_data
-from chatspan.view import View
+from chatspan.view.view import View
 
 # In this order one script: what a file needs stands in those before it.
 SCRIPTS = ("text.js", "model.js", "blocks.js", "card.js", "controls.js", "search.js", "outline.js", "main.js")
@@ -23,14 +23,14 @@ def page_of_views(views: Sequence[View], *, mask: str, subtitle: str = "") -> st
     other script run, and nothing be loaded.
 
     Args:
-        views: of one conversation, or of a student and a teacher; see :func:`chatspan.inspection.views_of_chat`.
-        mask: which mask is marked when the page opens: a name of :attr:`chatspan.view.SideView.masks`, ``"none"``.
+        views: of one conversation, or of a student and a teacher; see :func:`chatspan.view.rows.views_of_chat`.
+        mask: which mask is marked when the page opens: a name of :attr:`chatspan.view.view.SideView.masks`, ``"none"``.
         subtitle: what stands beside the title, the tokenizer's name.
 
     Example:
         >>> from transformers import AutoTokenizer
         >>> from chatspan import ChatEncoder
-        >>> from chatspan.view import view_of_encoding
+        >>> from chatspan.view.view import view_of_encoding
         >>> encoder = ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
         >>> encoding = encoder.encode([{"role": "user", "content": "Hi"}])
         >>> page = page_of_views([view_of_encoding(encoding, encoder.tokenizer, "one")], mask="turn")

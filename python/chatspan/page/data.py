@@ -7,23 +7,23 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import chatspan
-from chatspan.view import View
-from chatspan.view_blocks import block_rows, message_blocks, same_tokens
-from chatspan.view_json import view_as_json
+from chatspan._core import __version__
+from chatspan.view.as_json import view_as_json
+from chatspan.view.blocks import block_rows, message_blocks, same_tokens
+from chatspan.view.view import View
 
 # What could end the element that the data stands in, and what UTF-8 cannot hold: half of a surrogate pair.
 _ESCAPED = re.compile("[<>&\u2028\u2029\ud800-\udfff]")
 
 
 def page_data(views: Sequence[View], *, mask: str, subtitle: str = "") -> dict[str, Any]:
-    """What :func:`chatspan.view_json.view_as_json` says, with what the page shows together.
+    """What :func:`chatspan.view.as_json.view_as_json` says, with what the page shows together.
 
     Of each side ``blocks``, ``[message, start_token, end_token]``; of each view ``rows``, the numbers of the blocks
     beside each other, and ``same``, ``[student_token, teacher_token, count]``: runs of tokens that are the same.
     """
     return {
-        "version": chatspan.__version__,
+        "version": __version__,
         "subtitle": subtitle,
         "mask": mask,
         "views": [_view(view) for view in views],

@@ -6,10 +6,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from chatspan.dataset.parallel import Done
-from chatspan.dataset.rows import RawRow
 from chatspan.errors import WorkerError
 from chatspan.ray.cluster import NUM_CPUS, RETRIES, require_ray
+from chatspan.rows.parallel import Done
+from chatspan.rows.row import RawRow
 from chatspan.shards.worker import ShardWorker
 
 Result = TypeVar("Result")
@@ -30,7 +30,7 @@ def map_on_actors(
     work: Callable[[ShardWorker, Sequence[RawRow]], Result],
     actors: int,
 ) -> Iterator[Done[Result]]:
-    """Works on chunks of rows on Ray; results are in order. What :func:`chatspan.dataset.parallel.map_chunks` does on
+    """Works on chunks of rows on Ray; results are in order. What :func:`chatspan.rows.parallel.map_chunks` does on
     one machine, but that a worker that is killed is made anew, and its chunks are begun again.
 
     Args:

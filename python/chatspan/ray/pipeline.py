@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
-from chatspan.config import BackendOption
 from chatspan.errors import OptionError
-from chatspan.pretrained import load_pretrained
+from chatspan.options import BackendOption
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
 from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
-from chatspan.supervised import SupervisedOptions
+from chatspan.supervised.options import SupervisedOptions
+from chatspan.tokenize.pretrained import load_pretrained
 
 if TYPE_CHECKING:
-    from chatspan.drafter import SpecialTokens
-    from chatspan.encoder import Truncation
-    from chatspan.supervised import EmptyRows, SupervisedLossOn
-    from chatspan.turns import EndOfTurn
+    from chatspan.attribute.turns import EndOfTurn
+    from chatspan.encode.escapes import SpecialTokens
+    from chatspan.encode.truncation import Truncation
+    from chatspan.supervised.options import EmptyRows, SupervisedLossOn
 
 
 def encode(

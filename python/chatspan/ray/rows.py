@@ -11,12 +11,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from chatspan.dataset.parallel import in_chunks
-from chatspan.dataset.rows import RawRow, Source
-from chatspan.dataset.sources import open_source, without_nulls
 from chatspan.errors import OptionError, RowError, SourceError
 from chatspan.ray.cluster import require_ray
-from chatspan.sequences import as_lists
+from chatspan.rows.parallel import in_chunks
+from chatspan.rows.row import RawRow, Source
+from chatspan.rows.sources import open_source
+from chatspan.rows.tables import as_lists, without_nulls
 
 ROW_INDEX = "row_index"
 # What `read` gives beside it. The row is a JSON object in bytes: in a table, dicts would get each other's keys.
@@ -141,7 +141,7 @@ def _numbered(block: pa.Table, first: int) -> pa.Table:
 
 
 def raw_rows(table: pa.Table) -> Sequence[RawRow]:
-    """The rows of a batch, as :func:`chatspan.supervised.supervised_rows` takes them.
+    """The rows of a batch, as :func:`chatspan.supervised.rows.supervised_rows` takes them.
 
     Raises:
         RowError: a row has no ``row_index``.

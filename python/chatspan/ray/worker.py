@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from chatspan.config import BackendOption
-from chatspan.dataset.rows import RawRow
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import ChatspanError
+from chatspan.options import BackendOption
 from chatspan.ray.rows import raw_rows
+from chatspan.rows.row import RawRow
 from chatspan.shards.columns import columns_of
-from chatspan.supervised import SupervisedOptions, SupervisedRow, supervised_rows
+from chatspan.supervised.options import SupervisedOptions
+from chatspan.supervised.rows import SupervisedRow, supervised_rows
 
 OnError = Literal["raise", "reject"]
 
@@ -43,11 +45,11 @@ class RowEncoder:
     """Encodes batches; Ray makes one in each worker, which keeps its encoder."""
 
     def __init__(self, settings: EncoderSettings) -> None:
-        from chatspan.encoder import ChatEncoder
-
         self._settings = settings
-        self._encoder = ChatEncoder(settings.tokenizer, chat_template=settings.chat_template, backend=settings.backend)
-        self._encoder.warm_up()
+        self._pipeline = EncodingPipeline(
+            settings.tokenizer, chat_template=settings.chat_template, backend=settings.backend
+        )
+        self._pipeline.warm_up()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = raw_rows(batch)
@@ -59,7 +61,7 @@ class RowEncoder:
     def _encoded(self, rows: Sequence[RawRow]) -> list[tuple[RawRow, SupervisedRow | Exception]]:
         """Each row with what became of it, without those that are to be left out."""
         try:
-            found = supervised_rows(self._encoder, rows, self._settings.options)
+            found = supervised_rows(self._pipeline, rows, self._settings.options)
         # One bad row must not cost its neighbours; which one it is shows one by one.
         except Exception as error:
             if self._settings.on_error == "raise":

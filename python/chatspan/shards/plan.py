@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import chatspan
-from chatspan.drafter import SpecialTokens
-from chatspan.encoder import ChatEncoder, Truncation
+from chatspan._core import __version__
+from chatspan.attribute.turns import EndOfTurn
+from chatspan.encode.escapes import SpecialTokens
+from chatspan.encode.truncation import Truncation
+from chatspan.encoder import ChatEncoder
 from chatspan.encoding import What
 from chatspan.errors import OutputError
-from chatspan.turns import EndOfTurn
 
 Format = Literal["parquet", "arrow"]
 Manifest = Mapping[str, Any]
@@ -34,7 +35,7 @@ class EncodePlan:
     """What is to be encoded and how. All of it decides what the shards hold.
 
     Attributes:
-        source, split, subset, column: the data set, see :func:`chatspan.dataset.sources.open_source`.
+        source, split, subset, column: the data set, see :func:`chatspan.rows.sources.open_source`.
         tokenizer, template: by the names that a person gave; what is in them is in the manifest too.
         loss, end_of_turn: which tokens have labels, see :meth:`chatspan.Encoding.labels`.
         max_length, truncation, special_tokens: see :meth:`chatspan.ChatEncoder.encode`.
@@ -66,7 +67,7 @@ def manifest_of(plan: EncodePlan, encoder: ChatEncoder) -> dict[str, Any]:
         "tokenizer": _digest(tokenizer.backend_tokenizer.to_str().encode()),
         "template": _digest(json.dumps(template, sort_keys=True).encode()),
     }
-    return {"chatspan": chatspan.__version__, "options": asdict(plan), "inputs": inputs}
+    return {"chatspan": __version__, "options": asdict(plan), "inputs": inputs}
 
 
 def require_same(manifest: Manifest, out: Path) -> None:

@@ -7,28 +7,34 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from chatspan.dataset.parallel import Done, map_chunks
-from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OutputError
+from chatspan.rows.parallel import Done, map_chunks
+from chatspan.rows.row import RawRow, Source
 from chatspan.shards.plan import MANIFEST, UNFINISHED, EncodePlan, Manifest, fingerprint, read_manifest, require_same
+from chatspan.shards.whole_files import TEMPORARY, write_json, write_whole
 from chatspan.shards.worker import (
     ShardRecord,
     ShardWorker,
-    make_shard,
     rejects_path,
-    save_shard,
     shard_path,
     write_shard,
 )
-from chatspan.whole_files import TEMPORARY, write_json, write_whole
 
 REJECTS = "rejects.jsonl"
 
 Progress = Callable[[int, float | None], None]
-Engine = Literal["local", "ray"]
+# Chunks of rows, a worker, how many of it → what became of each chunk, in order, its shard written.
+WriteShards = Callable[[Iterator[Sequence[RawRow]], ShardWorker, int], Iterator[Done[Any]]]
+
+
+def write_on_this_machine(
+    chunks: Iterator[Sequence[RawRow]], worker: ShardWorker, processes: int
+) -> Iterator[Done[Any]]:
+    """Writes shards in so many processes."""
+    return map_chunks(chunks, worker, write_shard, processes)
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ def encode_files(
     *,
     processes: int,
     progress: Progress,
-    engine: Engine = "local",
+    write: WriteShards = write_on_this_machine,
 ) -> Summary:
     """Writes the shards that are not there yet, then finishes. Call :func:`prepare` before.
 
@@ -94,10 +100,10 @@ def encode_files(
         encoder: that of the plan's tokenizer and template.
         processes: how many work: of this machine, or of Ray's.
         progress: is told of rows that are done and of how much of the data set has been read, from 0 to 1.
-        engine: what they run on; the files are the same. ``"ray"`` needs :func:`chatspan.ray.cluster.connected`.
+        write: where they work; the files are the same. Another one is :func:`chatspan.ray.shards.write_on_ray`.
 
     Raises:
-        SourceError, WorkerError: see :func:`chatspan.dataset.parallel.map_chunks`.
+        SourceError, WorkerError: see :func:`chatspan.rows.parallel.map_chunks`.
         OSError: a shard could not be written; with ``filename``.
     """
     folder = out / UNFINISHED
@@ -105,7 +111,7 @@ def encode_files(
     rows_before = sum(record.rows for record in before.values())
     chunks = _missing(source, plan.rows_per_shard, before, progress)
     encoder.warm_up()
-    for done in _written_shards(chunks, ShardWorker(plan, folder, encoder), processes, engine):
+    for done in write(chunks, ShardWorker(plan, folder, encoder), processes):
         progress(done.row_count, done.position)
     records = written(out)
     rows = sum(record.rows for record in records.values())
@@ -123,21 +129,6 @@ def encode_files(
     write_json(out / MANIFEST, {**read_manifest(out), "summary": told})
     shutil.rmtree(folder)
     return summary
-
-
-def _written_shards(
-    chunks: Iterator[Sequence[RawRow]], worker: ShardWorker, processes: int, engine: Engine
-) -> Iterator[Done[Any]]:
-    if engine == "local":
-        yield from map_chunks(chunks, worker, write_shard, processes)
-        return
-    from chatspan.ray.actors import map_on_actors
-
-    # Other machines need not see the folder, and two of them never write the same file: a worker that was believed to
-    # be dead may still be at work beside the one that was started in its place.
-    for done in map_on_actors(chunks, worker, make_shard, processes):
-        save_shard(worker.folder, done.result)
-        yield done
 
 
 def written(out: Path) -> dict[int, ShardRecord]:

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.dataset.conversations import Chat, chat_of
-from chatspan.dataset.rows import RawRow
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError
+from chatspan.rows.conversations import Chat, chat_of
+from chatspan.rows.row import RawRow
 from chatspan.shards.columns import columns_of
 from chatspan.shards.files import table_bytes
 from chatspan.shards.plan import EncodePlan
-from chatspan.whole_files import write_json, write_whole
+from chatspan.shards.whole_files import write_json, write_whole
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32

@@ -8,18 +8,19 @@ from typing import Any, Literal
 
 import numpy as np
 
-from chatspan.asked import require_asked
-from chatspan.chat_collator import ChatCollator
-from chatspan.config import BackendOption, require_choices
-from chatspan.dataset.conversations import Chat, chat_of
-from chatspan.dataset.rows import RawRow
-from chatspan.drafter import SpecialTokens
-from chatspan.encoder import Truncation, truncated
+from chatspan.attribute.turns import EndOfTurn
+from chatspan.batch.padding import padded_ids
+from chatspan.distillation.prompts.asked import require_asked
+from chatspan.encode.escapes import SpecialTokens
+from chatspan.encode.truncation import Truncation, truncated
 from chatspan.errors import LayoutError, OptionError, RowError
-from chatspan.padded import padded_ids
-from chatspan.supervised import IGNORED, EmptyRows, SupervisedLossOn, SupervisedRow, require_columns
+from chatspan.options import BackendOption, require_choices
+from chatspan.rows.conversations import Chat, chat_of
+from chatspan.rows.row import RawRow
+from chatspan.supervised.collator import ChatCollator
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn
+from chatspan.supervised.rows import IGNORED, SupervisedRow, require_columns
 from chatspan.trl.byte_offsets import response_byte_offsets
-from chatspan.turns import EndOfTurn
 
 Responses = Literal["one", "all"]
 
@@ -116,7 +117,7 @@ class GKDCollator(ChatCollator):
     def _require_asked(self, found: SupervisedRow, row: RawRow) -> None:
         chat = chat_of(row, self._options.column)
         start = _stretches(found)[0][0]
-        template = self.encoder._drafter.renderer.source(chat.template_kwargs.get("tools"))
+        template = self.encoder.template(chat.template_kwargs.get("tools")).source
         require_asked(
             self.encoder.tokenizer,
             chat.messages[:-1],

@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import torch
 
-from chatspan.batch import pad_id_of
-from chatspan.config import BackendOption, HintPlacement, require_choices
+from chatspan.batch.padding import Ints, padded_ids
+from chatspan.batch.sides import pad_id_of
+from chatspan.distillation.config import HintPlacement
+from chatspan.distillation.prompts.hinted import HintedPrompt, HintedPrompts, require_own_prompt
 from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError, place_of_row
-from chatspan.hinted_prompts import HintedPrompt, HintedPrompts, require_own_prompt
-from chatspan.padded import Ints, padded_ids
+from chatspan.options import BackendOption, require_choices
 from chatspan.trl.rollouts import Solutions, solutions_of
 
 Overflow = Literal["error", "drop_row"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatspan.config import CollatorConfig
+from chatspan.distillation.config import CollatorConfig
+from chatspan.distillation.examples.traces import Trace, read_traces
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
-from chatspan.sequences import as_lists
-from chatspan.traces import Trace, read_traces
+from chatspan.rows.tables import as_lists
 
 
 def sdpo_rows(

@@ -1,7 +1,7 @@
 //! The core's parts on a conversation of 80 messages: `cargo bench`. Not compared with anything; see `make bench` for that.
 
 use chatspan_core::attribute::attribute;
-use chatspan_core::render::{Habits, Render, Role, Root, Run, segments_of};
+use chatspan_core::render::{TurnScaffold, Render, Role, Root, Run, segments_of};
 use chatspan_core::segments::Segments;
 use chatspan_core::text::CharIndex;
 use chatspan_core::tokenize::NativeTokenizer;
@@ -30,10 +30,10 @@ fn conversation() -> (String, Vec<Run>, Vec<(usize, i32)>) {
 
 fn segmented(text: &str, runs: Vec<Run>, owners: Vec<(usize, i32)>) -> Segments {
     let roles: Vec<Role> = (0..MESSAGES).map(|i| if i % 2 == 0 { Role::Other } else { Role::Assistant }).collect();
-    let habits = Habits { header: Some("<|im_start|>assistant\n".into()), ..Habits::default() };
+    let scaffold = TurnScaffold { header: Some("<|im_start|>assistant\n".into()), ..TurnScaffold::default() };
     segments_of(
         &Render { text: &CharIndex::new(text), runs, contents: Vec::new(), owners, roles: &roles, prompt_start: None },
-        &habits,
+        &scaffold,
     )
     .0
 }

@@ -136,6 +136,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The compiled core of chatspan.
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<Offsets>()?;
     module.add_function(wrap_pyfunction!(token_spans, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
@@ -143,7 +144,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     #[cfg(feature = "native")]
     module.add_class::<native::NativeTokenizer>()?;
-    module.add_class::<render::Habits>()?;
+    module.add_class::<render::TurnScaffold>()?;
     module.add_class::<render::Segments>()?;
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
     module.add_function(wrap_pyfunction!(render::attribute, module)?)?;

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
-use crate::render::{Habits, Segments};
+use crate::render::{TurnScaffold, Segments};
 use crate::template_input::TemplateInput;
 
 /// What a template wrote, and where it came from.
@@ -144,12 +144,12 @@ impl NativeRender {
     }
 
     /// The render cut by message and kind: as it was when it was made, or now.
-    fn segments(&self, py: Python<'_>, habits: &Bound<'_, Habits>) -> PyResult<Py<Segments>> {
+    fn segments(&self, py: Python<'_>, scaffold: &Bound<'_, TurnScaffold>) -> PyResult<Py<Segments>> {
         if let Some(cut) = &self.cut {
             return Ok(cut.clone_ref(py));
         }
-        let (input, habits) = (self.input.get(), &habits.get().0);
-        let (segments, regions) = py.detach(|| self.rendered.segments(&input.places, &input.roles, habits));
+        let (input, scaffold) = (self.input.get(), &scaffold.get().0);
+        let (segments, regions) = py.detach(|| self.rendered.segments(&input.places, &input.roles, scaffold));
         Py::new(py, Segments { segments, regions })
     }
 }

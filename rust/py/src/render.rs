@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
-use chatspan_core::render::{EndOfTurn, Habits as CoreHabits, Region, Render, Role, Root, Run, segments_of};
+use chatspan_core::render::{EndOfTurn, TurnScaffold as CoreTurnScaffold, Region, Render, Role, Root, Run, segments_of};
 use chatspan_core::segments::Segments as CoreSegments;
 use chatspan_core::text::CharIndex;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -18,10 +18,10 @@ use crate::table::TableRef;
 
 /// What a template writes around assistants' messages.
 #[pyclass(frozen, module = "chatspan._core")]
-pub struct Habits(pub CoreHabits);
+pub struct TurnScaffold(pub CoreTurnScaffold);
 
 #[pymethods]
-impl Habits {
+impl TurnScaffold {
     #[new]
     fn new(
         header: Option<String>,
@@ -31,7 +31,7 @@ impl Habits {
         close_tag: String,
         control_tokens: Vec<String>,
     ) -> Self {
-        Self(CoreHabits { header, header_after_tool, ends, open_tag, close_tag, control_tokens })
+        Self(CoreTurnScaffold { header, header_after_tool, ends, open_tag, close_tag, control_tokens })
     }
 }
 
@@ -119,7 +119,7 @@ pub fn attribute_render(
     runs: &Bound<'_, PyList>,
     owners: Vec<(usize, i32)>,
     roles: Vec<Bound<'_, PyString>>,
-    habits: &Bound<'_, Habits>,
+    scaffold: &Bound<'_, TurnScaffold>,
     prompt_start: Option<usize>,
 ) -> PyResult<Segments> {
     let py = text.py();
@@ -130,10 +130,10 @@ pub fn attribute_render(
         read.extend(reader.read(run.cast::<PyTuple>()?)?);
     }
     let contents = reader.contents.iter().map(|content| content.to_str()).collect::<PyResult<Vec<_>>>()?;
-    let (text, habits) = (utf8(text, "the render", None)?, &habits.get().0);
+    let (text, scaffold) = (utf8(text, "the render", None)?, &scaffold.get().0);
     let (segments, regions) = py.detach(|| {
         let text = &CharIndex::new(text);
-        segments_of(&Render { text, runs: read, contents, owners, roles: &roles, prompt_start }, habits)
+        segments_of(&Render { text, runs: read, contents, owners, roles: &roles, prompt_start }, scaffold)
     });
     Ok(Segments { segments, regions: regions.into_iter().collect() })
 }
@@ -191,7 +191,7 @@ impl<'py> RunReader<'_, 'py> {
 fn ends_of(field: &Bound<'_, PyAny>) -> PyResult<(Option<String>, Option<String>)> {
     static ROOT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = field.py();
-    let root_type = ROOT.import(py, "chatspan.origins", "Root")?;
+    let root_type = ROOT.import(py, "chatspan.render.origins", "Root")?;
     let mut at = field.clone();
     let mut key = None;
     let mut leaf = None;

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::native_render::NativeRender;
-use crate::render::{Habits, Segments};
+use crate::render::{TurnScaffold, Segments};
 use crate::template_input::TemplateInput;
 
 /// A template, ready to be evaluated.
@@ -24,9 +24,9 @@ impl TemplateProgram {
     }
 }
 
-/// A template, what it is given, whether a generation prompt is wanted; with habits the render is cut by message and
+/// A template, what it is given, whether a generation prompt is wanted; with scaffold the render is cut by message and
 /// kind, too; at most so many steps, levels and bytes.
-type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<Habits>>, (u64, usize, usize));
+type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<TurnScaffold>>, (u64, usize, usize));
 
 /// Renders on all cores. What each came to (`"rendered"`, `"raised"`, `"lacking"`, `"limit"`), with the render or what
 /// is said.
@@ -35,12 +35,12 @@ pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> Py
     let answers = Answers(answer);
     let found = py.detach(|| {
         in_parallel(jobs.len(), |row| {
-            let (program, input, add_generation_prompt, habits, (steps, depth, bytes)) = &jobs[row];
+            let (program, input, add_generation_prompt, scaffold, (steps, depth, bytes)) = &jobs[row];
             let limits = Limits { steps: *steps, depth: *depth, bytes: *bytes };
             let input = input.get();
             let program = &program.get().0;
             let rendered = render(program, &input.variables, &input.places, *add_generation_prompt, &answers, limits)?;
-            let cut = habits.as_ref().map(|habits| rendered.segments(&input.places, &input.roles, &habits.get().0));
+            let cut = scaffold.as_ref().map(|scaffold| rendered.segments(&input.places, &input.roles, &scaffold.get().0));
             Ok((rendered, cut))
         })
     });

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from chatspan.audit.against.peer import PeerRefusal, PeerRow, ids_of
-from chatspan.dataset.conversations import Chat
-from chatspan.dataset.sources import without_nulls
-from chatspan.traces import Message
+from chatspan.rows.conversations import Chat
+from chatspan.rows.messages import Message
+from chatspan.rows.tables import without_nulls
 
 _COMMIT = "01f6a5c"
 # How far behind the content the end-of-sequence token may stand.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from chatspan.audit.against.peer import PeerRow, apply_template
-from chatspan.dataset.conversations import Chat
+from chatspan.rows.conversations import Chat
 
 _TAGS = re.compile(r"\{%[-+]?\s*generation\s*[-+]?%\}")
 

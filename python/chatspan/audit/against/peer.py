@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.dataset.conversations import Chat
 from chatspan.errors import ChatspanError
-from chatspan.traces import Message
+from chatspan.rows.conversations import Chat
+from chatspan.rows.messages import Message
 
 
 class PeerError(ChatspanError):

@@ -13,7 +13,7 @@ import numpy as np
 
 from chatspan.audit.against.peer import PeerRefusal, PeerRow, ids_of
 from chatspan.audit.against.texts import text_difference
-from chatspan.dataset.conversations import Chat
+from chatspan.rows.conversations import Chat
 
 UNSTABLE = "a prefix of the messages is no prefix of the tokens, so differences of lengths say nothing"
 

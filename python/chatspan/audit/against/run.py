@@ -19,11 +19,11 @@ from chatspan.audit.findings import Finding
 from chatspan.audit.rows import mask_of
 from chatspan.audit.run import limited
 from chatspan.audit.settings import AuditSettings
-from chatspan.dataset.conversations import chat_of
-from chatspan.dataset.parallel import in_chunks, map_chunks
-from chatspan.dataset.rows import RawRow, Source
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
+from chatspan.rows.conversations import chat_of
+from chatspan.rows.parallel import in_chunks, map_chunks
+from chatspan.rows.row import RawRow, Source
 
 PEERS: dict[str, Callable[[Any], Peer]] = {
     "hf": Transformers,

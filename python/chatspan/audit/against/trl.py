@@ -13,8 +13,8 @@ from typing import Any
 from chatspan.audit.against.hf import masked_row
 from chatspan.audit.against.peer import PeerError, PeerRefusal, PeerRow, ids_of
 from chatspan.audit.against.texts import text_difference
-from chatspan.dataset.conversations import Chat
 from chatspan.errors import one_line
+from chatspan.rows.conversations import Chat
 
 OTHER_TEXT = "the swapped template writes other text than the tokenizer's own"
 

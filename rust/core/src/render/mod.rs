@@ -2,7 +2,7 @@
 //!
 //! [`parts`] cuts the render wherever its owner or its origin changes; [`segments`] reads what the template wrote
 //! around the fields of each message. What a template writes around assistants' messages is known from
-//! probing it ([`Habits`]); no list of models is needed.
+//! probing it ([`TurnScaffold`]); no list of models is needed.
 
 mod parts;
 mod segments;
@@ -113,7 +113,7 @@ pub struct Render<'t> {
 
 /// What a template writes around assistants' messages.
 #[derive(Clone, Debug, Default)]
-pub struct Habits {
+pub struct TurnScaffold {
     /// What opens an assistant's message, if that could be found out.
     pub header: Option<String>,
     /// What opens it behind a tool's result.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::parts::{Part, parts};
-use super::{Habits, Render, Role, Root, Run};
+use super::{TurnScaffold, Render, Role, Root, Run};
 use crate::segments::{Kind, Segments};
 use crate::text::{CharIndex, count, is_blank, split_blanks};
 
@@ -26,11 +26,11 @@ pub struct Region {
 }
 
 /// The segments of a render, and the region of each message that was rendered.
-pub fn segments_of(render: &Render<'_>, habits: &Habits) -> (Segments, BTreeMap<i32, Region>) {
+pub fn segments_of(render: &Render<'_>, scaffold: &TurnScaffold) -> (Segments, BTreeMap<i32, Region>) {
     let chars = render.text;
     let found = parts(render, chars.len());
-    let thoughts = render.contents.iter().map(|content| thoughts_in(content, habits)).collect();
-    let mut reader = Reader { render, habits, chars, thoughts, segments: Segments::default() };
+    let thoughts = render.contents.iter().map(|content| thoughts_in(content, scaffold)).collect();
+    let mut reader = Reader { render, scaffold, chars, thoughts, segments: Segments::default() };
     let mut regions = BTreeMap::new();
     for group in found.chunk_by(|first, second| first.owner == second.owner) {
         let Ok(owner) = usize::try_from(group[0].owner) else {
@@ -51,7 +51,7 @@ pub fn segments_of(render: &Render<'_>, habits: &Habits) -> (Segments, BTreeMap<
 
 struct Reader<'r> {
     render: &'r Render<'r>,
-    habits: &'r Habits,
+    scaffold: &'r TurnScaffold,
     chars: &'r CharIndex<'r>,
     /// For each content where it holds reasoning.
     thoughts: Vec<Option<(usize, usize)>>,
@@ -87,7 +87,7 @@ impl Reader<'_> {
     fn end_outside(&mut self, last: &Part, holder: i32) {
         let text = self.chars.slice(last.start, last.end);
         let bare = text.trim_end_matches(is_blank);
-        let known = self.habits.ends.iter().map(|end| end.trim_end_matches(is_blank));
+        let known = self.scaffold.ends.iter().map(|end| end.trim_end_matches(is_blank));
         let longest = known.filter(|end| !end.is_empty() && bare.ends_with(end)).map(count).max();
         if let Some(length) = longest {
             let stop = last.start + count(bare);
@@ -131,7 +131,7 @@ impl Reader<'_> {
     /// Behind the header of an assistant's message, which stands before its first field.
     fn header_end(&self, owner: usize, start: usize, first: usize) -> Option<usize> {
         let beginning = self.chars.slice(start, first);
-        let header = self.habits.header.as_deref();
+        let header = self.scaffold.header.as_deref();
         if let Some(header) = header.filter(|header| !header.is_empty())
             && let Some(at) = beginning.rfind(header)
         {
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
         let after_tool = owner > 0 && self.render.roles[owner - 1] == Role::Tool;
         if after_tool
-            && let Some(other) = self.habits.header_after_tool.as_deref()
+            && let Some(other) = self.scaffold.header_after_tool.as_deref()
             && !other.is_empty()
             && beginning.starts_with(other)
         {
@@ -165,11 +165,11 @@ impl Reader<'_> {
                 None
             }
         };
-        if let Some(length) = self.habits.ends.iter().filter_map(length).max() {
+        if let Some(length) = self.scaffold.ends.iter().filter_map(length).max() {
             return Some((stop - length, stop));
         }
         if role == Role::Assistant {
-            let tokens = self.habits.control_tokens.iter();
+            let tokens = self.scaffold.control_tokens.iter();
             let longest = tokens.filter(|token| !token.is_empty() && bare.ends_with(token.as_str())).map(|t| count(t));
             let stop = start + count(bare);
             return longest.max().map(|length| (stop - length, stop));
@@ -204,7 +204,7 @@ impl Reader<'_> {
     /// Between two fields of an assistant: the tags of its reasoning, the wrappers of its calls.
     fn wrapper(&mut self, start: usize, end: usize, owner: i32, around: (Option<Kind>, Option<Kind>)) {
         let text = self.chars.slice(start, end);
-        let (opening, closing) = (self.habits.open_tag.as_str(), self.habits.close_tag.as_str());
+        let (opening, closing) = (self.scaffold.open_tag.as_str(), self.scaffold.close_tag.as_str());
         let behind = |at: usize| start + count(&text[..at + closing.len()]);
         let closed = if closing.is_empty() { None } else { text.find(closing) };
         let (reasoning_end, kind) = match around {
@@ -245,7 +245,7 @@ impl Reader<'_> {
 }
 
 /// Where a content holds reasoning: tags and all, at its beginning.
-fn thoughts_in(content: &str, habits: &Habits) -> Option<(usize, usize)> {
+fn thoughts_in(content: &str, scaffold: &TurnScaffold) -> Option<(usize, usize)> {
     let inside = |(opening, closing): (&str, &str)| {
         let end = if closing.is_empty() { None } else { content.find(closing) }? + closing.len();
         // Without an opening tag all in front of the closing one is reasoning.
@@ -253,7 +253,7 @@ fn thoughts_in(content: &str, habits: &Habits) -> Option<(usize, usize)> {
         let blank = split_blanks(&content[..start]).1.is_empty();
         (blank && start < end).then(|| (count(&content[..start]), count(&content[..end])))
     };
-    let own = (habits.open_tag.as_str(), habits.close_tag.as_str());
+    let own = (scaffold.open_tag.as_str(), scaffold.close_tag.as_str());
     // A template that writes only the closing tag leaves the opening one to the model.
     let own = if own == ("", TAGS.1) { None } else { inside(own) };
     own.or_else(|| inside(TAGS))

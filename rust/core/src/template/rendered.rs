@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
 use super::write::Style;
 use super::{Eval, Limits, Program};
-use crate::render::{Habits, Region, Render, Role, Root, Run, segments_of};
+use crate::render::{TurnScaffold, Region, Render, Role, Root, Run, segments_of};
 use crate::segments::Segments;
 use crate::text::{CharIndex, count};
 
@@ -82,14 +82,14 @@ impl Rendered {
     }
 
     /// The render cut by message and kind, and the region of each message.
-    pub fn segments(&self, places: &Places, roles: &[Role], habits: &Habits) -> (Segments, Vec<(i32, Region)>) {
+    pub fn segments(&self, places: &Places, roles: &[Role], scaffold: &TurnScaffold) -> (Segments, Vec<(i32, Region)>) {
         let chars = CharIndex::new(&self.root.text);
         let (runs, contents) = self.runs(&chars, places, roles);
         let contents = contents.iter().map(|content| &**content).collect();
         let prompt_start = self.prompt_start.map(|start| chars.chars_before(start as usize));
         let owners = self.owners(&chars);
         let (segments, regions) =
-            segments_of(&Render { text: &chars, runs, contents, owners, roles, prompt_start }, habits);
+            segments_of(&Render { text: &chars, runs, contents, owners, roles, prompt_start }, scaffold);
         (segments, regions.into_iter().collect())
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chatspan_core::render::{Habits, Role};
+use chatspan_core::render::{TurnScaffold, Role};
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin, Run};
 use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, Shared, render};
@@ -619,7 +619,7 @@ fn check_render(rendered: &Rendered, places: &Places) {
     }
     // One for each message, of which there are few.
     let roles: Vec<Role> = [Role::Other, Role::Assistant, Role::Tool].into_iter().cycle().take(MESSAGES).collect();
-    let (segments, regions) = rendered.segments(places, &roles, &Habits::default());
+    let (segments, regions) = rendered.segments(places, &roles, &TurnScaffold::default());
     assert_eq!(segments.edges().last(), Some(&root.text.chars().count()), "segments of {:?}", root.text);
     assert!(regions.iter().all(|(_, region)| region.start <= region.end), "regions: {regions:?}");
 }

@@ -1,1 +1,0 @@
-"""Data sets of conversations as they lie around: files, folders, hub names; row by row."""

@@ -1,0 +1,116 @@
+"""Rows → the arrays of a batch, padded; or packed into one row without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.batch.sides import Arrays, Ints, packed_side, side_arrays
+from chatspan.distillation.config import DistillationConfig
+from chatspan.distillation.layouts import Row
+from chatspan.errors import AlignmentError
+
+_TEACHER = "ctx_teacher_"
+
+
+def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
+    """The arrays of a batch; see :class:`chatspan.SelfDistillationCollator`."""
+    make = _packed if config.packing else _padded
+    batch = make(rows, config, pad_id)
+    batch["row_index"] = np.array([row.pair.example.row_index for row in rows], dtype=np.int64)
+    batch["dropped_tokens"] = np.array([row.dropped_tokens for row in rows], dtype=np.int64)
+    batch["dropped_messages"] = np.array([len(row.pair.dropped_messages) for row in rows], dtype=np.int64)
+    batch["dropped_sites"] = np.array([row.pair.example.dropped_sites for row in rows], dtype=np.int64)
+    if f"{_TEACHER}input_ids" in batch:
+        _require_equal_ids(batch, rows)
+    return batch
+
+
+def _padded(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
+    batch, starts = side_arrays("", [row.student for row in rows], config, pad_id)
+    shape = batch["input_ids"].shape
+    response_mask = np.zeros(shape, dtype=np.int64)
+    for i, row in enumerate(rows):
+        response_mask[i, starts[i] + row.response] = 1
+    batch["response_mask"] = response_mask
+    if all(row.teacher is None for row in rows):
+        return batch
+    teacher, teacher_starts = side_arrays(_TEACHER, [row.teacher or row.student for row in rows], config, pad_id)
+    batch |= teacher
+    batch |= _loss_arrays(rows, shape, config.sdpo_ignore_index, starts, teacher_starts)
+    return batch
+
+
+def _loss_arrays(
+    rows: Sequence[Row], shape: tuple[int, ...], ignore_index: int, starts: Ints, teacher_starts: Ints
+) -> Arrays:
+    most = max(len(row.weights) for row in rows)
+    loss_mask = np.full(shape, ignore_index, dtype=np.int64)
+    weights = np.zeros(shape, dtype=np.float32)
+    index_mask = np.zeros((len(rows), most), dtype=bool)
+    student, teacher = np.zeros((2, len(rows), most), dtype=np.int64)
+    for i, row in enumerate(rows):
+        count = len(row.weights)
+        index_mask[i, :count] = True
+        student[i, :count] = row.student_response + starts[i]
+        teacher[i, :count] = row.teacher_response + teacher_starts[i]
+        loss_mask[i, student[i, :count]] = 1
+        weights[i, student[i, :count]] = row.weights
+    return {"sdpo_loss_mask": loss_mask, "sdpo_loss_weight": weights, **_indices(student, teacher, index_mask)}
+
+
+def _indices(student: Ints, teacher: Ints, index_mask: NDArray[np.bool_]) -> Arrays:
+    return {
+        "student_response_idx": student,
+        "teacher_response_idx": teacher,
+        "response_idx_mask": index_mask,
+        # A real token stands in front of each; see chatspan.distillation.pairs.alignment.predicted.
+        "student_logit_idx": np.where(index_mask, student - 1, 0),
+        "teacher_logit_idx": np.where(index_mask, teacher - 1, 0),
+    }
+
+
+def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
+    """One row of all rows, one behind the other; nothing is padded."""
+    students = [row.student for row in rows]
+    batch, starts = packed_side("", students)
+    length = batch["input_ids"].shape[1]
+    response_mask = np.zeros((1, length), dtype=np.int64)
+    for start, row in zip(starts, rows, strict=True):
+        response_mask[0, start + row.response] = 1
+    batch["response_mask"] = response_mask
+    if all(row.teacher is None for row in rows):
+        return batch
+    teacher, teacher_starts = packed_side(_TEACHER, [row.teacher or row.student for row in rows])
+    batch |= teacher
+    student_at = np.concatenate([start + row.student_response for start, row in zip(starts, rows, strict=True)])
+    teacher_at = np.concatenate([start + row.teacher_response for start, row in zip(teacher_starts, rows, strict=True)])
+    loss_mask = np.full((1, length), config.sdpo_ignore_index, dtype=np.int64)
+    weights = np.zeros((1, length), dtype=np.float32)
+    loss_mask[0, student_at] = 1
+    weights[0, student_at] = np.concatenate([row.weights for row in rows])
+    batch |= {"sdpo_loss_mask": loss_mask, "sdpo_loss_weight": weights}
+    batch |= _indices(student_at[None], teacher_at[None], np.ones((1, len(student_at)), dtype=bool))
+    return batch
+
+
+def _require_equal_ids(batch: Arrays, rows: Sequence[Row]) -> None:
+    """The promise of the batch, checked on what is returned: equal ids, and real tokens in front of them."""
+    row, column = np.nonzero(batch["response_idx_mask"])
+    student, teacher = batch["student_response_idx"][row, column], batch["teacher_response_idx"][row, column]
+    wrong = batch["input_ids"][row, student] != batch[f"{_TEACHER}input_ids"][row, teacher]
+    for prefix, side in (("", "student"), (_TEACHER, "teacher")):
+        before = batch[f"{side}_logit_idx"][row, column]
+        wrong |= before < 0
+        if f"{prefix}attention_mask" in batch:
+            wrong |= batch[f"{prefix}attention_mask"][row, before] == 0
+        else:
+            wrong |= batch[f"{prefix}position_ids"][row, before + 1] == 0
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise AlignmentError(
+            f"student and teacher differ in the in-loss column {student[at]}",
+            trace_id=rows[int(row[at])].pair.example.student.trace_id if len(rows) > row[at] else None,
+        )

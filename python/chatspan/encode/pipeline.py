@@ -1,0 +1,225 @@
+"""Conversations → encodings: rendered once, attributed, tokenized once; in batches, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+
+from chatspan._core import Segments, TurnScaffold, attribute
+from chatspan.attribute.attributed import AttributedRender
+from chatspan.attribute.conventions import Conventions, conventions_of
+from chatspan.encode.escapes import SpecialTokens, escaped_pieces
+from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
+from chatspan.encoding import Encoding
+from chatspan.errors import TextError, TokenizerError
+from chatspan.options import BackendOption
+from chatspan.render.jinja.template import ChatTemplate
+from chatspan.render.limits import TemplateLimits
+from chatspan.render.rendered import Render
+from chatspan.render.renderer import ChatRenderer
+from chatspan.render.request import RenderRequest
+from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
+from chatspan.tokenize.pieces import Piece, encode_pieces
+from chatspan.tokenize.tokens import Tokens
+
+
+class Rendered(NamedTuple):
+    """A rendered conversation that is not tokenized yet.
+
+    Attributes:
+        attributed: the render, and whose each of its characters is.
+        pieces: what of it is not to be tokenized as always.
+    """
+
+    attributed: AttributedRender
+    pieces: Sequence[Piece] = ()
+
+    @property
+    def render(self) -> Render:
+        """The render."""
+        return self.attributed.render
+
+
+class EncodingPipeline:
+    """Renders and tokenizes conversations for a tokenizer. For the arguments see :class:`chatspan.ChatEncoder`.
+
+    Args:
+        require_template: whether a tokenizer without a chat template is refused now, not when a conversation comes
+            without one of its own.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        chat_template: str | Mapping[str, str] | None = None,
+        backend: BackendOption = "auto",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        template_limits: TemplateLimits | None = None,
+        require_template: bool = True,
+    ) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise TokenizerError(
+                f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
+                "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
+            )
+        self.tokenizer = tokenizer
+        self.chat_template = chat_template
+        self.template_limits = template_limits
+        self._renderer = ChatRenderer(tokenizer, chat_template, template_limits)
+        if require_template:
+            self._renderer.template(None)
+        self._backends = Backends(tokenizer, backend, cache_bytes)
+        self._conventions: dict[str, Conventions] = {}
+        if backend == "native":
+            self._backends.wait()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was found out about templates is found out anew.
+        return {**self.__dict__, "_conventions": {}}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that it was made with; what it does is decided by them alone."""
+        tokenizer, backend, cache_bytes = self._backends.arguments
+        return {
+            "tokenizer": tokenizer,
+            "chat_template": self.chat_template,
+            "backend": backend,
+            "cache_bytes": cache_bytes,
+            "template_limits": self.template_limits,
+        }
+
+    @property
+    def backend(self) -> BackendName:
+        """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
+        return self._backends.choice
+
+    def engine(self) -> tuple[str, str]:
+        """What evaluates the chat template, and why; see :attr:`chatspan.ChatEncoder.renderer`."""
+        return self._renderer.engine()
+
+    def warm_up(self, *, background: bool = False) -> None:
+        """Loads the native tokenizer; see :meth:`chatspan.ChatEncoder.warm_up`."""
+        if background:
+            self._backends.start()
+        else:
+            self._backends.wait()
+
+    def stats(self) -> dict[str, int]:
+        """What was done which way; see :meth:`chatspan.ChatEncoder.stats`."""
+        renders = {"renders_native": self._renderer.native_renders, "renders_jinja2": self._renderer.left.total()}
+        return {**renders, **self._backends.stats()}
+
+    def decode(self, ids: Any) -> str:
+        """The text of ids, special tokens written out."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
+        """The template that conversations with these tools are rendered with."""
+        return self._renderer.template(tools)
+
+    def render(
+        self,
+        requests: Sequence[RenderRequest],
+        *,
+        now: datetime | None = None,
+        cut: bool = True,
+        special_tokens: SpecialTokens = "as_rendered",
+        token_ids_check: bool = True,
+    ) -> Iterator[Rendered]:
+        """Renders conversations, in order. What is wrong with one is raised when it is taken.
+
+        Args:
+            requests: whose messages may have ``token_ids``; see :meth:`chatspan.ChatEncoder.encode`.
+            now: what templates take for now; the time of the call if not given.
+            cut: whether renders are cut by message and kind in the same go.
+            special_tokens, token_ids_check: see :meth:`chatspan.ChatEncoder.encode`.
+        """
+        split = [_split(request) for request in requests]
+        renders = self._renderer.render_batch(
+            [request for request, _ in split], now=now, scaffold_of=self._known_scaffold if cut else lambda source: None
+        )
+        for request, token_ids in split:
+            if token_ids is None:
+                _, token_ids = without_token_ids(request.messages)
+            render = next(renders)
+            _require_unicode(render)
+            template = self._renderer.template(request.tools, request.chat_template)
+            attributed = AttributedRender(render, partial(self._conventions_of, template), template.has_generation_tags)
+            pieces: list[Piece] = []
+            if token_ids:
+                pieces += sampled_pieces(self.tokenizer, attributed, token_ids, check=token_ids_check)
+            if special_tokens != "as_rendered":
+                pieces += escaped_pieces(attributed, pieces, error=special_tokens == "error")
+            yield Rendered(attributed, pieces)
+
+    def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
+        """Encodes what is rendered in one call of the tokenizer, which may use all cores."""
+        whole = [each for each in rendered if not each.pieces]
+        tokens = iter(self.tokenize(whole, [each.attributed.segments for each in whole]))
+        return [
+            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces else next(tokens))
+            for each in rendered
+        ]
+
+    def tokenize(self, rendered: Sequence[Rendered], segments: Sequence[Segments] | None = None) -> list[Tokens]:
+        """The tokens of renders without pieces; with segments perhaps also whose each is."""
+        return self._backends.encode_batch([each.render.native or each.render.text for each in rendered], segments)
+
+    def _tokens_of_pieces(self, rendered: Rendered) -> Tokens:
+        return encode_pieces(self.tokenizer, self._backends.current(), rendered.render.text, rendered.pieces)
+
+    def _known_scaffold(self, source: str) -> TurnScaffold | None:
+        known = self._conventions.get(source)
+        return None if known is None else known.scaffold
+
+    def _conventions_of(self, template: ChatTemplate) -> Conventions:
+        known = self._conventions.get(template.source)
+        if known is None:
+            known = self._conventions[template.source] = conventions_of(self.tokenizer, template)
+        return known
+
+
+def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
+    """The tokens of a render, and whose they are."""
+    message_index, kind, straddling = tokens.attribution or attribute(tokens.table, attributed.segments)
+    return Encoding(
+        input_ids=tokens.input_ids,
+        table=tokens.table,
+        message_index=message_index,
+        kind=kind,
+        straddling=straddling,
+        roles=attributed.roles,
+        backend=tokens.backend,
+        _attributed=attributed,
+    )
+
+
+def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | None]:
+    """The request as the template gets it, and the sampled ids; none where it cannot be read."""
+    try:
+        messages, token_ids = without_token_ids(request.messages)
+    except Exception:
+        # Its render says why.
+        return request, None
+    return (replace(request, messages=messages) if token_ids else request), token_ids
+
+
+def _require_unicode(render: Render) -> None:
+    if render.native is not None or render.text.isascii():
+        return
+    try:
+        render.text.encode()
+    except UnicodeEncodeError as error:
+        owner = next((owner for start, owner in reversed(render.owners) if start <= error.start), -1)
+        which = f"message {owner}" if owner >= 0 else "the render"
+        raise TextError(
+            f"{which} has a lone surrogate (character {error.start} of the render): it is no valid Unicode text; "
+            "repair or drop it",
+            message_index=owner if owner >= 0 else None,
+            start_char=error.start,
+        ) from None

@@ -1,0 +1,38 @@
+"""An encoding, cut to a length: ids, masks and spans together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from chatspan._core import Offsets
+from chatspan.encoding import Encoding
+from chatspan.errors import TruncationError
+
+Truncation = Literal["error", "left", "right"]
+
+
+def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
+    """The encoding, cut where it is longer.
+
+    Raises:
+        TruncationError: it is longer, and ``truncation="error"``.
+    """
+    count = len(encoding)
+    if max_length is None or count <= max_length:
+        return encoding
+    if truncation == "error":
+        raise TruncationError(
+            f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
+        )
+    kept = slice(count - max_length, count) if truncation == "left" else slice(0, max_length)
+    straddling = encoding.straddling[(encoding.straddling >= kept.start) & (encoding.straddling < kept.stop)]
+    return replace(
+        encoding,
+        input_ids=encoding.input_ids[kept],
+        table=Offsets(encoding.offsets[kept], text_length=len(encoding.text)),
+        message_index=encoding.message_index[kept],
+        kind=encoding.kind[kept],
+        straddling=straddling - kept.start,
+        truncated=count - max_length,
+    )

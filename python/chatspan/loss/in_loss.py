@@ -1,0 +1,206 @@
+"""What the loss takes from a batch: where its tokens are and what they weigh, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chatspan.errors import LossError
+from chatspan.loss.divergence import Places
+
+Batch = Mapping[str, Tensor]
+
+_FIRST = "student_logit_idx"
+
+
+@dataclass(frozen=True)
+class InLoss:
+    """The N in-loss tokens of a batch.
+
+    Attributes:
+        shape: B and R.
+        places: where their logits are; with the tokens' ids if importance weights are asked for.
+        entries: int64 ``[N]``, their index in the R.
+        weights: ``[N]``.
+        old_log_probs: ``[N]``, if importance weights are asked for.
+        groups: int64 ``[N]``, which row's or packed conversation's each is, a number below ``group_count``.
+    """
+
+    shape: tuple[int, int]
+    places: Places
+    entries: Tensor
+    weights: Tensor
+    old_log_probs: Tensor | None
+    groups: Tensor
+    group_count: int
+
+
+def read_in_loss(student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dtype, *, importance: bool) -> InLoss:
+    """Reads and checks what the loss needs; other keys of the batch are not looked at.
+
+    Costs two waits for the device: one for the number of in-loss tokens, one for all checks of their values.
+
+    Args:
+        student, teacher: logits ``[B, T, V]``.
+        batch: see :func:`chatspan.loss.sdpo_loss`. On any device.
+        dtype: of the weights.
+        importance: whether ``old_log_probs`` and the tokens' ids are needed.
+
+    Raises:
+        LossError: a key that is missing; shapes, dtypes or values that cannot be; with row and entry.
+    """
+    _check_logits(student, teacher)
+    return _Reader(student, teacher, batch, importance).read(dtype)
+
+
+def _check_logits(student: Tensor, teacher: Tensor) -> None:
+    for name, logits in (("student_logits", student), ("teacher_logits", teacher)):
+        if logits.dim() != 3 or not logits.is_floating_point():
+            raise LossError(f"{name} are {logits.dtype} {list(logits.shape)}: give floats [B, T, V]")
+    if student.shape[2] != teacher.shape[2]:
+        raise LossError(
+            f"the student's vocabulary has {student.shape[2]} entries and the teacher's {teacher.shape[2]}: "
+            "cut the logits to the common ones, or use models of one vocabulary"
+        )
+    if student.shape[0] != teacher.shape[0]:
+        raise LossError(f"student_logits have {student.shape[0]} rows and teacher_logits {teacher.shape[0]}")
+    if student.device != teacher.device:
+        raise LossError(f"student_logits are on {student.device} and teacher_logits on {teacher.device}: move one")
+
+
+class _Reader:
+    """Collects what can only be checked on the device, to ask the device once."""
+
+    def __init__(self, student: Tensor, teacher: Tensor, batch: Batch, importance: bool) -> None:
+        self.student, self.teacher, self.batch, self.importance = student, teacher, batch, importance
+        self.device = student.device
+        self.shape = self._shape()
+        mask = self._get("response_idx_mask", self.shape)
+        if mask.dtype is not torch.bool:
+            raise LossError(f"batch['response_idx_mask'] is {mask.dtype}: give bool")
+        self.rows, self.entries = mask.nonzero(as_tuple=True)
+        self.checks: list[tuple[Tensor, Callable[[int], str]]] = []
+
+    def _seen(self) -> None:
+        """A batch of the collator without masks, which the model then had not either, was read with holes in it."""
+        for prefix in ("", "ctx_teacher_"):
+            masks = {f"{prefix}attention_mask", f"{prefix}cu_seq_lens_q"}
+            if f"{prefix}position_ids" in self.batch and masks.isdisjoint(self.batch):
+                raise LossError(
+                    f"the batch has '{prefix}position_ids', but no '{prefix}attention_mask': without it holes and "
+                    "padding are seen; give it to the model, and leave it in the batch"
+                )
+
+    def read(self, dtype: torch.dtype) -> InLoss:
+        """All of it; errors come last, from :meth:`_check`."""
+        self._seen()
+        student = self._columns("student_logit_idx", self.student.shape[1], "student_logits have {} columns")
+        teacher = self._columns("teacher_logit_idx", self.teacher.shape[1], "teacher_logits have {} columns")
+        self._no_place_twice(student)
+        self._equal_tokens()
+        weights = self._weights(dtype)
+        groups, group_count = self._groups()
+        tokens, old_log_probs = None, None
+        if self.importance:
+            tokens = self._tokens(self.student.shape[2])
+            old_log_probs = self._get("old_log_probs", self.shape)[self.rows, self.entries]
+        self._check()
+        places = Places(self.rows, student, teacher, tokens)
+        return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count)
+
+    def _shape(self) -> tuple[int, int]:
+        indices = self._get(_FIRST)
+        rows = len(self.student)
+        if indices.dim() != 2 or len(indices) != rows:
+            raise LossError(f"batch[{_FIRST!r}] is {list(indices.shape)}, but the logits have {rows} rows: give [B, R]")
+        return rows, indices.shape[1]
+
+    def _get(self, key: str, shape: tuple[int, int] | None = None) -> Tensor:
+        if key not in self.batch:
+            hint = "is_clip needs it" if key == "old_log_probs" else "the loss finds its tokens by it"
+            raise LossError(f"the batch has no {key!r}: {hint}")
+        value = self.batch[key]
+        if shape is not None and tuple(value.shape) != shape:
+            raise LossError(f"batch[{key!r}] is {list(value.shape)}, but batch[{_FIRST!r}] is {list(shape)}")
+        return value.to(self.device)
+
+    def _must(self, holds: Tensor, problem: Callable[[int], str]) -> None:
+        self.checks.append((~holds, problem))
+
+    def _check(self) -> None:
+        if len(self.rows) == 0 or not torch.stack([wrong.any() for wrong, _ in self.checks]).any():
+            return
+        for wrong, problem in self.checks:
+            if wrong.any():
+                first = int(wrong.nonzero()[0, 0])
+                place = f"row {int(self.rows[first])}, in-loss token {int(self.entries[first])}"
+                raise LossError(f"{place}: {problem(first)}")
+
+    def _columns(self, key: str, width: int, what: str) -> Tensor:
+        """Columns at the in-loss tokens; those that are out of range are clamped until the check refuses them."""
+        indices = self._get(key, self.shape)
+        if indices.dtype not in (torch.int64, torch.int32):
+            raise LossError(f"batch[{key!r}] is {indices.dtype}: give int64")
+        columns = indices[self.rows, self.entries].long()
+        what = what.format(width)
+        self._must(columns.ge(0) & columns.lt(width), lambda n: f"{key} is {int(columns[n])}, but {what}")
+        return columns.clamp(0, max(width - 1, 0))
+
+    def _no_place_twice(self, columns: Tensor) -> None:
+        """The gradient is written once for each place."""
+        ordered, order = (self.rows * self.student.shape[1] + columns).sort(stable=True)
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[order[1:]] = ordered[1:] != ordered[:-1]
+        self._must(first, lambda n: f"student_logit_idx has column {int(columns[n])} twice")
+
+    def _at_tokens(self, key: str, index_key: str) -> Tensor:
+        """``batch[key]``, ``[B, T]``, at the columns of the tokens themselves."""
+        values = self._get(key)
+        if values.dim() != 2 or len(values) != self.shape[0]:
+            raise LossError(f"batch[{key!r}] is {list(values.shape)}: give [{self.shape[0]}, T]")
+        columns = self._columns(index_key, values.shape[1], f"{key} has {{}} columns")
+        return values[self.rows, columns]
+
+    def _tokens(self, vocabulary: int) -> Tensor:
+        tokens = self._at_tokens("input_ids", "student_response_idx")
+        self._must(
+            tokens.ge(0) & tokens.lt(vocabulary),
+            lambda n: f"input_ids has token {int(tokens[n])}, outside of the {vocabulary} logits",
+        )
+        return tokens.clamp(0, vocabulary - 1)
+
+    def _equal_tokens(self) -> None:
+        """Where ids are at hand: a batch whose sides are out of step trains on noise, quietly."""
+        needed = ("input_ids", "student_response_idx", "ctx_teacher_input_ids", "teacher_response_idx")
+        if all(key in self.batch for key in needed):
+            student = self._at_tokens(*needed[:2])
+            teacher = self._at_tokens(*needed[2:])
+            self._must(
+                student == teacher,
+                lambda n: f"the student has token {int(student[n])} and the teacher {int(teacher[n])}",
+            )
+
+    def _weights(self, dtype: torch.dtype) -> Tensor:
+        if "sdpo_loss_weight" not in self.batch:
+            return torch.ones(len(self.rows), dtype=dtype, device=self.device)
+        weights = self._at_tokens("sdpo_loss_weight", "student_response_idx").to(dtype)
+        self._must(
+            weights.isfinite() & (weights >= 0),
+            lambda n: f"sdpo_loss_weight is {weights[n].item()}: give a finite number of 0 or more",
+        )
+        return weights
+
+    def _groups(self) -> tuple[Tensor, int]:
+        if "seq_idx" not in self.batch:
+            return self.rows, self.shape[0]
+        # No more conversations than columns, and counting them would be one more wait for the device.
+        width = self.batch["seq_idx"].shape[-1]
+        conversations = self._at_tokens("seq_idx", "student_response_idx").long()
+        self._must(
+            conversations.ge(0) & conversations.lt(width),
+            lambda n: f"seq_idx is {int(conversations[n])} in a row of {width} columns",
+        )
+        return self.rows * width + conversations.clamp(0, max(width - 1, 0)), self.shape[0] * width

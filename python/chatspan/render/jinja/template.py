@@ -1,0 +1,125 @@
+"""A compiled chat template: traced input in, a render out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from types import TracebackType
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import jinja2.nodes
+
+from chatspan.render.jinja.environment import TracedEnvironment
+from chatspan.render.jinja.text import Field, OwnerMark
+from chatspan.render.origins import Run
+from chatspan.render.rendered import CharRange, Render
+
+
+class TemplateRaisedError(Exception):
+    """A template raised; with the line of the template and the message being rendered."""
+
+    def __init__(self, error: Exception, line: int | None, message_index: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.line = line
+        self.message_index = message_index
+
+
+class ChatTemplate:
+    """A chat template, compiled once."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._environment = TracedEnvironment()
+        self._template = self._environment.from_string(source)
+
+    @functools.cached_property
+    def variables(self) -> frozenset[str]:
+        """The names that the template reads from its caller."""
+        return frozenset(jinja2.meta.find_undeclared_variables(self.tree))
+
+    @functools.cached_property
+    def has_generation_tags(self) -> bool:
+        """Whether the template says itself what an assistant wrote."""
+        return any(self.tree.find_all(jinja2.nodes.ExtensionAttribute))
+
+    @functools.cached_property
+    def literal_text(self) -> str:
+        """The text that the template's source itself writes, pieces between NULs."""
+        literals = {node.data for node in self.tree.find_all(jinja2.nodes.TemplateData)}
+        literals |= {node.value for node in self.tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)}
+        return "\0".join(literals)
+
+    @functools.cached_property
+    def tree(self) -> jinja2.nodes.Template:
+        """The template's syntax tree."""
+        return self._environment.plain_tree(self.source)
+
+    def render(self, variables: Mapping[str, Any], now: datetime) -> Render:
+        """Renders traced variables.
+
+        Raises:
+            TemplateRaisedError: the template raised.
+        """
+        self._environment.start(now)
+        texts: list[str] = []
+        runs: list[Run] = []
+        owners: list[tuple[int, int]] = []
+        generation: list[CharRange] = []
+        length, owner = 0, -1
+        try:
+            chunk: Any
+            for chunk in self._template.root_render_func(self._template.new_context(dict(variables))):
+                kind = type(chunk)
+                if kind is str:
+                    texts.append(chunk)
+                    length += len(chunk)
+                elif kind is OwnerMark:
+                    owner = chunk.owner
+                    _own(owners, length, owner)
+                elif kind is Field:
+                    texts.append(chunk)
+                    runs.append((length, length + len(chunk), chunk, 0))
+                    length += len(chunk)
+                else:
+                    runs += [(start + length, end + length, *origin) for start, end, *origin in chunk._runs]
+                    for start, end, what in chunk._marks:
+                        if isinstance(what, int):
+                            _own(owners, start + length, what)
+                            _own(owners, end + length, owner)
+                        else:
+                            generation.append((start + length, end + length))
+                    texts.append(chunk)
+                    length += len(chunk)
+        except Exception as error:
+            line = self._line(error.__traceback__)
+            raise TemplateRaisedError(error, line, self._environment.owner) from error
+        if not owners or owners[0][0] > 0:
+            owners.insert(0, (0, -1))
+        return Render("".join(texts), runs, owners, generation, variables["messages"])
+
+    def _line(self, traceback: TracebackType | None) -> int | None:
+        """The line of the template's source that a traceback ends in."""
+        line = None
+        while traceback is not None:
+            if traceback.tb_frame.f_globals.get("environment") is self._environment:
+                line = self._template.get_corresponding_lineno(traceback.tb_lineno)
+            traceback = traceback.tb_next
+        return line
+
+
+def _own(owners: list[tuple[int, int]], start_char: int, owner: int) -> None:
+    """From here on, the message being rendered is another; a change before any character was written does not count."""
+    if owners and owners[-1][0] == start_char:
+        owners.pop()
+    if (owners[-1][1] if owners else None) != owner:
+        owners.append((start_char, owner))
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(source: str) -> ChatTemplate:
+    """The template of a source, compiled once per process."""
+    return ChatTemplate(source)

@@ -1,0 +1,341 @@
+"""Conversation → render, by the tokenizer's own chat template, with origins.
+
+Two engines evaluate templates: the core (``native/``), and traced Jinja2 (``jinja/``), its slow twin and the way for
+what it lacks. Which one is decided here, and nothing else knows both.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from jinja2 import TemplateSyntaxError
+
+from chatspan._core import TurnScaffold
+from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError, first_difference
+from chatspan.render.jinja.engine import TracedMessages, render_traced, traced_variables
+from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError, compiled
+from chatspan.render.limits import TemplateLimits, require_limits
+from chatspan.render.native.program import Unsupported
+from chatspan.render.native.render import render_of
+from chatspan.render.native.template import NativeOutcome, NativeTemplate, RenderJob, render_jobs
+from chatspan.render.origins import cut_runs
+from chatspan.render.preparation import preparation, tool_schemas
+from chatspan.render.rendered import Render
+from chatspan.render.request import Messages, RenderRequest, has_messages, request_of
+
+
+class UnknownKeywordWarning(UserWarning):
+    """A keyword that the chat template does not read."""
+
+
+@functools.lru_cache(maxsize=256)
+def native_template(source: str) -> NativeTemplate | str:
+    """The template of a source, made ready for the core once per process; or what of it the core lacks."""
+    try:
+        return NativeTemplate(compiled(source).tree)
+    except Unsupported as lacking:
+        return str(lacking)
+
+
+class ChatRenderer:
+    """Renders conversations as ``tokenizer.apply_chat_template(tokenize=False)`` does, with origins.
+
+    Args:
+        tokenizer: an HF tokenizer.
+        chat_template: in place of the tokenizer's own: a template, or several by their names, of which ``"tool_use"``
+            is taken where tools are given and ``"default"`` else.
+        template_limits: what a render may take in the core.
+
+    Raises:
+        TokenizerError: it has no ``apply_chat_template``.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        chat_template: str | Mapping[str, str] | None = None,
+        template_limits: TemplateLimits | None = None,
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._chat_template = chat_template
+        self._limits = require_limits(template_limits)
+        self._verified: set[str] = set()
+        self._warned: set[str] = set()
+        self.native_renders = 0
+        self.left: Counter[str] = Counter()
+        if not callable(getattr(tokenizer, "apply_chat_template", None)):
+            raise TokenizerError(f"{type(tokenizer).__name__} has no apply_chat_template")
+        self._options = frozenset(inspect.signature(tokenizer.apply_chat_template).parameters)
+
+    def source(self, tools: Sequence[Any] | None, chat_template: str | None = None) -> str:
+        """The template that a conversation with these tools is rendered with.
+
+        Args:
+            chat_template: in place of the renderer's own.
+
+        Raises:
+            TokenizerError: there is none.
+        """
+        given = self._chat_template if chat_template is None else chat_template
+        if given is not None and not isinstance(given, (str, Mapping)):
+            raise OptionError(f"chat_template={given!r}: give a template, or several by their names")
+        if isinstance(given, Mapping):
+            name = "tool_use" if tools is not None and "tool_use" in given else "default"
+            if name not in given:
+                raise TokenizerError(f"chat_template has no {name!r}; it has {', '.join(map(repr, sorted(given)))}")
+            return given[name]
+        try:
+            source = self._tokenizer.get_chat_template(given, tools)
+        except ValueError as error:
+            raise TokenizerError(
+                f"the tokenizer has no chat template: set tokenizer.chat_template, or give chat_template ({error})"
+            ) from error
+        return str(source)
+
+    def template(self, tools: Sequence[Any] | None, chat_template: str | None = None) -> ChatTemplate:
+        """The compiled template; see :meth:`source`.
+
+        Raises:
+            TokenizerError: there is none.
+            TemplateError: it cannot be compiled.
+        """
+        try:
+            return compiled(self.source(tools, chat_template))
+        except TemplateSyntaxError as error:
+            raise TemplateError(
+                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; mend it, or give another"
+            ) from None
+
+    def engine(self) -> tuple[str, str]:
+        """What evaluates the template (of several, the one without tools): ``"native"``, ``"jinja2"``; and why."""
+        lacking = native_template(self.source(None))
+        if isinstance(lacking, str):
+            return "jinja2", lacking
+        reason = "the core knows every construct of the template"
+        left = ", ".join(f"{count} for {what}" for what, count in sorted(self.left.items()))
+        return "native", f"{reason}; left to Jinja2: {left}" if left else reason
+
+    def render(self, messages: Messages, /, **keywords: Any) -> Render:
+        """Renders one conversation. The first render with each template is compared with the tokenizer's own.
+
+        Args:
+            messages, keywords: as :func:`request_of` takes them.
+
+        Raises:
+            MessageError, OptionError: the messages, or the tools, are of a wrong form.
+            TokenizerError: there is no chat template.
+            TemplateError: the template raised; with its line and the message that was being rendered.
+            RenderMismatchError: the tokenizer's own render is another one.
+        """
+        return next(self.render_batch([request_of(messages, **keywords)]))
+
+    def render_batch(
+        self,
+        requests: Sequence[RenderRequest],
+        *,
+        now: datetime | None = None,
+        scaffold_of: Callable[[str], TurnScaffold | None] = lambda source: None,
+    ) -> Iterator[Render]:
+        """Renders conversations, in order: read one by one, then rendered by the core side by side.
+
+        What is wrong with a conversation is raised when its render is taken; see :meth:`render`. No message may change
+        before.
+
+        Args:
+            now: what ``strftime_now`` takes for now; the time of the call if not given.
+            scaffold_of: for the source of a template what it writes around assistants' messages, where that is known:
+                renders are then cut by message and kind in the same go.
+        """
+        now = now or datetime.now()
+        jobs = [self._job_if_readable(request, scaffold_of) for request in requests]
+        rendered = iter(render_jobs([job for job in jobs if isinstance(job, RenderJob)], now))
+        traced: TracedMessages = {}
+        for request, job in zip(requests, jobs, strict=True):
+            outcome = next(rendered) if isinstance(job, RenderJob) else job
+            yield self._render(request, outcome, now, traced)
+
+    def _job_if_readable(
+        self, request: RenderRequest, scaffold_of: Callable[[str], TurnScaffold | None]
+    ) -> RenderJob | Unsupported | None:
+        """What the core is to render; nothing where a conversation cannot be read: its render says why."""
+        try:
+            return self._job(request, scaffold_of(self.source(request.tools, request.chat_template)))
+        except Exception:
+            return None
+
+    def _job(self, request: RenderRequest, scaffold: TurnScaffold | None = None) -> RenderJob | Unsupported:
+        native = native_template(self.source(request.tools, request.chat_template))
+        if not isinstance(native, NativeTemplate):
+            return Unsupported(native)
+        variables = {"tools": tool_schemas(request.tools), "documents": request.documents}
+        tokens = dict(self._tokenizer.special_tokens_map)
+        for name, value in request.template_kwargs.items():
+            # Special tokens given by hand are the template's own text all the same.
+            (tokens if name.endswith("_token") else variables)[name] = value
+        try:
+            _require_dicts(request.messages)
+            given = native.read(request.messages, variables, tokens, preparation())
+        except Unsupported as lacking:
+            return lacking
+        return RenderJob(native, given, request.add_generation_prompt, scaffold, self._limits)
+
+    def _render(
+        self, request: RenderRequest, outcome: NativeOutcome | None, now: datetime, traced: TracedMessages
+    ) -> Render:
+        if request.add_generation_prompt and request.continue_final_message:
+            raise OptionError(
+                "give add_generation_prompt or continue_final_message: a message begins, or the last goes on"
+            )
+        template = self.template(request.tools, request.chat_template)
+        self._check_keywords(template, request.template_kwargs)
+        if outcome is None:
+            job = self._job(request)
+            outcome = job if isinstance(job, Unsupported) else render_jobs([job], now)[0]
+        render = self._taken(outcome, request.messages)
+        if render is None:
+            try:
+                render = render_traced(template, request, self._tokenizer.special_tokens_map, now, traced)
+            except TemplateRaisedError as raised:
+                raise self._template_error(request, template, raised)  # noqa: B904 - it has its cause
+        if request.continue_final_message:
+            return _cut(render, self._own_text(request, template))
+        if template.source not in self._verified:
+            self._verify(request, template, render, now)
+            self._verified.add(template.source)
+        return render
+
+    def _taken(self, outcome: NativeOutcome, messages: Messages) -> Render | None:
+        """The core's render; nothing where it leaves this one to traced Jinja2."""
+        if isinstance(outcome, TemplateError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            # Traced Jinja2 raises it with its line and its message.
+            self.left[str(outcome) if isinstance(outcome, Unsupported) else "it raises"] += 1
+            return None
+        self.native_renders += 1
+        return render_of(outcome, outcome.input.roles() or _roles(messages))
+
+    def _own_text(self, request: RenderRequest, template: ChatTemplate) -> str:
+        """The tokenizer's own render."""
+        text = self._tokenizer.apply_chat_template(
+            list(request.messages),
+            tokenize=False,
+            tools=request.tools,
+            documents=request.documents,
+            chat_template=template.source,
+            add_generation_prompt=request.add_generation_prompt,
+            continue_final_message=request.continue_final_message,
+            **request.template_kwargs,
+        )
+        return str(text)
+
+    def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
+        own = self._own_text(request, template)
+        if own == render.text:
+            return
+        # The clock may have gone on between the two.
+        variables = traced_variables(request, self._tokenizer.special_tokens_map, {})
+        if render.text != template.render(variables, now).text:
+            raise _mismatch(render.text, own)
+        again = template.render(variables, datetime.now()).text
+        own = self._own_text(request, template)
+        if own != again:
+            raise _mismatch(again, own)
+
+    def _template_error(
+        self, request: RenderRequest, template: ChatTemplate, raised: TemplateRaisedError
+    ) -> TemplateError | RenderMismatchError:
+        # transformers' own exception says it without the types that stand for strings here.
+        own: Exception | None = None
+        try:
+            self._own_text(request, template)
+        except Exception as error:
+            own = error
+        which = ""
+        messages = request.messages
+        index = raised.message_index if 0 <= raised.message_index < len(messages) else None
+        if index is not None:
+            which = f" at message {index} (role {messages[index].get('role')!r})"
+        line = "" if raised.line is None else f", line {raised.line} of the template"
+        shown = own or raised.error
+        what = f"the chat template raised{which}{line}: {type(shown).__name__}: {shown}"
+        if own is None:
+            what += "; the tokenizer's own apply_chat_template does not raise"
+        elif index is not None and preparation().drops_none and messages[index].get("content", "") is None:
+            # Templates that ask for it find none, as in transformers; those of before it was dropped printed "None".
+            what += '; its content is None, which transformers takes away: give "" for none'
+        found = (RenderMismatchError if own is None else TemplateError)(what, message_index=index)
+        found.__cause__ = shown
+        return found
+
+    def _check_keywords(self, template: ChatTemplate, template_kwargs: Mapping[str, Any]) -> None:
+        if not template_kwargs:
+            return
+        for name in template_kwargs:
+            if name in self._options:
+                raise OptionError(
+                    f"{name!r} is an option of apply_chat_template that the encoder does not take; "
+                    "rendering and tokenizing have options of their own here"
+                )
+            if name not in template.variables and name not in self._warned and not name.endswith("_token"):
+                self._warned.add(name)
+                known = ", ".join(sorted(template.variables - _ALWAYS_GIVEN)) or "none"
+                warnings.warn(
+                    f"the chat template does not read {name!r}; the keywords that it reads: {known}",
+                    UnknownKeywordWarning,
+                    stacklevel=4,
+                )
+
+
+def _require_dicts(messages: Messages) -> None:
+    if not has_messages(messages):
+        raise Unsupported("messages of a wrong form")
+    for message in messages:
+        if type(message) is not dict and not isinstance(message, Mapping):
+            raise Unsupported("messages of a wrong form")
+
+
+def _roles(messages: Messages) -> tuple[str, ...]:
+    """The role of each message, ``""`` where it has none."""
+    roles = []
+    for message in messages:
+        role = message.get("role", "")
+        roles.append("" if role is None and preparation().drops_none else str(role))
+    return tuple(roles)
+
+
+_ALWAYS_GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
+_ALWAYS_GIVEN |= {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
+
+
+def _cut(render: Render, own: str) -> Render:
+    """The render as far as the tokenizer's own, which leaves the final message open."""
+    if not render.text.startswith(own):
+        raise _mismatch(render.text, own)
+    end = len(own)
+    return replace(
+        render,
+        given_text=own,
+        runs=cut_runs(tuple(render.runs), 0, end),
+        native=None,
+        owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],
+        generation=[(start, min(stop, end)) for start, stop in render.generation if start < end],
+        open_end=True,
+    )
+
+
+def _mismatch(text: str, own: str) -> RenderMismatchError:
+    start = first_difference(text, own)
+    return RenderMismatchError(
+        f"the render is not the tokenizer's own from character {start} on: {text[start : start + 40]!r}, "
+        f"but apply_chat_template gives {own[start : start + 40]!r}. Its apply_chat_template may be overridden, "
+        "or this version of transformers prepares messages in another way",
+        start_char=start,
+    )

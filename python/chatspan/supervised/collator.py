@@ -1,0 +1,228 @@
+"""Conversations → the tensors of supervised fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chatspan._core import pad_rows
+from chatspan.attribute.turns import EndOfTurn
+from chatspan.batch.padding import ones_like, width_of
+from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
+from chatspan.batch.tensors import Batch, tensors_of
+from chatspan.encode.escapes import SpecialTokens
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.encode.truncation import Truncation
+from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
+from chatspan.options import BackendOption, PaddingSide, require_choices, require_counts
+from chatspan.rows.row import RawRow
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
+from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
+
+# As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BatchOptions:
+    """The form of the batch."""
+
+    packing: bool
+    pad_to_multiple_of: int | None
+    padding_side: PaddingSide
+
+    def __post_init__(self) -> None:
+        require_choices(self, packing=(True, False), padding_side=PaddingSide)
+        require_counts(self, "pad_to_multiple_of")
+        if self.packing and self.pad_to_multiple_of is not None:
+            raise OptionError("packing=True fills nothing up: leave out pad_to_multiple_of")
+
+
+class ChatCollator:
+    """Builds the batch of supervised fine-tuning: the ``data_collator`` of ``transformers.Trainer`` and of TRL's
+    ``SFTTrainer``, both with ``remove_unused_columns=False``.
+
+    Called with a list of rows ``{"messages", "tools"?, "documents"?, "chat_template_kwargs"?, "loss_messages"?}``;
+    instead of ``messages`` ``conversations`` (also with ``from`` and ``value``), ``turns``, or ``prompt`` and
+    ``completion`` as messages, of which the completion is trained. ``loss_messages`` are the indices of the messages
+    that may be trained, else each assistant's.
+
+    Args:
+        tokenizer: an HF fast tokenizer.
+        loss_on: what of assistants' messages is trained: ``"turn"``, all that the model has to produce itself, tool
+            calls and end of turn included; ``"content"``; ``"generation"``, what the template's ``{% generation %}``
+            blocks wrote; a set of :class:`chatspan.Kind`; or weights, as :meth:`chatspan.Encoding.weights` takes them.
+        end_of_turn: how a turn ends, see :meth:`chatspan.Encoding.mask`.
+        max_length: how many tokens a row may have.
+        truncation: what becomes of longer ones: ``"error"``; ``"left"`` or ``"right"``, tokens are cut off there.
+        empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, they are left out, with a
+            warning, and counted in ``dropped_rows``.
+        packing: whether all rows of a call become one row without padding.
+        pad_to_multiple_of: rows are filled up to a multiple of it.
+        padding_side: ``"right"``, ``"left"``.
+        column: the column of the messages, if it has another name.
+        special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
+        chat_template, backend: see :class:`chatspan.ChatEncoder`.
+
+    Returns (of a call):
+        int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``;
+        ``attention_mask``; ``labels``, -100 where nothing is trained, unshifted. A row's first token is never trained:
+        nothing in front of it predicts it. With weights also float32 ``[B, T]`` ``loss_weight``, which a trainer has
+        to be told to use.
+        With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
+        ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
+        ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
+        the rows apart.
+
+    Raises:
+        OptionError, TokenizerError, BackendError: (when made) options, or a tokenizer, that cannot be.
+        RowError: a row has no conversation, as where a trainer took the columns away.
+        TruncationError: a row is longer than ``max_length``.
+        EmptyRowError: a row has nothing to train on.
+        EmptyBatchError: no row is left.
+        ChatspanError: of the encoder. All with the row's place in the batch.
+
+    Attributes:
+        dropped_rows: how many rows were left out; in each worker process its own.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> from chatspan import ChatCollator
+        >>> tokenizer = AutoTokenizer.from_pretrained("examples/tokenizer")
+        >>> collate = ChatCollator(tokenizer)
+        >>> batch = collate([{"messages": [{"role": "user", "content": "2 + 2?"},
+        ...                                {"role": "assistant", "content": "It is 4."}]}])
+        >>> sorted(batch)
+        ['attention_mask', 'input_ids', 'labels']
+        >>> tokenizer.decode(batch["labels"][batch["labels"] != -100])
+        'It is 4.<|im_end|>'
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        loss_on: SupervisedLossOn = "turn",
+        end_of_turn: EndOfTurn = "token",
+        max_length: int | None = None,
+        truncation: Truncation = "error",
+        empty_rows: EmptyRows = "error",
+        packing: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: PaddingSide = "right",
+        column: str | None = None,
+        special_tokens: SpecialTokens = "as_rendered",
+        chat_template: str | Mapping[str, str] | None = None,
+        backend: BackendOption = "auto",
+    ) -> None:
+        self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend)
+        self._options = SupervisedOptions(
+            loss_on=loss_on,
+            end_of_turn=end_of_turn,
+            max_length=max_length,
+            truncation=truncation,
+            empty_rows=empty_rows,
+            special_tokens=special_tokens,
+            column=column,
+        )
+        self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
+        self._pad_id = pad_id_of(tokenizer)
+        self.dropped_rows = 0
+
+    def warm_up(self) -> None:
+        """Loads the native tokenizer now, as before worker processes are forked that would else load one each."""
+        self.encoder.warm_up()
+
+    def __call__(self, rows: Sequence[Any]) -> Batch:
+        if self._form.packing:
+            rows = ungrouped(rows)
+        found = self._rows(rows, "row {} of the batch")
+        kept = [row for row in found if row is not None]
+        self.dropped_rows += len(found) - len(kept)
+        if not kept:
+            raise EmptyBatchError(
+                f"none of {len(found)} rows has anything to train on; collator.has_signal(row) says which of a data "
+                "set have"
+            )
+        return tensors_of(self._batch(kept))
+
+    def has_signal(self, row: Any) -> bool:
+        """Whether anything of a row is trained; to filter a data set beforehand.
+
+        Raises:
+            ChatspanError: as a call, but for a row with nothing to train on.
+        """
+        try:
+            return self._rows([row], "row {}")[0] is not None
+        except EmptyRowError:
+            return False
+
+    def lengths(self, rows: Sequence[Any]) -> list[int]:
+        """How many tokens each row takes; 0 for one that is left out.
+
+        Raises:
+            ChatspanError: as a call, with the place in ``rows``.
+        """
+        lengths = []
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            some = [rows[index] for index in range(start, min(start + _ROWS_AT_ONCE, len(rows)))]
+            found = self._rows(some, "row {}", start)
+            lengths += [0 if row is None else len(row.encoding) for row in found]
+        return lengths
+
+    def explain(self, row: Any) -> str:
+        """The tokens of a row by message and kind, and what of it is trained, for a person to read."""
+        found = self._rows([row], "row {}")[0]
+        if found is None:
+            return "left out\n"
+        return f"{found.encoding.explain()}\ntrained: {self.encoder.decode(found.labels[found.labels != IGNORED])!r}\n"
+
+    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+        return _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+
+    def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> list[SupervisedRow | None]:
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence) or not rows:
+            raise RowError(f"expected a list of at least one row, got {type(rows).__name__}")
+        numbered = enumerate(rows, start)
+        return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
+
+    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
+        return supervised_rows(self.encoder, rows, self._options)
+
+
+def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
+    ids = [row.encoding.input_ids for row in rows]
+    width = width_of(map(len, ids), form.pad_to_multiple_of)
+    on_left = form.padding_side == "left"
+    sets = [(ids, pad_id), (ones_like(ids), 0), ([row.labels for row in rows], IGNORED)]
+    # Padded on one side only, so that a model finds the positions itself.
+    names = ("input_ids", "attention_mask", "labels")
+    batch: dict[str, Any] = dict(zip(names, pad_rows(sets, width, on_left), strict=True))
+    if rows[0].weights is not None:
+        batch["loss_weight"] = np.zeros((len(rows), width), dtype=np.float32)
+        for padded, row in zip(batch["loss_weight"], rows, strict=True):
+            start = width - len(row.labels) if on_left else 0
+            padded[start : start + len(row.labels)] = row.weights
+    return batch
+
+
+def _packed(rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+    arrays, _ = packed_side("", [_side(row) for row in rows])
+    # transformers' models take it by other names, or not at all.
+    del arrays["seq_idx"]
+    batch: dict[str, Any] = dict(arrays)
+    # Flash attention wants numbers.
+    batch |= {name: int(batch[name]) for name in ("max_length_q", "max_length_k")}
+    batch["labels"] = np.concatenate([row.labels for row in rows])[None]
+    if rows[0].weights is not None:
+        batch["loss_weight"] = np.concatenate([row.weights for row in rows])[None]
+    batch["use_cache"] = False
+    return batch
+
+
+def _side(row: SupervisedRow) -> Side:
+    count = len(row.encoding)
+    return Side(row.encoding.input_ids, np.arange(count), count)

@@ -1,0 +1,91 @@
+"""Batches of a data set of Hugging Face's ``datasets`` → columns of ids and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan._core import __version__
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.errors import OptionError
+from chatspan.rows.row import RawRow
+from chatspan.supervised.options import SupervisedOptions
+from chatspan.supervised.rows import SupervisedRow, supervised_rows
+
+Array = NDArray[Any]
+
+# int64 where torch wants it: streaming data sets hand arrays over as they are.
+_COLUMNS: dict[str, Callable[[SupervisedRow], Array]] = {
+    "input_ids": lambda row: row.encoding.input_ids,
+    "labels": lambda row: row.labels,
+    "attention_mask": lambda row: np.ones(len(row.labels), dtype=np.int64),
+    "message_index": lambda row: row.encoding.message_index,
+    "kind": lambda row: row.encoding.kind,
+}
+
+
+class MapFn:
+    """What :meth:`chatspan.ChatEncoder.as_map_fn` gives to ``Dataset.map``.
+
+    ``datasets`` knows a function again by its pickle. This one's holds what decides the columns, the versions of
+    chatspan and of transformers among it, and nothing that changes with use.
+    """
+
+    def __init__(self, pipeline: EncodingPipeline, options: SupervisedOptions, columns: Sequence[str]) -> None:
+        if isinstance(columns, str) or not columns or not set(columns) <= set(_COLUMNS):
+            raise OptionError(f"columns={columns!r}: give some of {', '.join(map(repr, _COLUMNS))}")
+        self._pipeline = pipeline
+        self._options = options
+        self._columns = tuple(columns)
+
+    def __call__(self, batch: Mapping[str, Any], indices: Sequence[int] | None = None) -> dict[str, list[Array]]:
+        names = list(batch)
+        columns = [batch[name] for name in names]
+        _require_batched(names, columns, self._options.column)
+        values = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        if indices is None:
+            places = [f"row {index} of a batch (with_indices=True: of the data set)" for index in range(len(values))]
+        else:
+            places = [f"row {index}" for index in indices]
+        numbers = range(len(values)) if indices is None else indices
+        raw = [
+            RawRow(index=number, place=place, value=value)
+            for number, place, value in zip(numbers, places, values, strict=True)
+        ]
+        rows = [row for row in supervised_rows(self._pipeline, raw, self._options) if row is not None]
+        found = {name: [_COLUMNS[name](row) for row in rows] for name in self._columns}
+        if isinstance(self._options.loss_on, Mapping):
+            found["loss_weight"] = [row.weights for row in rows if row.weights is not None]
+        return found
+
+    def __reduce__(self) -> Any:
+        import transformers
+
+        options = {**asdict(self._options), "loss_on": None}
+        loss_on = self._options.loss_on
+        if isinstance(loss_on, Mapping):
+            # The last weight that fits counts, and a dict is hashed without its order.
+            loss_on = ("weights", tuple(loss_on.items()))  # type: ignore[assignment]
+        elif not isinstance(loss_on, str):
+            loss_on = tuple(sorted(set(loss_on)))
+        versions = (__version__, transformers.__version__)
+        return (_restored, (versions, self._pipeline.settings, options, loss_on, self._columns))
+
+
+def _restored(versions: Any, settings: Any, options: Any, loss_on: Any, columns: Any) -> MapFn:
+    if isinstance(loss_on, tuple) and loss_on[0] == "weights":
+        loss_on = dict(loss_on[1])
+    return MapFn(EncodingPipeline(**settings), SupervisedOptions(**{**options, "loss_on": loss_on}), columns)
+
+
+def _require_batched(names: Sequence[str], columns: Sequence[Any], column: str | None) -> None:
+    """A single row has messages where a batch has lists of them."""
+    for name, values in zip(names, columns, strict=True):
+        if name not in ("messages", "conversations", "turns", "prompt", column):
+            continue
+        if isinstance(values, str) or (isinstance(values, Sequence) and values and isinstance(values[0], Mapping)):
+            raise OptionError("this works on batches: dataset.map(encoder.as_map_fn(…), batched=True)")

@@ -1,0 +1,200 @@
+"""Text → ids and offsets in Rust, for tokenizers that are proven to come out as transformers' own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Union
+
+from chatspan import _core
+from chatspan._core import Segments
+from chatspan.errors import BackendError
+from chatspan.tokenize.admission import require_equal
+from chatspan.tokenize.hf import HFBackend
+from chatspan.tokenize.tokens import Tokens
+
+
+class NativeBackend:
+    """A tokenizer made in Rust, and transformers' own for the texts that it leaves to that one."""
+
+    name = "native"
+
+    def __init__(self, native: _core.NativeTokenizer, hf: HFBackend, fell_back: Counter[str]) -> None:
+        self.core = native
+        self._hf = hf
+        self._fell_back = fell_back
+
+    def encode_batch(
+        self, texts: Sequence[str | _core.NativeRender], segments: Sequence[Segments] | None = None
+    ) -> list[Tokens]:
+        """The tokens of texts or renders, on all cores; with segments also whose each is."""
+        rows = self.core.encode_batch(list(texts), None if segments is None else list(segments))
+        left = [index for index, row in enumerate(rows) if row is None]
+        own = iter(self._hf.encode_batch([texts[index] for index in left]))
+        self._fell_back["rows"] += len(left)
+        return [next(own) if row is None else Tokens(row[0], row[1], self.name, row[2]) for row in rows]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """The ids of a text in which there are no control tokens."""
+        ids = self.core.encode_plain(text)
+        return self._hf.encode_plain(text) if ids is None else ids
+
+    def token(self, token_id: int) -> str | None:
+        """The token of an id, as it stands in the vocabulary."""
+        return self.core.token(token_id)
+
+
+class State(NamedTuple):
+    """A tokenizer's settings at some time.
+
+    Attributes:
+        quick: what is looked at before each row; see :func:`quick_state`.
+        next_id: the id that the next added token would get.
+        added: the added tokens, by what they are and do.
+    """
+
+    quick: tuple[Any, ...]
+    next_id: int
+    added: tuple[Any, ...]
+
+
+def state_of(tokenizer: Any) -> State:
+    """A tokenizer's settings now. Takes milliseconds where there are thousands of added tokens."""
+    backend = tokenizer.backend_tokenizer
+    found = backend.get_added_tokens_decoder()
+    added = tuple((index, repr(token)) for index, token in found.items())
+    next_id = max(backend.get_vocab_size(False), max(found, default=-1) + 1)
+    return State(quick_state(tokenizer, next_id), next_id, added)
+
+
+def quick_state(tokenizer: Any, next_id: int) -> tuple[Any, ...]:
+    """What changes when tokens are added that are not in the vocabulary, or a part of the tokenizer is another one."""
+    backend = tokenizer.backend_tokenizer
+    parts = (backend.normalizer, backend.pre_tokenizer, backend.post_processor)
+    return (
+        id(backend),
+        backend.id_to_token(next_id),
+        backend.encode_special_tokens,
+        getattr(tokenizer, "split_special_tokens", False),
+        *(None if part is None else part.__getstate__() for part in parts),
+        *tokenizer.special_tokens_map.values(),
+    )
+
+
+def known_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer | None:
+    """The native tokenizer of an HF tokenizer in this state, if it was loaded before.
+
+    Raises:
+        BackendError: it was refused before.
+    """
+    known = _OF_TOKENIZER.get(tokenizer)
+    return _checked(known[1]) if known is not None and known[0] == (state, cache_bytes) else None
+
+
+def load_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer:
+    """The native tokenizer of an HF tokenizer in the state that it is in. The same one for the same ``tokenizer.json``.
+
+    Raises:
+        BackendError: with the reason.
+    """
+    native = known_native(tokenizer, state, cache_bytes)
+    if native is not None:
+        return native
+    with _LOCK.held:
+        found = _find(tokenizer, HFBackend(tokenizer), cache_bytes)
+        _OF_TOKENIZER[tokenizer] = ((state, cache_bytes), found)
+    return _checked(found)
+
+
+def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
+    """The native tokenizer, known by its ``tokenizer.json`` or made and tested now; or why there is none."""
+    if not hasattr(_core, "NativeTokenizer"):
+        return BackendError("this build of chatspan has no native tokenizers")
+    if getattr(tokenizer, "split_special_tokens", False) or tokenizer.backend_tokenizer.encode_special_tokens:
+        return BackendError("split_special_tokens: control tokens are encoded as text")
+    tokenizer_json = _json_of(tokenizer)
+    key = (hashlib.sha256(tokenizer_json.encode()).hexdigest(), cache_bytes)
+    known: Found | None = _REFUSED.get(key) or _LOADED.get(key)
+    if known is not None:
+        return known
+    try:
+        native = _core.NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
+        require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
+        _warm_up(native)
+    except BackendError as error:
+        _REFUSED[key] = error
+        return error
+    _LOADED[key] = native
+    return native
+
+
+def _json_of(tokenizer: Any) -> str:
+    """The ``tokenizer.json``, without truncation and padding that an earlier call left and the next one takes out.
+
+    What the tokenizer had from the beginning stays, to be refused.
+    """
+    text: str = tokenizer.backend_tokenizer.to_str()
+    rest = text.find('"added_tokens"')
+    head = json.loads(text[:rest].rstrip().rstrip(",") + "}")
+    # PreTrainedTokenizerFast notes what it finds in the JSON as these arguments.
+    for name, argument in (("truncation", "truncation_strategy"), ("padding", "pad_to_multiple_of")):
+        if argument not in tokenizer.init_kwargs:
+            head[name] = None
+    return json.dumps(head)[:-1] + ", " + text[rest:]
+
+
+def _warm_up(native: _core.NativeTokenizer) -> None:
+    """Has the core make its tables of words, which else the first rows wait 0.1 s for."""
+    text = "\n".join(f"The number of words in text {index} is not known." for index in range(500))
+    # By itself, since a row of a batch does without the table of whole words; then a batch, which wakes the threads.
+    native.encode_batch([text], None)
+    native.encode_batch([text, text], None)
+
+
+def _checked(found: Found) -> _core.NativeTokenizer:
+    if isinstance(found, BackendError):
+        raise type(found)(found.message)
+    return found
+
+
+class _Lock:
+    """A lock that a forked process has anew: whoever held it is not there."""
+
+    def __init__(self) -> None:
+        self.held = threading.RLock()
+
+
+_LOCK = _Lock()
+Found = Union["_core.NativeTokenizer", BackendError]
+# By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
+_LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
+_REFUSED: dict[tuple[str, int], BackendError] = {}
+# A native tokenizer stays for as long as the tokenizer that it was made of.
+_OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[State, int], Found]] = weakref.WeakKeyDictionary()
+
+
+def _before_fork() -> None:
+    """Nothing is loaded while a process forks, and the core's threads, which wait actively for 50 µs, are asleep.
+
+    They render and pad, too, where nothing is loaded.
+    """
+    _LOCK.held.acquire()
+    time.sleep(0.002)
+
+
+def _after_fork_in_child() -> None:
+    _LOCK.held = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _LOCK.held.release(),
+        after_in_child=_after_fork_in_child,
+    )

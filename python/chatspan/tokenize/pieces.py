@@ -1,0 +1,95 @@
+"""A render tokenized in pieces: some as plain text, some as ids that are given, the rest as always."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatspan.errors import ControlTokenError
+from chatspan.tokenize.backends import Backend
+from chatspan.tokenize.token_offsets import CharRange, token_offsets
+from chatspan.tokenize.tokens import Tokens, tokens_of
+
+# ids, and the characters of each
+Lists = tuple[list[int], list[CharRange]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Characters of the render that are not tokenized as always.
+
+    Attributes:
+        tokens: the ids and the characters of the render that they stand for; ``None``: encode the text as plain text
+            in which there are no control tokens.
+    """
+
+    start_char: int
+    end_char: int
+    tokens: Lists | None = None
+
+
+def encode_pieces(tokenizer: Any, backend: Backend, text: str, pieces: Sequence[Piece]) -> Tokens:
+    """The ids and offsets of a text, some pieces of which are not tokenized as always.
+
+    The pieces do not overlap. As transformers does with marked control tokens (``encode_marked_chat``), each piece but
+    the first is encoded behind a newline that is taken off again, so that none is taken for a text's beginning.
+
+    Raises:
+        ControlTokenError: a tokenizer makes the control token out of plain text.
+    """
+    ids: list[int] = []
+    offsets: list[CharRange] = []
+
+    def add(tokens: Lists) -> None:
+        ids.extend(tokens[0])
+        offsets.extend(tokens[1])
+
+    position = 0
+    for piece in [*sorted(pieces, key=lambda piece: piece.start_char), Piece(len(text), len(text))]:
+        add(_as_always(backend, text, position, piece.start_char))
+        if piece.tokens is not None:
+            add(piece.tokens)
+        elif piece.end_char > piece.start_char:
+            add(_as_plain_text(tokenizer, backend, text, piece.start_char, piece.end_char))
+        position = piece.end_char
+    return tokens_of(ids, offsets, len(text), backend.name)
+
+
+def _lists(backend: Backend, texts: Sequence[str]) -> list[Lists]:
+    return [
+        (tokens.input_ids.tolist(), [(start, end) for start, end in tokens.table.to_array().tolist()])
+        for tokens in backend.encode_batch(texts)
+    ]
+
+
+def _as_always(backend: Backend, text: str, start: int, end: int) -> Lists:
+    if start >= end:
+        return [], []
+    if start == 0:
+        return _lists(backend, [text[:end]])[0]
+    [(newline, _), (ids, offsets), (bare_ids, bare_offsets)] = _lists(
+        backend, ["\n", "\n" + text[start:end], text[start:end]]
+    )
+    if ids[: len(newline)] == newline:
+        behind = zip(ids[len(newline) :], offsets[len(newline) :], strict=True)
+        shifted = [(i, (max(first - 1, 0) + start, last - 1 + start)) for i, (first, last) in behind]
+        return [i for i, _ in shifted], [span for _, span in shifted]
+    return bare_ids, [(first + start, last + start) for first, last in bare_offsets]
+
+
+def _as_plain_text(tokenizer: Any, backend: Backend, text: str, start: int, end: int) -> Lists:
+    plain = text[start:end]
+    newline = _lists(backend, ["\n"])[0][0]
+    ids = backend.encode_plain(plain)
+    if start > 0:
+        behind = backend.encode_plain("\n" + plain)
+        if behind[: len(newline)] == newline:
+            ids = behind[len(newline) :]
+    if tokenizer.convert_tokens_to_ids(plain) in ids:
+        raise ControlTokenError(
+            f"{plain!r} cannot be escaped: the tokenizer makes the control token out of plain text", start_char=start
+        )
+    found = token_offsets(tokenizer, ids, plain)
+    found += [(0, len(plain))] * (len(ids) - len(found)) if not found else [found[-1]] * (len(ids) - len(found))
+    return ids, [(first + start, last + start) for first, last in found]
