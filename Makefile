@@ -13,9 +13,9 @@ HINT_ROLE ?= system
 LAYOUT ?= aligned
 # With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered.
 COMPAT := oldest newest4
-COMPAT_TESTS ?= tests/test_identity_zoo.py tests/test_sentinels_zoo.py tests/test_traced_str.py tests/test_encoder.py
+COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py
 # With verl, which wants a transformers of its own.
-VERL_TESTS ?= tests/test_verl_library.py
+VERL_TESTS ?= tests/trainers/test_verl_library.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
 
@@ -69,12 +69,13 @@ docs: $(VENV)/.installed  ## the documentation as a site, in site/
 docs-serve: $(VENV)/.installed  ## the same on a local port, anew after each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
-lint: $(VENV)/.built  ## formatting, clippy, ruff, types, workflows and forms
+lint: $(VENV)/.built  ## formatting, clippy, ruff, types, the order of rooms, workflows and forms
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[0-9]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml

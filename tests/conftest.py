@@ -1,29 +1,16 @@
-"""What all tests share: the project's own small tokenizer, the zoo where it is, and lines for the end of the run.
-
-The zoo is a folder of real tokenizers, chat templates and traces beside the checkout (``../shared/zoo``), or where
-``CHATSPAN_ZOO`` says. Tests that need it skip without it; everything they cover is also covered on the small tokenizer.
-"""
+"""Fixtures of all tests, the option ``--all``, and lines for the end of the run."""
 
 from __future__ import annotations
 
 import functools
-import json
-import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from browser import chromium
 from hypothesis import settings
 from transformers import AutoTokenizer
-
-REPO = Path(__file__).parents[1]
-EXAMPLES = REPO / "examples"
-ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
-ZOO_TOKENIZERS = ("qwen2_5", "qwen3", "llama3_2", "gemma3", "deepseek_v3", "mistral_nemo")
-NO_ZOO = f"the zoo of real tokenizers, templates and traces is not at {ZOO}"
+from zoo import EXAMPLES, NO_ZOO, ZOO, read_jsonl, require_zoo
 
 # The models here are so small that threads only wait for each other, most of all beside other work.
 torch.set_num_threads(1)
@@ -90,28 +77,3 @@ def zoo_messages() -> list[list[dict[str, Any]]]:
     """Real conversations, as messages with ``tool_calls``."""
     require_zoo()
     return [row["messages"] for row in read_jsonl(ZOO / "traces" / "tau_airline_messages.jsonl")]
-
-
-# Not of the whole session: while playwright runs, nothing else can run an event loop.
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A real headless Chromium, for pages. Without one the test is skipped; where ``CI`` is set, it fails."""
-    with chromium() as found:
-        yield found
-
-
-def require_zoo() -> None:
-    if not ZOO.is_dir():
-        pytest.skip(NO_ZOO)
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").strip().split("\n")]
-
-
-@pytest.fixture
-def audit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
-    """Runs ``chatspan audit``, in a folder of its own."""
-    from audits import Command
-
-    return Command(monkeypatch, capsys, tmp_path)

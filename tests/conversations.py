@@ -24,6 +24,8 @@ def schema(name: str = "rebook") -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": "Books again.", "parameters": parameters}}
 
 
+# One template raises without these.
+FIREFUNCTION = {"functions": "[]", "datetime": "2024-01-01"}
 SPECIAL_TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 # Each with the keywords that it is rendered with.

@@ -26,7 +26,7 @@ from typing import Any
 
 REPO = Path(__file__).parents[1]
 ZOO = Path(os.environ.get("CHATSPAN_ZOO", REPO.parent / "shared" / "zoo"))
-sys.path.insert(0, str(REPO / "tests"))
+sys.path[:0] = [str(REPO / "tests" / "render"), str(REPO / "tests")]
 
 from chatspan.render.jinja.template import TemplateRaisedError  # noqa: E402
 from chatspan.render.native.program import Unsupported  # noqa: E402

@@ -1,1 +1,5 @@
-"""ROOM"""
+"""Sequences of different lengths → arrays and tensors of a batch: who pads, packs and groups.
+
+In: ids, masks, labels of single rows. Out: numpy arrays, then torch tensors, which only ``tensors.py`` imports.
+Imports options and errors; both kinds of collators use it.
+"""

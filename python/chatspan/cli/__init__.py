@@ -1,4 +1,8 @@
-"""The command line: ``chatspan inspect``, ``chatspan audit``, ``chatspan encode``."""
+"""The command line: ``chatspan inspect``, ``chatspan audit``, ``chatspan encode``. Asks and prints, and nothing else.
+
+Commands import what they work with inside of their functions: torch, transformers and jinja2 take seconds to load,
+which ``--help`` and a wrong option must not take.
+"""
 
 from __future__ import annotations
 

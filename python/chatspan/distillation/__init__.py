@@ -1,1 +1,6 @@
-"""ROOM"""
+"""Rows and traces → the batch of a self-distillation loss. The steps, in the order in which they run:
+
+``examples/`` (student, teacher, hints) → ``chats/`` (both sides encoded) → ``pairs/`` (the same tokens on both sides)
+→ ``layouts.py`` (their columns) → ``batches.py`` (arrays) → ``collator.py``, ``composer.py`` (tensors). ``prompts/``
+is for trainers that sample the response themselves. Imports ``rows``, ``encode`` and ``batch``.
+"""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pyarrow as pa
 
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import OptionError
 from chatspan.options import BackendOption
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
@@ -127,11 +128,9 @@ def encode(
 
 def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption) -> Any:
     """The tokenizer, of which an encoder can be made: what is wrong with it is said here, not by each worker."""
-    from chatspan.encoder import ChatEncoder
-
     if isinstance(tokenizer, (str, PathLike)):
         tokenizer = load_pretrained(str(tokenizer))
-    ChatEncoder(tokenizer, chat_template=chat_template, backend=backend)
+    EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend)
     return tokenizer
 
 

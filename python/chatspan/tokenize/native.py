@@ -12,12 +12,17 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
 
-from chatspan import _core
-from chatspan._core import Segments
+from chatspan._core import NativeRender, Segments
 from chatspan.errors import BackendError
 from chatspan.tokenize.admission import require_equal
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.tokens import Tokens
+
+try:
+    from chatspan._core import NativeTokenizer
+except ImportError:
+    # A build without the tokenizer's crates.
+    NativeTokenizer = None  # type: ignore[assignment,misc]
 
 
 class NativeBackend:
@@ -25,13 +30,13 @@ class NativeBackend:
 
     name = "native"
 
-    def __init__(self, native: _core.NativeTokenizer, hf: HFBackend, fell_back: Counter[str]) -> None:
+    def __init__(self, native: NativeTokenizer, hf: HFBackend, fell_back: Counter[str]) -> None:
         self.core = native
         self._hf = hf
         self._fell_back = fell_back
 
     def encode_batch(
-        self, texts: Sequence[str | _core.NativeRender], segments: Sequence[Segments] | None = None
+        self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None = None
     ) -> list[Tokens]:
         """The tokens of texts or renders, on all cores; with segments also whose each is."""
         rows = self.core.encode_batch(list(texts), None if segments is None else list(segments))
@@ -87,7 +92,7 @@ def quick_state(tokenizer: Any, next_id: int) -> tuple[Any, ...]:
     )
 
 
-def known_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer | None:
+def known_native(tokenizer: Any, state: State, cache_bytes: int) -> NativeTokenizer | None:
     """The native tokenizer of an HF tokenizer in this state, if it was loaded before.
 
     Raises:
@@ -97,7 +102,7 @@ def known_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.Native
     return _checked(known[1]) if known is not None and known[0] == (state, cache_bytes) else None
 
 
-def load_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeTokenizer:
+def load_native(tokenizer: Any, state: State, cache_bytes: int) -> NativeTokenizer:
     """The native tokenizer of an HF tokenizer in the state that it is in. The same one for the same ``tokenizer.json``.
 
     Raises:
@@ -114,7 +119,7 @@ def load_native(tokenizer: Any, state: State, cache_bytes: int) -> _core.NativeT
 
 def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
     """The native tokenizer, known by its ``tokenizer.json`` or made and tested now; or why there is none."""
-    if not hasattr(_core, "NativeTokenizer"):
+    if NativeTokenizer is None:
         return BackendError("this build of chatspan has no native tokenizers")
     if getattr(tokenizer, "split_special_tokens", False) or tokenizer.backend_tokenizer.encode_special_tokens:
         return BackendError("split_special_tokens: control tokens are encoded as text")
@@ -124,7 +129,7 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
     if known is not None:
         return known
     try:
-        native = _core.NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
+        native = NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
         _warm_up(native)
     except BackendError as error:
@@ -149,7 +154,7 @@ def _json_of(tokenizer: Any) -> str:
     return json.dumps(head)[:-1] + ", " + text[rest:]
 
 
-def _warm_up(native: _core.NativeTokenizer) -> None:
+def _warm_up(native: NativeTokenizer) -> None:
     """Has the core make its tables of words, which else the first rows wait 0.1 s for."""
     text = "\n".join(f"The number of words in text {index} is not known." for index in range(500))
     # By itself, since a row of a batch does without the table of whole words; then a batch, which wakes the threads.
@@ -157,7 +162,7 @@ def _warm_up(native: _core.NativeTokenizer) -> None:
     native.encode_batch([text, text], None)
 
 
-def _checked(found: Found) -> _core.NativeTokenizer:
+def _checked(found: Found) -> NativeTokenizer:
     if isinstance(found, BackendError):
         raise type(found)(found.message)
     return found
@@ -171,7 +176,7 @@ class _Lock:
 
 
 _LOCK = _Lock()
-Found = Union["_core.NativeTokenizer", BackendError]
+Found = Union["NativeTokenizer", BackendError]
 # By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
 _LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
 _REFUSED: dict[tuple[str, int], BackendError] = {}

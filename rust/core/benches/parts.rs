@@ -1,8 +1,8 @@
 //! The core's parts on a conversation of 80 messages: `cargo bench`. Not compared with anything; see `make bench` for that.
 
 use chatspan_core::attribute::attribute;
-use chatspan_core::render::{TurnScaffold, Render, Role, Root, Run, segments_of};
-use chatspan_core::segments::Segments;
+use chatspan_core::attribute::segments::Segments;
+use chatspan_core::render::{Render, Role, Root, Run, TurnScaffold, segments_of};
 use chatspan_core::text::CharIndex;
 use chatspan_core::tokenize::NativeTokenizer;
 use divan::Bencher;

@@ -10,25 +10,22 @@
 //! - `tokenize` (feature `native`): text → ids and offsets
 //! - [`offsets`]: the token → character table, checked once when it is made
 //! - [`project`]: character spans → token spans and masks
-//! - [`render`]: a render and where it came from → [`segments`]: for every character its message and kind
+//! - [`render`]: a render and where it came from → [`attribute::segments`]: for every character its message and kind
 //! - [`attribute`]: segments → whose each token is
-//! - [`pair`]: the same token of the same message on a student's and a teacher's side
-//! - [`align`]: one row of columns for a student and a teacher
+//! - [`pairs`]: the same token of the same message on a student's and a teacher's side, and one row of columns for both
 //! - [`pad`]: rows of a batch as padded arrays
 //!
 //! [`parallel`] has rows of a batch go through side by side.
 
-pub mod align;
 pub mod attribute;
 pub mod error;
 pub mod locate;
 pub mod offsets;
 pub mod pad;
-pub mod pair;
+pub mod pairs;
 pub mod parallel;
 pub mod project;
 pub mod render;
-pub mod segments;
 pub mod span;
 pub mod template;
 pub mod text;

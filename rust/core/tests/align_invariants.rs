@@ -1,6 +1,6 @@
 //! What a student and a teacher in common columns promise, on random rows.
 
-use chatspan_core::align::align_columns;
+use chatspan_core::pairs::columns::align_columns;
 use chatspan_core::span::TokenSpan;
 use proptest::prelude::*;
 

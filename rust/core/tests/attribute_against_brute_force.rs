@@ -1,8 +1,8 @@
 //! `attribute` against what a person would do: look at every character of every token.
 
 use chatspan_core::attribute::attribute;
+use chatspan_core::attribute::segments::Segments;
 use chatspan_core::offsets::Offsets;
-use chatspan_core::segments::Segments;
 use proptest::prelude::*;
 
 type Characters = Vec<(i32, u8)>;

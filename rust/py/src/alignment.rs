@@ -1,7 +1,7 @@
 //! A student's and a teacher's tokens: which are the same, and in which columns they stand.
 
-use chatspan_core::align::align_columns as core_align_columns;
-use chatspan_core::pair::{FieldRun, Side, pair};
+use chatspan_core::pairs::columns::align_columns as core_align_columns;
+use chatspan_core::pairs::{FieldRun, Side, pair};
 use chatspan_core::span::TokenSpan;
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;

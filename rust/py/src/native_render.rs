@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
-use crate::render::{TurnScaffold, Segments};
+use crate::render::{Segments, TurnScaffold};
 use crate::template_input::TemplateInput;
 
 /// What a template wrote, and where it came from.

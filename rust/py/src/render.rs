@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
+use chatspan_core::attribute::segments::Segments as CoreSegments;
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
-use chatspan_core::render::{EndOfTurn, TurnScaffold as CoreTurnScaffold, Region, Render, Role, Root, Run, segments_of};
-use chatspan_core::segments::Segments as CoreSegments;
+use chatspan_core::render::{
+    EndOfTurn, Region, Render, Role, Root, Run, TurnScaffold as CoreTurnScaffold, segments_of,
+};
 use chatspan_core::text::CharIndex;
 use numpy::{PyArray1, PyReadonlyArray1};
 use pyo3::intern;

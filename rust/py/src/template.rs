@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::native_render::NativeRender;
-use crate::render::{TurnScaffold, Segments};
+use crate::render::{Segments, TurnScaffold};
 use crate::template_input::TemplateInput;
 
 /// A template, ready to be evaluated.
@@ -40,7 +40,8 @@ pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> Py
             let input = input.get();
             let program = &program.get().0;
             let rendered = render(program, &input.variables, &input.places, *add_generation_prompt, &answers, limits)?;
-            let cut = scaffold.as_ref().map(|scaffold| rendered.segments(&input.places, &input.roles, &scaffold.get().0));
+            let cut =
+                scaffold.as_ref().map(|scaffold| rendered.segments(&input.places, &input.roles, &scaffold.get().0));
             Ok((rendered, cut))
         })
     });

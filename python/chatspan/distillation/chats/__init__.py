@@ -1,1 +1,1 @@
-"""ROOM"""
+"""Conversations → encoded chats: with provenance, or by prefix delta where a tokenizer gives no offsets."""

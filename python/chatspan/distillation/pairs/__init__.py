@@ -1,1 +1,1 @@
-"""ROOM"""
+"""Examples and their encoded chats → which tokens of both sides the loss compares."""

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::parts::{Part, parts};
-use super::{TurnScaffold, Render, Role, Root, Run};
-use crate::segments::{Kind, Segments};
+use super::{Render, Role, Root, Run, TurnScaffold};
+use crate::attribute::segments::{Kind, Segments};
 use crate::text::{CharIndex, count, is_blank, split_blanks};
 
 /// The tags of reasoning in contents, besides those that the template itself writes.

@@ -9,8 +9,8 @@ use super::shared::Shared;
 use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
 use super::write::Style;
 use super::{Eval, Limits, Program};
-use crate::render::{TurnScaffold, Region, Render, Role, Root, Run, segments_of};
-use crate::segments::Segments;
+use crate::attribute::segments::Segments;
+use crate::render::{Region, Render, Role, Root, Run, TurnScaffold, segments_of};
 use crate::text::{CharIndex, count};
 
 /// What a template wrote.

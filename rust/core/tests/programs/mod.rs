@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chatspan_core::render::{TurnScaffold, Role};
+use chatspan_core::render::{Role, TurnScaffold};
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin, Run};
 use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, Shared, render};

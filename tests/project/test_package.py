@@ -1,0 +1,62 @@
+"""What a user gets who installs the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import files, requires
+from pathlib import Path
+
+import chatspan
+import pytest
+
+HEAVY = ("torch", "transformers", "tokenizers", "jinja2")
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    loaded = run(f"import sys, chatspan; print([name for name in {HEAVY} if name in sys.modules])")
+    assert loaded == "[]"
+    loaded = run(
+        "import sys; from chatspan import ComposerDataCollator\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)"
+    )
+    assert loaded == "True False"
+
+
+def test_the_public_names_are_there() -> None:
+    for name in chatspan.__all__:
+        assert getattr(chatspan, name) is not None
+        assert name in dir(chatspan)
+    with pytest.raises(AttributeError, match="module 'chatspan' has no attribute 'ComposerCollator'"):
+        chatspan.ComposerCollator  # noqa: B018
+
+
+def test_only_the_last_step_the_loss_and_what_gets_a_trainers_tensors_import_torch() -> None:
+    package = Path(chatspan.__file__).parent
+    importers = {
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if "import torch" in path.read_text()
+    }
+    last_step, loss = {"batch/tensors.py"}, {"loss/divergence.py", "loss/sdpo.py", "loss/in_loss.py"}
+    assert importers == last_step | loss | {"verl.py", "trl/rollouts.py", "trl/sdpo.py"}
+
+
+def test_types_come_with_the_package() -> None:
+    package = Path(chatspan.__file__).parent
+    assert (package / "py.typed").exists()
+    stub = (package / "_core.pyi").read_text()
+    compiled = [name for name in dir(chatspan._core) if not name.startswith("_")]
+    assert [name for name in compiled if f"def {name}(" not in stub and f"class {name}:" not in stub] == []
+
+
+def test_the_metadata_names_what_is_needed() -> None:
+    needed = {requirement.split(">=")[0] for requirement in requires("chatspan") or [] if "extra" not in requirement}
+    assert needed == {"numpy", "tokenizers", "transformers", "torch", "jinja2", "pyarrow", "rich", "typer"}
+    assert chatspan.__version__ in {
+        path.parts[0].split("-")[1].removesuffix(".dist")
+        for path in files("chatspan") or []
+        if ".dist-info" in path.parts[0]
+    }
