@@ -109,7 +109,7 @@ def test_bytes_of_the_command_with_a_worker_killed_in_the_middle(
     rows = [chat(i) if i % 7 else {"text": f"no chat {i}"} for i in range(400)]
     command = ("encode", str(write_rows(tmp_path / "data.jsonl", rows)), "-t", TOKENIZER, "--rows-per-shard", "10")
     make = killer.log.watched(shards.make_shard, lambda _, rows: rows[0].index)
-    monkeypatch.setattr("chatspan.shards.run.make_shard", make)
+    monkeypatch.setattr("chatspan.ray.shards.make_shard", make)
     done = chatspan(*command, "-o", str(tmp_path / "ray"), "--engine", "ray", "-p", "2")
     assert done.returncode == 1
     # What Ray says of the worker goes elsewhere.

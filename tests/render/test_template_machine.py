@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 import sys
@@ -283,9 +284,9 @@ def test_depth(source: str, cases: Outcomes) -> None:
 
 
 def test_what_a_template_nests_without_end_does_not_end_the_process() -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", NESTING], capture_output=True, text=True, cwd=Path(__file__).parent, check=False
-    )
+    here = Path(__file__).parent
+    helpers = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here, here.parent)))}
+    run = subprocess.run([sys.executable, "-c", NESTING], capture_output=True, text=True, env=helpers, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.split() == ["0", "1", "2", "3"]
 
