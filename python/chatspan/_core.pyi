@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -154,13 +154,16 @@ class TurnScaffold:
 
     def __new__(
         cls,
-        header: str | None,
-        header_after_tool: str | None,
+        openings: Sequence[tuple[tuple[str, str], tuple[str, str] | None]],
         ends: Sequence[str],
         open_tag: str,
         close_tag: str,
         control_tokens: Sequence[str],
+        call_ends: Sequence[str],
     ) -> TurnScaffold: ...
+
+# The fields of a ``chatspan.attribute.segments.Region``.
+Region: TypeAlias = tuple[int, int, int | None, tuple[int, int] | None, bool, str | None, bool]
 
 class Segments:
     """A render cut by message and kind, without gaps.
@@ -169,6 +172,9 @@ class Segments:
         edges: int64 ``[S + 1]``, rising, from 0 to the text's length: segment ``s`` is ``[edges[s], edges[s + 1])``.
         message_index: int32 ``[S]``, the message that a segment belongs to, -1 for none.
         kind: uint8 ``[S]``, what it is there; 0 is scaffold.
+        regions: by message, what the template wrote while it rendered it.
+        homeless: the assistants' messages that have text in the render and no region.
+        leads: blanks in front of words: a token that begins in them and goes on into the word is the word's.
 
     Raises:
         SpanError: a segment is empty, backwards, or without a message or kind. With ``span_index``.
@@ -179,8 +185,18 @@ class Segments:
         edges: NDArray[np.int64],
         message_index: NDArray[np.int32],
         kind: NDArray[np.uint8],
-        regions: dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]] = ...,
+        regions: dict[int, Region] = ...,
+        homeless: Sequence[int] = ...,
+        leads: Sequence[tuple[int, int]] = ...,
     ) -> Segments: ...
+    unknown: list[tuple[str, str]]
+    """What stands before turns whose opening is not known yet."""
+    undecided: list[int]
+    """The messages that only the row's own prompts tell the opening of."""
+    homeless: list[int]
+    """The assistants' messages that have text in the render and no part of it."""
+    is_settled: bool
+    """Whether nothing has to be found out by other renders."""
     def __len__(self) -> int: ...
     def to_arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8]]:
         """``edges``, ``message_index`` and ``kind``."""
@@ -189,7 +205,9 @@ class Segments:
 
         ``None`` where the header or the end of one cannot be told, or ``end_of_turn`` needs to know what follows.
         """
-    def regions(self) -> dict[int, tuple[int, int, int | None, tuple[int, int] | None, bool]]:
+    def without_results(self, start: int, end: int) -> list[tuple[int, int]]:
+        """A range of characters without what a runtime wrote in it."""
+    def regions(self) -> dict[int, Region]:
         """For each message that was rendered the fields of a ``chatspan.attribute.segments.Region``."""
 
 class TemplateProgram:
@@ -281,23 +299,31 @@ class NativeRender:
             find: what stands at a place, by message and path.
             make_dump: the origin of a container that was written: container, text, style.
         """
-    def segments(self, scaffold: TurnScaffold) -> Segments:
-        """The render cut by message and kind, as :func:`attribute_render`: when it was made, or now."""
+    def segments(
+        self, scaffold: TurnScaffold, found: Mapping[str, Any] | None = None, *, again: bool = False
+    ) -> Segments:
+        """The render cut by message and kind, as :func:`attribute_render`: as it was when it was made; anew with
+        ``found``, or ``again`` with another scaffold.
+        """
 
 def attribute_render(
     text: str,
     runs: list[tuple[int, int, Any, int]],
     owners: Sequence[tuple[int, int]],
     roles: Sequence[str],
+    shapes: Sequence[str],
     scaffold: TurnScaffold,
     prompt_start: int | None,
+    found: Mapping[str, Any] | None = None,
 ) -> Segments:
     """Cuts a render by message and kind.
 
     Args:
-        text, runs, owners: of a ``chatspan.render.jinja.template.Render``; see there.
-        roles: of each message.
+        text, runs, owners: of a ``chatspan.render.rendered.Render``; see there.
+        roles, shapes: of each message; see ``chatspan.attribute.openings.shape_of``.
         prompt_start: the character where the generation prompt begins, if there is one.
+        found: what other renders showed: ``openings`` by message, ``stops``, where an assistant's own part ends before
+            results, and ``owners`` in place of those of the render, or ``None``.
     """
 
 def attribute(

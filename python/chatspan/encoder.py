@@ -7,11 +7,11 @@ from typing import Any
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
-from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.encode.pipeline import Boundaries, EncodingPipeline
 from chatspan.encode.truncation import Truncation, truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError
-from chatspan.options import BackendOption
+from chatspan.options import BackendOption, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, request_of
 from chatspan.supervised.map_fn import MapFn
@@ -33,6 +33,9 @@ class ChatEncoder:
             system messages and earlier turns.
         template_limits: what one render of the chat template may take; a :class:`chatspan.TemplateLimits` for others
             than its own.
+        boundaries: ``"as_rendered"``: the text is tokenized whole, as ``apply_chat_template`` does. ``"as_prompted"``:
+            each prompt, turn and what is between them apart, as inference meets them, so that no token has characters
+            of both (see :attr:`chatspan.Encoding.border_tokens`).
 
     Raises:
         TokenizerError: the tokenizer has no chat template, or gives no offsets.
@@ -57,6 +60,7 @@ class ChatEncoder:
         backend: BackendOption = "auto",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         template_limits: TemplateLimits | None = None,
+        boundaries: Boundaries = "as_rendered",
     ) -> None:
         self.tokenizer = tokenizer
         self.chat_template = chat_template
@@ -67,6 +71,7 @@ class ChatEncoder:
             backend=backend,
             cache_bytes=cache_bytes,
             template_limits=template_limits,
+            boundaries=boundaries,
         )
 
     @property
@@ -100,7 +105,8 @@ class ChatEncoder:
     def stats(self) -> dict[str, int]:
         """How many rows were rendered and tokenized which way, and how often texts were remembered.
 
-        ``renders_native``, ``renders_jinja2``; ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by
+        ``renders_native``, ``renders_jinja2``; ``own_prompts``, the prompts that were rendered for rows of which
+        nothing less tells where their turns start; ``rows_native``, ``rows_hf``, ``rows_fell_back`` (of those by
         transformers' tokenizer, the ones that the native one left to it); ``cache_hits``, ``cache_misses``,
         ``cache_entries``, ``cache_bytes``, of all encoders that share a native tokenizer.
         """
@@ -186,6 +192,7 @@ class ChatEncoder:
         special_tokens: SpecialTokens = "as_rendered",
         column: str | None = None,
         columns: Sequence[str] = ("input_ids", "labels"),
+        off_prompt: OffPromptPolicy = "keep",
     ) -> MapFn:
         """A function for ``Dataset.map(…, batched=True)`` of Hugging Face's ``datasets``, also of streaming data sets.
 
@@ -194,7 +201,8 @@ class ChatEncoder:
         too, so that errors say which row of the data set it is.
 
         Args:
-            loss_on, end_of_turn, max_length, truncation, special_tokens, column: see :class:`chatspan.ChatCollator`.
+            loss_on, end_of_turn, max_length, truncation, special_tokens, column, off_prompt: see
+                :class:`chatspan.ChatCollator`.
             empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
                 ``remove_columns=dataset.column_names``.
             columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64, of which ``datasets``
@@ -223,6 +231,7 @@ class ChatEncoder:
             empty_rows=empty_rows,
             special_tokens=special_tokens,
             column=column,
+            off_prompt=off_prompt,
         )
         return MapFn(self._pipeline, options, columns)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from chatspan._core import Offsets, Segments, token_mask, token_mask_of_kinds, token_spans
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.explain import stretches
+from chatspan.attribute.prompts import OffPrompt
 from chatspan.attribute.segments import Segment
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.attribute.unrendered import unrendered_texts
@@ -156,6 +157,44 @@ class Encoding:
         """Control tokens that stand in the text of fields: ``(start_char, end_char, message_index)``."""
         return self._attributed.field_control_tokens
 
+    @property
+    def off_prompt(self) -> Mapping[int, OffPrompt]:
+        """The assistants' turns that no prompt of inference leads to, by message, and why.
+
+        The row does not begin there with ``apply_chat_template(messages[:k], add_generation_prompt=True)`` and the
+        row's own keywords: the template writes the recorded turn behind another opening, or what was shown before in another
+        way. Renders the prompt of each turn when it is first asked for.
+
+        Raises:
+            OptionError: of an encoding that was pickled, if it was not asked for before.
+        """
+        return self._attributed.off_prompt
+
+    @functools.cached_property
+    def border_tokens(self) -> NDArray[np.int64]:
+        """int64 ``[K]``, the tokens that have characters of a prompt and of the turn behind it.
+
+        Inference never sees these: it tokenizes the prompt alone. ``ChatEncoder(boundaries="as_prompted")`` does, too.
+        """
+        regions = self._attributed.regions.values()
+        starts = [region.header_end_char for region in regions if region.header_end_char is not None]
+        at = np.array(sorted(starts), dtype=np.int64)
+        token = np.searchsorted(self.offsets[:, 0], at) - 1
+        found = token >= 0
+        found[found] = self.offsets[token[found], 1] > at[found]
+        return np.unique(token[found])
+
+    def turn_ranges(self, message_index: int, *, end_of_turn: EndOfTurn = "token") -> list[CharRange]:
+        """The characters of an assistant's turn: one half-open range, or several where results interrupt it.
+
+        Raises:
+            OptionError: it is no assistant's message.
+            TurnBoundaryError: its start or its end cannot be told; with ``message_index``.
+        """
+        if not 0 <= message_index < len(self.roles) or self.roles[message_index] != "assistant":
+            raise OptionError(f"message {message_index} is no assistant's; the roles: {', '.join(self.roles)}")
+        return self._attributed.turn(message_index, end_of_turn)
+
     def end_of_turn(self, message_index: int) -> CharRange | None:
         """The characters that end a message's turn, without blanks behind them; ``None`` where nothing does."""
         region = self._attributed.regions.get(message_index)
@@ -174,9 +213,10 @@ class Encoding:
 
         Args:
             roles: of these messages; ``None``: of all, and of what belongs to no message.
-            what: ``"turn"``, what an assistant has to produce itself: all behind the header, reasoning and calls
+            what: ``"turn"``, what an assistant has to produce itself: all behind its prompt, reasoning and calls
                 included, to the end of turn; ``"content"``; ``"generation"``, what the template's
-                ``{% generation %}`` blocks wrote, whoever's; or a set of kinds.
+                ``{% generation %}`` blocks wrote, whoever's; or a set of kinds. Results of tools are in none of these
+                but ``Kind.TOOL_RESULT``, and in ``"content"`` of messages that are no assistant's.
             messages: of these indices only.
             end_of_turn: of a turn: ``"token"``, with the text that ends it, without blanks behind that; ``"all"``,
                 with the blanks; ``"none"``; ``"next_header"``, with the control token that opens what follows, for
@@ -194,7 +234,11 @@ class Encoding:
         if isinstance(roles, str):
             roles = (roles,)
         if what not in ("turn", "generation") and straddle == "first":
-            return self._mask_of_kinds(_kinds_of(what), self._chosen(roles, messages))
+            chosen = self._chosen(roles, messages)
+            mask = self._mask_of_kinds(_kinds_of(what), chosen)
+            return (
+                mask | self._mask_of_kinds({Kind.TOOL_RESULT}, self._of_others(chosen)) if what == "content" else mask
+            )
         return self._mask_of(self._ranges(roles, what, messages, end_of_turn), straddle)
 
     def _chosen(self, roles: Collection[str] | None, messages: Collection[int] | None) -> list[int]:
@@ -205,6 +249,10 @@ class Encoding:
             for index in indices
             if (messages is None or index in messages) and (roles is None or self.roles[index] in roles)
         ]
+
+    def _of_others(self, messages: Sequence[int]) -> list[int]:
+        """Those that are no assistant's, whose content may be results."""
+        return [index for index in messages if index >= 0 and self.roles[index] != "assistant"]
 
     def _mask_of_kinds(self, kinds: Collection[Kind], messages: Sequence[int]) -> NDArray[np.bool_]:
         """By what each token is, which its first character says; without tokens that stand for no characters."""
@@ -235,10 +283,19 @@ class Encoding:
         found = np.zeros(len(self), dtype=np.float32)
         for key, weight in pairs:
             fits = np.ones(len(self), dtype=bool)
-            for part in key if isinstance(key, tuple) else (key,):
+            parts = key if isinstance(key, tuple) else (key,)
+            for part in parts:
                 fits &= self._fits(part)
+            if Kind.TOOL_RESULT not in (part for part in parts if isinstance(part, Kind)):
+                fits &= ~self._results_of_assistants
             found[fits] = weight
         return found
+
+    @functools.cached_property
+    def _results_of_assistants(self) -> NDArray[np.bool_]:
+        """bool ``[T]``: what a runtime wrote into assistants' messages, which only its kind selects."""
+        assistants = [index for index, role in enumerate(self.roles) if role == "assistant"]
+        return np.asarray((self.kind == Kind.TOOL_RESULT) & np.isin(self.message_index, assistants))
 
     def _fits(self, key: Any) -> NDArray[np.bool_]:
         if isinstance(key, Kind):
@@ -266,9 +323,12 @@ class Encoding:
         if what == "generation":
             if not self.has_generation_tags:
                 raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
-            return _merged(self._render.generation)
+            written = _merged(self._render.generation)
+            return [part for start, end in written for part in self._segments.without_results(start, end)]
         edges, message_index, kind = self._segments.to_arrays()
         wanted = np.isin(kind, np.array(sorted(_kinds_of(what)), dtype=np.uint8)) & np.isin(message_index, chosen)
+        if what == "content":
+            wanted |= (kind == Kind.TOOL_RESULT) & np.isin(message_index, self._of_others(chosen))
         return list(zip(edges[:-1][wanted].tolist(), edges[1:][wanted].tolist(), strict=True))
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:

@@ -165,6 +165,10 @@ class TurnBoundaryError(ChatspanError):
     """A turn whose header or whose end cannot be told."""
 
 
+class OffPromptError(ChatspanError):
+    """A turn that no prompt of inference leads to, which was to be an error."""
+
+
 class ControlTokenError(ChatspanError):
     """A control token in the text of a field."""
 

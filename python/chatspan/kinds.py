@@ -17,7 +17,7 @@ class Kind(IntEnum):
     SCAFFOLD = 0
     """Written by the template: headers, separators, placeholders of images and audio, the name of a role."""
     CONTENT = 1
-    """Of a message's ``content``, wherever the template puts it."""
+    """Of a message's ``content``, wherever the template puts it; not of a tool's message."""
     REASONING = 2
     """Of a message's reasoning, with the tags around it; also where both are part of the content."""
     TOOL_CALL = 3
@@ -32,3 +32,5 @@ class Kind(IntEnum):
     """Of ``documents``."""
     OTHER_FIELD = 8
     """Of another field: ``name``, ``tool_call_id``, a keyword; a tool call's text outside of its own message."""
+    TOOL_RESULT = 9
+    """What a runtime wrote: a tool's result, wherever it stands, and what announces it in an assistant's message."""

@@ -10,6 +10,7 @@ from chatspan.kinds import Kind
 
 BackendOption = Literal["auto", "native", "hf"]
 PaddingSide = Literal["right", "left"]
+OffPromptPolicy = Literal["keep", "drop_turn", "error"]
 LossOn = Literal["content", "turn"] | Collection[Kind] | Mapping[Any, float]
 
 # What chat templates know. A role outside of this set is a typo far more often than a template's own invention.

@@ -2,28 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from chatspan.attribute.headers import Part, ProbedScaffold, parts, scaffold_of
+from chatspan.attribute.openings import SYSTEM_ROLES, Opening, shape_of
+from chatspan.attribute.scaffold import Part, Scaffold, parts
 from chatspan.attribute.segments import Region, Segment
 from chatspan.kinds import Kind
-from chatspan.render.preparation import REASONING_KEYS
+from chatspan.render.origins import TOOL_ROLES, root_of
 from chatspan.render.rendered import CharRange, Render
 
-_ROOT_KINDS = {"content": Kind.CONTENT, "tools": Kind.TOOLS, "documents": Kind.DOCUMENTS}
-_ROOT_KINDS |= dict.fromkeys(REASONING_KEYS, Kind.REASONING)
-_CALLS = ("tool_calls", "function_call")
+_ROOT_KINDS = {
+    "content": Kind.CONTENT,
+    "reasoning": Kind.REASONING,
+    "result": Kind.TOOL_RESULT,
+    "tools": Kind.TOOLS,
+    "documents": Kind.DOCUMENTS,
+}
 # The names that reasoning tags have in contents, besides those that the template itself writes.
 _TAGS = ("<think>", "</think>")
-TOOL_ROLES = ("tool", "function", "ipython", "observation", "tool_response")
 
 
-def attribute_render(
-    render: Render, roles: Sequence[str], scaffold: ProbedScaffold, control_tokens: Sequence[str]
-) -> tuple[list[Segment], dict[int, Region]]:
+class Known(NamedTuple):
+    """What is known of a template and of a row before its render is cut.
+
+    Attributes:
+        markers: what the template writes around the words of assistants' messages.
+        controls: the tokens that have a meaning.
+        openings: by message.
+        stops: by message, where its own part ends that results interrupt.
+        first: what opens a turn behind a user's message.
+    """
+
+    markers: Scaffold
+    controls: Sequence[str]
+    openings: Mapping[int, Opening]
+    stops: Mapping[int, int]
+    first: Opening | None
+
+
+def attribute_render(render: Render, roles: Sequence[str], known: Known) -> tuple[list[Segment], dict[int, Region]]:
     """The segments of a render, without gaps, and the region of each message that was rendered."""
-    reader = _Reader(render, roles, scaffold, control_tokens)
+    reader = _Reader(render, roles, known)
     regions: dict[int, Region] = {}
     segments: list[Segment] = []
     for owner, group in _by_owner(parts(render)):
@@ -32,24 +54,31 @@ def attribute_render(
             continue
         region, own = reader.message(owner, group)
         segments += own
-        known = regions.get(owner)
-        if known is not None:
-            wider = max(known, region, key=lambda each: each.end_char - each.start_char)
-            region = Region(wider.start_char, wider.end_char, wider.header_end_char, wider.end_of_turn, False)
-        regions[owner] = region
+        before = regions.get(owner)
+        if before is None:
+            regions[owner] = region
+        elif any(reader.is_own(part, owner) for part in group):
+            wider = max(before, region, key=lambda each: each.end_char - each.start_char)
+            regions[owner] = wider._replace(whole=False)
     return _merged(segments), regions
 
 
 class _Reader:
-    def __init__(
-        self, render: Render, roles: Sequence[str], scaffold: ProbedScaffold, control_tokens: Sequence[str]
-    ) -> None:
+    def __init__(self, render: Render, roles: Sequence[str], known: Known) -> None:
         self._text = render.text
         self._prompt_start = render.prompt_start_char if render.prompt_start_char >= 0 else len(render.text)
         self._roles = roles
-        self._markers = scaffold
-        self._controls = control_tokens
+        self._known = known
+        self._markers = known.markers
         self._thoughts: dict[int, list[CharRange]] = {}
+
+    def is_own(self, part: Part, owner: int) -> bool:
+        """Whether a part is the text of this message, and not only of one of its calls."""
+        return part.origin is not None and part.origin._message_index == owner and self._root(part) != "call"
+
+    def _root(self, part: Part) -> str | None:
+        index = part.origin._message_index
+        return root_of(part.origin, self._roles[index] if 0 <= index < len(self._roles) else None)
 
     def outside(self, group: Sequence[Part]) -> list[Segment]:
         """What belongs to no message's part of the render, such as a system text in front of the loop over messages."""
@@ -59,7 +88,7 @@ class _Reader:
             if part.origin is None and part.start >= self._prompt_start:
                 kind = Kind.GENERATION_PROMPT
             segments.append(Segment(part.start, part.end, self._message(part, kind), kind))
-        holders = {segment.message_index for segment in segments if segment.kind is Kind.CONTENT}
+        holders = {segment.message_index for segment in segments if segment.kind in (Kind.CONTENT, Kind.TOOL_RESULT)}
         last = segments[-1]
         bare = self._text[last.start_char : last.end_char].rstrip()
         ends = [len(end.rstrip()) for end in self._markers.ends if end.strip() and bare.endswith(end.rstrip())]
@@ -77,48 +106,84 @@ class _Reader:
         start, end = group[0].start, group[-1].end
         fields = [part for part in group if part.origin is not None]
         assistant = self._roles[owner] == "assistant"
-        first, last = (fields[0].start, fields[-1].end) if fields else (end, start)
-        header_end = self._header_end(owner, start, first) if assistant else None
-        after = [self._kind(part) for part in fields]
-        # Gemma 4 writes tools' results into the message that called them: its end cannot be told from theirs.
-        pairs = zip(fields, after, strict=True)
+        first = fields[0].start if fields else end
+        header_end, found = self._header_end(owner, start, first) if assistant else (None, None)
+        kinds = [self._kind(part) for part in fields]
+        interrupted = assistant and Kind.TOOL_RESULT in kinds
+        pairs = zip(fields, kinds, strict=True)
         foreign = assistant and any(k is Kind.CONTENT and part.origin._message_index != owner for part, k in pairs)
-        ending = None
-        if not foreign:
+        stop = None
+        if interrupted:
+            at = kinds.index(Kind.TOOL_RESULT)
+            earliest = fields[at - 1].end if at else fields[at].start
+            stop = min(max(self._known.stops.get(owner, earliest), earliest), fields[at].start)
+        if stop is not None and kinds[-1] is Kind.TOOL_RESULT:
+            ending = self._control_at(min(header_end or start, stop), stop)
+        else:
+            last = fields[-1].end if fields else start
             ending = self._ending(owner, fields, max(last, header_end or start), end)
         segments: list[Segment] = []
         before: Kind | None = None
         index = 0
         for part in group:
             if part.origin is None:
-                segments += self._scaffold(
-                    part, owner, before, after[index] if index < len(after) else None, header_end, ending
-                )
+                around = (before, kinds[index] if index < len(kinds) else None)
+                segments += self._around(part, owner, around, header_end, ending, stop)
                 continue
             for segment in self._field(part, owner):
-                segments.append(segment)
                 before = segment.kind
+                segments += _behind(segment, header_end, owner)
             index += 1
-        return Region(start, end, header_end, ending, True), segments
+        region = Region(start, end, None if foreign else header_end, ending, not foreign, found, interrupted)
+        return region, segments
 
-    def _header_end(self, owner: int, start: int, first: int) -> int | None:
-        """Behind the header of an assistant's message, which stands before its first field."""
-        scaffold, beginning = self._markers, self._text[start:first]
-        if scaffold.header:
-            at = beginning.rfind(scaffold.header)
-            if at >= 0:
-                return start + at + len(scaffold.header)
-        after_tool = owner > 0 and self._roles[owner - 1] in TOOL_ROLES
-        if after_tool and scaffold.header_after_tool and beginning.startswith(scaffold.header_after_tool):
-            return start + len(scaffold.header_after_tool)
-        return start if scaffold.header == "" or (after_tool and scaffold.header is not None) else None
+    def _control_at(self, start: int, end: int) -> CharRange | None:
+        said = self._text[start:end]
+        longest = max((len(token) for token in self._known.controls if token and said.endswith(token)), default=0)
+        return (end - longest, end) if longest else None
+
+    def _header_end(self, owner: int, start: int, first: int) -> tuple[int | None, str | None]:
+        """Behind what the prompt would have written, and how that was found."""
+        if owner in self._known.openings:
+            return self._start(start, first, self._known.openings[owner])
+        if owner == 0:
+            opening = self._known.first
+            return (start if opening is None else self._start(start, first, opening)[0]), "no_prompt"
+        return None, None
+
+    def _start(self, start: int, first: int, opening: Opening) -> tuple[int, str]:
+        if self._text[start:].startswith(opening.whole):
+            return start + len(opening.whole), "exact"
+        lead = self._text[start:first]
+        for whole in opening:
+            if whole and whole in lead:
+                return start + lead.rindex(whole) + len(whole), "another_opening"
+        blanks = len(lead) - len(lead.lstrip())
+        for skipped in (0, blanks):
+            length = 0
+            while opening.whole[length : length + 1] == lead[skipped + length : skipped + length + 1] != "":
+                length += 1
+            cuts = [
+                at
+                for token in self._known.controls
+                if token
+                for at in range(length)
+                if opening.whole.startswith(token, at) and at + len(token) > length
+            ]
+            kept = re.sub(r"[<\[][^<>\[\]\s]*$", "", opening.whole[: min([length, *cuts])])
+            behind = lead[skipped + len(kept) :]
+            if not behind[:1].isspace() and (behind or first < len(self._text)):
+                kept = kept.rstrip(" ")
+            if kept:
+                return start + skipped + len(kept), "another_opening"
+        return start, "another_opening"
 
     def _ending(self, owner: int, fields: Sequence[Part], start: int, end: int) -> CharRange | None:
         """What ends a message, behind its last field: all of it for one that ends with its content."""
         tail = self._text[start:end]
         bare = tail.rstrip()
         role = self._roles[owner]
-        ends_with_content = bool(fields) and fields[-1].root == "content"
+        ends_with_content = bool(fields) and self._root(fields[-1]) == "content"
         if ends_with_content and role not in TOOL_ROLES and tail:
             return (start, start + len(bare or tail))
         known = [ending for ending in self._markers.ends if bare.endswith(ending.rstrip() or "\0") or tail == ending]
@@ -127,34 +192,50 @@ class _Reader:
             stop = start + len(bare or tail)
             return (stop - length, stop)
         if role == "assistant":
-            control = max((token for token in self._controls if token and bare.endswith(token)), key=len, default="")
+            tokens = [token for token in self._known.controls if token and token not in self._markers.call_ends]
+            control = max((token for token in tokens if bare.endswith(token)), key=len, default="")
             if control:
                 return (start + len(bare) - len(control), start + len(bare))
         return None
 
-    def _scaffold(
+    def _around(
         self,
         part: Part,
         owner: int,
-        before: Kind | None,
-        after: Kind | None,
+        around: tuple[Kind | None, Kind | None],
         header_end: int | None,
         ending: CharRange | None,
+        stop: int | None,
     ) -> list[Segment]:
         """The template's own text in a message: its header, tags and wrappers, its end."""
         start, end = part.start, part.end
         header = min(max(start, header_end if header_end is not None else start), end)
-        segments = [(start, header, Kind.SCAFFOLD)] if header > start else []
+        segments = [(start, header, Kind.SCAFFOLD)]
+        blanks = self._text[header:end]
+        if stop is not None and stop < end and Kind.TOOL_RESULT in around:
+            said = max(stop, header)
+            segments += self._said(header, said, owner, around, ending)
+            segments.append((said, end, Kind.TOOL_RESULT))
+        elif self._roles[owner] == "assistant" and around[1] is Kind.CONTENT and blanks and not blanks.strip(" "):
+            segments.append((header, end, Kind.SCAFFOLD))
+        else:
+            segments += self._said(header, end, owner, around, ending)
+        return [Segment(first, last, owner, kind) for first, last, kind in segments if first < last]
+
+    def _said(
+        self, header: int, end: int, owner: int, around: tuple[Kind | None, Kind | None], ending: CharRange | None
+    ) -> list[tuple[int, int, Kind]]:
+        if header >= end:
+            return []
         final = min(max(header, ending[0]), end) if ending is not None else end
         if self._roles[owner] == "assistant" and header < final:
-            segments += self._wrapper(header, final, before, after)
-        elif header < final:
-            segments.append((header, final, Kind.SCAFFOLD))
-        if ending is not None and final < end:
+            segments = self._wrapper(header, final, *around)
+        else:
+            segments = [(header, final, Kind.SCAFFOLD)]
+        if ending is not None:
             stop = min(max(final, ending[1]), end)
-            segments.append((final, stop, Kind.END_OF_TURN))
-            segments.append((stop, end, Kind.SCAFFOLD))
-        return [Segment(first, last, owner, kind) for first, last, kind in segments if first < last]
+            segments += [(final, stop, Kind.END_OF_TURN), (stop, end, Kind.SCAFFOLD)]
+        return segments
 
     def _wrapper(self, start: int, end: int, before: Kind | None, after: Kind | None) -> list[tuple[int, int, Kind]]:
         """Between two fields of an assistant: the tags of its reasoning, the wrappers of its calls."""
@@ -172,7 +253,7 @@ class _Reader:
         if Kind.REASONING in (before, after):
             return [(start, end, Kind.REASONING)]
         # A template may write the tags around no reasoning.
-        if closing and closing in text and not before:
+        if closing and closing in text and before in (None, Kind.SCAFFOLD):
             return [(start, end, Kind.REASONING)]
         return [(start, end, Kind.SCAFFOLD)]
 
@@ -210,19 +291,24 @@ class _Reader:
         return found
 
     def _kind(self, part: Part) -> Kind:
-        root = part.root
-        if root in _CALLS:
+        root = self._root(part)
+        if root == "call":
             return Kind.TOOL_CALL if part.origin._message_index == part.owner else Kind.OTHER_FIELD
-        if root == "content" and part.origin._path[-1] in REASONING_KEYS:
-            return Kind.REASONING
-        return _ROOT_KINDS.get(root, Kind.OTHER_FIELD)
+        return _ROOT_KINDS.get(root or "", Kind.OTHER_FIELD)
 
     def _message(self, part: Part, kind: Kind) -> int:
-        """Contents and reasoning belong to their message wherever they stand; all else to the one being rendered."""
-        if kind in (Kind.CONTENT, Kind.REASONING):
+        """Contents, reasoning and results belong to their message wherever they stand; all else to the one rendered."""
+        if kind in (Kind.CONTENT, Kind.REASONING, Kind.TOOL_RESULT):
             index: int = part.origin._message_index
             return index
         return part.owner
+
+
+def _behind(segment: Segment, header_end: int | None, owner: int) -> list[Segment]:
+    """A segment of a field; what of it the prompt writes is scaffold."""
+    at = min(max(segment.start_char, header_end or 0), segment.end_char)
+    cut = [Segment(segment.start_char, at, owner, Kind.SCAFFOLD), segment._replace(start_char=at)]
+    return [each for each in cut if each.start_char < each.end_char]
 
 
 def _by_owner(found: Sequence[Part]) -> list[tuple[int, list[Part]]]:
@@ -246,11 +332,44 @@ def _merged(segments: Sequence[Segment]) -> list[Segment]:
     return merged
 
 
-def assert_equal_to_slow(encoder: Any, attributed: Any, tools: Any) -> None:
+def assert_equal_to_slow(attributed: Any) -> None:
     """The core's segments and regions of a render are those of this module."""
-    template = encoder._pipeline.template(tools)
-    controls = attributed.control_tokens
-    scaffold = scaffold_of(template, encoder.tokenizer.special_tokens_map, controls)
-    segments, regions = attribute_render(attributed.render, attributed.roles, scaffold, controls)
+    segments, regions = attribute_render(*_known_of(attributed))
     assert list(attributed.segment_list()) == segments
     assert attributed.regions == regions
+
+
+def _known_of(attributed: Any) -> tuple[Render, Sequence[str], Known]:
+    """The render, and what is known before it is cut; each turn that no probe decides by its own prompt."""
+    render, roles, conventions, prompts = (
+        attributed.render,
+        attributed.roles,
+        attributed.conventions,
+        attributed._prompts,
+    )
+    owned = {owner for _, owner in render.owners}
+    spoken = {
+        origin._message_index
+        for _, _, origin, _ in render.runs
+        if 0 <= origin._message_index < len(roles)
+        and roles[origin._message_index] == "assistant"
+        and root_of(origin, "assistant") in ("content", "reasoning", "call")
+    }
+    if not spoken <= owned and -1 in owned:
+        render = replace(render, owners=prompts.owners(render), native=None, given_text=render.text)
+    shapes = [shape_of(message) for message in render.messages]
+    openings: dict[int, Opening] = {}
+    for index in range(1, len(roles)):
+        if roles[index] != "assistant":
+            continue
+        last = next((shapes[at] for at in range(index - 1, -1, -1) if roles[at] not in SYSTEM_ROLES), "")
+        opening = conventions.opening((shapes[index - 1], last))
+        if opening is None or conventions.is_triggered(render.messages):
+            openings.update(prompts.openings(render, [index]))
+        else:
+            openings[index] = opening
+    known = Known(conventions.markers, attributed.control_tokens, openings, {}, conventions.opening(("user", "user")))
+    _, regions = attribute_render(render, roles, known)
+    interrupted = {index: region.end_char for index, region in regions.items() if region.interrupted}
+    stops = prompts.stops(render, list(interrupted), list(interrupted.values())) if interrupted else {}
+    return render, roles, known._replace(stops=stops)

@@ -30,7 +30,7 @@ def test_segments_and_regions_are_those_of_the_slow_twin(path: Path, small: Any)
                 [rendered] = encoder._pipeline.render([request])
             except ChatspanError:
                 continue
-            assert_equal_to_slow(encoder, rendered.attributed, keywords.get("tools"))
+            assert_equal_to_slow(rendered.attributed)
             compared += 1
     assert compared
 

@@ -167,6 +167,6 @@ def test_random_messages(path: Any, zoo_tokenizer: Callable[[str], Any], request
             ranges = [(s.start_char, s.end_char) for s in encoding.segments if s.kind == kind and s.message_index % 2]
             assert mask.tolist() == encoding._mask_of(ranges, "first").tolist()
         encoding.explain()
-        assert_equal_to_slow(encoder, encoding._attributed, None)
+        assert_equal_to_slow(encoding._attributed)
 
     check()

@@ -6,10 +6,13 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from chatspan._core import Segments, attribute_render
-from chatspan.attribute.conventions import Conventions
+from chatspan._core import Segments, TurnScaffold, attribute_render
+from chatspan.attribute.conventions import Conventions, examples_of
+from chatspan.attribute.openings import shape_of
+from chatspan.attribute.prompts import OffPrompt, OwnPrompts
 from chatspan.attribute.segments import Region, Segment
-from chatspan.attribute.turns import EndOfTurn, turn_range
+from chatspan.attribute.turns import EndOfTurn, turn_ranges
+from chatspan.errors import OptionError
 from chatspan.kinds import Kind
 from chatspan.render.origins import Path, field_runs
 from chatspan.render.rendered import CharRange, Render
@@ -23,15 +26,32 @@ class AttributedRender:
     """A render, and whose each of its characters is.
 
     What only some callers need, headers and the kind of each character, is found when it is asked for.
+
+    Args:
+        conventions: gives what the tokenizer and the template agree on, with the row's keywords.
+        prompts: renders the row's own prompts.
+        counts: is told how many prompts were rendered for rows that nothing less can tell of.
     """
 
-    def __init__(self, render: Render, conventions: Callable[[], Conventions], has_generation_tags: bool) -> None:
+    def __init__(
+        self,
+        render: Render,
+        conventions: Callable[[], Conventions],
+        has_generation_tags: bool,
+        prompts: OwnPrompts,
+        counts: Callable[[int], None],
+    ) -> None:
         self.render = render
         self.has_generation_tags = has_generation_tags
+        self.unsampled_ends: frozenset[int] = frozenset()
         self._conventions = conventions
+        self._prompts: OwnPrompts | None = prompts
+        self._counts = counts
 
     def __reduce__(self) -> Any:
-        return (_restored, (self.render, self.control_tokens, self.segments, self.has_generation_tags))
+        known = vars(self).get("off_prompt")
+        arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
+        return (_restored, (*arguments, self.unsampled_ends, known))
 
     @functools.cached_property
     def conventions(self) -> Conventions:
@@ -52,13 +72,51 @@ class AttributedRender:
     @functools.cached_property
     def segments(self) -> Segments:
         """The render cut by message and kind, and the region of each message."""
+        cut = self._cut_with_openings(None)
+        if not cut.is_settled or self.conventions.is_triggered(self._messages_if_triggers):
+            cut = self._cut_by_own_prompts(cut)
+        return cut
+
+    @property
+    def _messages_if_triggers(self) -> Sequence[Mapping[str, Any]]:
+        return self.render.messages if self.conventions.has_triggers else ()
+
+    def _cut(self, scaffold: TurnScaffold, found: Mapping[str, Any] | None, *, again: bool) -> Segments:
         render = self.render
         if render.native is not None:
-            return render.native.segments(self.conventions.scaffold)
+            return render.native.segments(scaffold, found, again=again)
         prompt = render.prompt_start_char if render.prompt_start_char >= 0 else None
+        shapes = [shape_of(message) for message in render.messages]
         return attribute_render(
-            render.text, list(render.runs), list(render.owners), self.roles, self.conventions.scaffold, prompt
+            render.text, list(render.runs), list(render.owners), self.roles, shapes, scaffold, prompt, found
         )
+
+    def _cut_with_openings(self, found: Mapping[str, Any] | None) -> Segments:
+        """With the openings of all that stands before turns: what was not met before is probed now."""
+        cut = self._cut(self.conventions.scaffold, found, again=False)
+        while cut.unknown:
+            scaffold = self.conventions.learn(cut.unknown, examples_of(self.render.messages))
+            cut = self._cut(scaffold, found, again=True)
+        return cut
+
+    def _cut_by_own_prompts(self, cut: Segments) -> Segments:
+        """With what only other renders of the row's own messages can tell."""
+        assert self._prompts is not None
+        found: dict[str, Any] = {"openings": {}, "stops": {}, "owners": None}
+        if cut.homeless:
+            found["owners"] = self._prompts.owners(self.render)
+            self._counts(len(self.render.messages) - 1)
+            cut = self._cut_with_openings(found)
+        undecided = set(cut.undecided)
+        if self.conventions.is_triggered(self._messages_if_triggers):
+            undecided |= {index for index in cut.regions() if index > 0 and self.roles[index] == "assistant"}
+        if undecided:
+            found["openings"] = self._prompts.openings(self.render, sorted(undecided))
+            self._counts(len(undecided))
+        interrupted = {index: region[1] for index, region in cut.regions().items() if Region(*region).interrupted}
+        if interrupted:
+            found["stops"] = self._prompts.stops(self.render, list(interrupted), list(interrupted.values()))
+        return self._cut(self.conventions.scaffold, found, again=True)
 
     def segment_list(self) -> tuple[Segment, ...]:
         """The segments, for a person."""
@@ -69,6 +127,18 @@ class AttributedRender:
     def regions(self) -> Mapping[int, Region]:
         """What the template wrote while it rendered a message, by its index."""
         return {index: Region(*region) for index, region in self.segments.regions().items()}
+
+    @functools.cached_property
+    def off_prompt(self) -> Mapping[int, OffPrompt]:
+        """The assistants' turns whose row does not begin with their prompt, and why; renders each turn's prompt."""
+        if self._prompts is None:
+            raise OptionError("off_prompt needs the encoder: ask for it before an encoding is pickled")
+        starts = {
+            index: region.start_char if region.header_end_char is None else region.header_end_char
+            for index, region in sorted(self.regions.items())
+            if region.found is not None or self.roles[index] == "assistant"
+        }
+        return self._prompts.off_prompt(self.render, starts)
 
     @functools.cached_property
     def fields(self) -> Sequence[FieldRun]:
@@ -91,32 +161,42 @@ class AttributedRender:
         Raises:
             OptionError, TurnBoundaryError: see :meth:`turn`.
         """
-        known = None if self.render.open_end else self.segments.turns(messages, end_of_turn)
+        exceptions = self.render.open_end or self.unsampled_ends
+        known = None if exceptions else self.segments.turns(messages, end_of_turn)
         if known is not None:
             return known
-        return [self.turn(index, end_of_turn) for index in messages if index in self.regions]
+        homeless = self.segments.homeless
+        rendered = [index for index in messages if index in self.regions or index in homeless]
+        return [part for index in rendered for part in self.turn(index, end_of_turn)]
 
-    def turn(self, message_index: int, end_of_turn: EndOfTurn) -> CharRange:
-        """The characters of an assistant's turn.
+    def turn(self, message_index: int, end_of_turn: EndOfTurn) -> list[CharRange]:
+        """The characters of an assistant's turn: one range, or several where results interrupt it.
 
         Raises:
             OptionError: there is no such ``end_of_turn``.
             TurnBoundaryError: its header or its end cannot be told; with what was seen.
         """
-        open_end = self.render.open_end and message_index == len(self.roles) - 1
-        return turn_range(
-            self.render.text, message_index, self.regions[message_index], end_of_turn, self.control_tokens, open_end
-        )
+        return turn_ranges(self, message_index, end_of_turn)
 
 
 def _restored(
-    render: Render, control_tokens: tuple[str, ...], segments: Segments, has_generation_tags: bool
+    render: Render,
+    control_tokens: tuple[str, ...],
+    segments: Segments,
+    has_generation_tags: bool,
+    unsampled_ends: frozenset[int],
+    off_prompt: Mapping[int, OffPrompt] | None,
 ) -> AttributedRender:
-    restored = AttributedRender(render, _not_kept, has_generation_tags)
+    restored = AttributedRender.__new__(AttributedRender)
     # What was found stands in place of what would find it.
-    vars(restored).update(control_tokens=control_tokens, segments=segments)
+    vars(restored).update(
+        render=render,
+        control_tokens=control_tokens,
+        segments=segments,
+        has_generation_tags=has_generation_tags,
+        unsampled_ends=unsampled_ends,
+        _prompts=None,
+    )
+    if off_prompt is not None:
+        vars(restored)["off_prompt"] = off_prompt
     return restored
-
-
-def _not_kept() -> Conventions:
-    raise AssertionError("all that conventions are asked for was found before")

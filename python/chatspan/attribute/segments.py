@@ -21,9 +21,12 @@ class Region(NamedTuple):
     """What the template wrote while it rendered one message.
 
     Attributes:
-        header_end_char: behind the header; ``None`` if it cannot be told.
+        header_end_char: behind the header, where an assistant's turn starts; ``None`` if it cannot be told.
         end_of_turn: what ends the message, without blanks behind it; ``None`` if it cannot be told.
-        whole: whether all of the message stands in this one range.
+        whole: whether all of the message stands in this one range, and nothing that another person said.
+        found: how the end of the header was found: ``"exact"``, the render has the whole opening there;
+            ``"another_opening"``; ``"no_prompt"``, nothing stands before the message. ``None`` of others' messages.
+        interrupted: whether a runtime's results stand between the assistant's own words, or behind them.
     """
 
     start_char: int
@@ -31,3 +34,5 @@ class Region(NamedTuple):
     header_end_char: int | None
     end_of_turn: CharRange | None
     whole: bool
+    found: str | None = None
+    interrupted: bool = False

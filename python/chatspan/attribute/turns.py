@@ -1,39 +1,69 @@
-"""Turns: what an assistant has to produce itself, from behind its header to its end of turn."""
+"""Turns: what an assistant has to produce itself, from behind its prompt to its end of turn."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, Protocol, get_args
 
+from chatspan._core import Segments
 from chatspan.attribute.segments import Region
 from chatspan.errors import OptionError, TurnBoundaryError
-from chatspan.render.rendered import CharRange
+from chatspan.kinds import Kind
+from chatspan.render.rendered import CharRange, Render
 
 EndOfTurn = Literal["token", "all", "none", "next_header"]
 
 
-def turn_range(
-    text: str,
-    message_index: int,
-    region: Region,
-    end_of_turn: EndOfTurn,
-    control_tokens: Sequence[str],
-    open_end: bool = False,
-) -> CharRange:
-    """The characters of an assistant's turn.
+class Attributed(Protocol):
+    """A render, and what is known of its messages."""
 
-    Args:
-        text: the render.
-        region: the message's part of it.
-        open_end: whether the message is to be continued.
+    render: Render
+    unsampled_ends: frozenset[int]
+
+    @property
+    def regions(self) -> Mapping[int, Region]:
+        """What the template wrote while it rendered a message."""
+
+    @property
+    def segments(self) -> Segments:
+        """The render cut by message and kind."""
+
+    @property
+    def control_tokens(self) -> tuple[str, ...]:
+        """The tokens that have a meaning in a render."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The role of each message."""
+
+
+def turn_ranges(attributed: Attributed, message_index: int, end_of_turn: EndOfTurn) -> list[CharRange]:
+    """The characters of an assistant's turn, without what a runtime wrote in it.
 
     Raises:
         OptionError: there is no such ``end_of_turn``.
         TurnBoundaryError: its header or its end cannot be told; with what was seen.
     """
     if end_of_turn not in get_args(EndOfTurn):
-        raise OptionError(f"end_of_turn={end_of_turn!r}: say {', '.join(map(repr, get_args(EndOfTurn)))}")
+        raise OptionError(f"end_of_turn={end_of_turn!r}: use {', '.join(map(repr, get_args(EndOfTurn)))}")
+    region = attributed.regions.get(message_index)
+    if region is None:
+        raise TurnBoundaryError(
+            f"message {message_index} (assistant): the template collects the text and writes it at once, so that "
+            "nothing tells where the turn stands; "
+            'what="content" does not need to know it',
+            message_index=message_index,
+        )
+    start, end = _turn_range(attributed, message_index, region, end_of_turn)
+    if not region.interrupted:
+        return [(start, end)]
+    return attributed.segments.without_results(start, end)
+
+
+def _turn_range(attributed: Attributed, message_index: int, region: Region, end_of_turn: EndOfTurn) -> CharRange:
+    """From the header to the end of a turn, with what may stand between."""
+    text = attributed.render.text
 
     def refuse(what: str) -> TurnBoundaryError:
         shown = text[region.start_char : region.end_char]
@@ -46,21 +76,18 @@ def turn_range(
         )
 
     if not region.whole:
-        raise refuse("the template writes it in several places")
+        raise refuse("the template writes it in several places, or another message's text into it")
     if region.header_end_char is None:
-        raise refuse("it does not begin with the header that the template opens other assistants' messages with")
+        raise refuse("nothing tells what opens it: the template refuses the prompt before it")
     start = region.header_end_char
-    if open_end:
+    if end_of_turn == "token" and message_index in attributed.unsampled_ends:
+        end_of_turn = "none"
+    if attributed.render.open_end and message_index == len(attributed.roles) - 1:
         return (start, region.end_char)
     if end_of_turn == "all":
         return (start, region.end_char)
-    if end_of_turn == "next_header":
-        if region.end_char == len(text):
-            return (start, region.end_char)
-        opening = opening_token(text, region.end_char, control_tokens)
-        if opening is None:
-            raise refuse(f"what follows, {text[region.end_char :][:20]!r}, does not begin with a control token")
-        return (start, opening[1])
+    if end_of_turn == "next_header" and not (region.interrupted and region.end_of_turn is not None):
+        return (start, _next_header(attributed, region, refuse))
     if region.end_of_turn is None:
         if end_of_turn == "none":
             return (start, region.end_char)
@@ -68,7 +95,22 @@ def turn_range(
             'nothing was found that ends it; end_of_turn="next_header" takes the control token that opens the next '
             'message, end_of_turn="none" trains no end'
         )
-    return (start, region.end_of_turn[end_of_turn == "token"])
+    return (start, region.end_of_turn[end_of_turn != "none"])
+
+
+def _next_header(attributed: Attributed, region: Region, refuse: Callable[[str], TurnBoundaryError]) -> int:
+    """Behind the control token that opens what follows."""
+    text = attributed.render.text
+    if region.end_char == len(text):
+        return region.end_char
+    opening = opening_token(text, region.end_char, attributed.control_tokens)
+    if opening is None:
+        raise refuse(f"what follows, {text[region.end_char :][:20]!r}, does not begin with a control token")
+    edges, _, kinds = attributed.segments.to_arrays()
+    at = int(edges.searchsorted(opening[0], side="right")) - 1
+    if kinds[at] not in (Kind.SCAFFOLD, Kind.GENERATION_PROMPT, Kind.REASONING, Kind.TOOL_CALL, Kind.END_OF_TURN):
+        raise refuse(f"the control token that follows, {text[slice(*opening)]!r}, is another one's text")
+    return opening[1]
 
 
 def opening_token(text: str, start: int, control_tokens: Sequence[str]) -> CharRange | None:

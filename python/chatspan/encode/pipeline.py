@@ -6,15 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from chatspan._core import Segments, TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
-from chatspan.attribute.conventions import Conventions, conventions_of
+from chatspan.attribute.conventions import Conventions, keywords_key
+from chatspan.attribute.prompts import OwnPrompts
 from chatspan.encode.escapes import SpecialTokens, escaped_pieces
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
-from chatspan.errors import TextError, TokenizerError
+from chatspan.errors import OptionError, TextError, TokenizerError
 from chatspan.options import BackendOption
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.limits import TemplateLimits
@@ -24,6 +25,8 @@ from chatspan.render.request import RenderRequest
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.tokenize.pieces import Piece, encode_pieces
 from chatspan.tokenize.tokens import Tokens
+
+Boundaries = Literal["as_rendered", "as_prompted"]
 
 
 class Rendered(NamedTuple):
@@ -59,8 +62,11 @@ class EncodingPipeline:
         backend: BackendOption = "auto",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         template_limits: TemplateLimits | None = None,
+        boundaries: Boundaries = "as_rendered",
         require_template: bool = True,
     ) -> None:
+        if boundaries not in get_args(Boundaries):
+            raise OptionError(f'boundaries={boundaries!r}: use "as_rendered" or "as_prompted"')
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
                 f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
@@ -73,7 +79,9 @@ class EncodingPipeline:
         if require_template:
             self._renderer.template(None)
         self._backends = Backends(tokenizer, backend, cache_bytes)
-        self._conventions: dict[str, Conventions] = {}
+        self._boundaries = boundaries
+        self._conventions: dict[Any, Conventions] = {}
+        self._own_prompts = 0
         if backend == "native":
             self._backends.wait()
 
@@ -91,6 +99,7 @@ class EncodingPipeline:
             "backend": backend,
             "cache_bytes": cache_bytes,
             "template_limits": self.template_limits,
+            "boundaries": self._boundaries,
         }
 
     @property
@@ -112,7 +121,7 @@ class EncodingPipeline:
     def stats(self) -> dict[str, int]:
         """What was done which way; see :meth:`chatspan.ChatEncoder.stats`."""
         renders = {"renders_native": self._renderer.native_renders, "renders_jinja2": self._renderer.left.total()}
-        return {**renders, **self._backends.stats()}
+        return {**renders, "own_prompts": self._own_prompts, **self._backends.stats()}
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
@@ -139,9 +148,10 @@ class EncodingPipeline:
             cut: whether renders are cut by message and kind in the same go.
             special_tokens, token_ids_check: see :meth:`chatspan.ChatEncoder.encode`.
         """
+        now = now or datetime.now()
         split = [_split(request) for request in requests]
         renders = self._renderer.render_batch(
-            [request for request, _ in split], now=now, scaffold_of=self._known_scaffold if cut else lambda source: None
+            [request for request, _ in split], now=now, scaffold_of=self._known_scaffold if cut else _none
         )
         for request, token_ids in split:
             if token_ids is None:
@@ -149,7 +159,13 @@ class EncodingPipeline:
             render = next(renders)
             _require_unicode(render)
             template = self._renderer.template(request.tools, request.chat_template)
-            attributed = AttributedRender(render, partial(self._conventions_of, template), template.has_generation_tags)
+            attributed = AttributedRender(
+                render,
+                partial(self._conventions_of, template, request),
+                template.has_generation_tags,
+                OwnPrompts(self._renderer, request, now),
+                self._count_prompts,
+            )
             pieces: list[Piece] = []
             if token_ids:
                 pieces += sampled_pieces(self.tokenizer, attributed, token_ids, check=token_ids_check)
@@ -159,10 +175,11 @@ class EncodingPipeline:
 
     def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
         """Encodes what is rendered in one call of the tokenizer, which may use all cores."""
-        whole = [each for each in rendered if not each.pieces]
+        apart = self._boundaries == "as_prompted"
+        whole = [each for each in rendered if not (each.pieces or apart)]
         tokens = iter(self.tokenize(whole, [each.attributed.segments for each in whole]))
         return [
-            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces else next(tokens))
+            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces or apart else next(tokens))
             for each in rendered
         ]
 
@@ -171,17 +188,34 @@ class EncodingPipeline:
         return self._backends.encode_batch([each.render.native or each.render.text for each in rendered], segments)
 
     def _tokens_of_pieces(self, rendered: Rendered) -> Tokens:
-        return encode_pieces(self.tokenizer, self._backends.current(), rendered.render.text, rendered.pieces)
+        cuts = borders(rendered.attributed) if self._boundaries == "as_prompted" else ()
+        return encode_pieces(self.tokenizer, self._backends.current(), rendered.render.text, rendered.pieces, cuts)
 
-    def _known_scaffold(self, source: str) -> TurnScaffold | None:
-        known = self._conventions.get(source)
+    def _known_scaffold(self, request: RenderRequest, source: str) -> TurnScaffold | None:
+        template = self._renderer.template(request.tools, request.chat_template)
+        known = self._conventions.get((source, keywords_key(template, request)))
         return None if known is None else known.scaffold
 
-    def _conventions_of(self, template: ChatTemplate) -> Conventions:
-        known = self._conventions.get(template.source)
+    def _conventions_of(self, template: ChatTemplate, request: RenderRequest) -> Conventions:
+        key = (template.source, keywords_key(template, request))
+        known = self._conventions.get(key)
         if known is None:
-            known = self._conventions[template.source] = conventions_of(self.tokenizer, template)
+            known = Conventions(self._renderer, self.tokenizer, template, request)
+            self._conventions[key] = known
         return known
+
+    def _count_prompts(self, count: int) -> None:
+        self._own_prompts += count
+
+
+def borders(attributed: AttributedRender) -> list[int]:
+    """Where assistants' turns start and end: what inference tokenizes apart."""
+    found = set()
+    for region in attributed.regions.values():
+        if region.found is not None and region.header_end_char is not None and region.whole:
+            found.add(region.header_end_char)
+            found.add(region.end_char if region.end_of_turn is None else region.end_of_turn[1])
+    return sorted(found)
 
 
 def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
@@ -207,6 +241,10 @@ def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | None]:
         # Its render says why.
         return request, None
     return (replace(request, messages=messages) if token_ids else request), token_ids
+
+
+def _none(request: RenderRequest, source: str) -> None:
+    return None
 
 
 def _require_unicode(render: Render) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from chatspan.attribute.attributed import AttributedRender
-from chatspan.errors import ChatspanError, OptionError
+from chatspan.errors import ChatspanError, OptionError, RolloutError
 from chatspan.render.origins import field_runs
-from chatspan.render.rendered import Render
+from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages
 from chatspan.tokenize.pieces import Piece
 from chatspan.tokenize.sampled_ids import sampled_offsets
@@ -39,7 +40,9 @@ def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
 
 
 def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: TokenIds, *, check: bool) -> list[Piece]:
-    """The turns whose ids are given.
+    """The turns whose ids are given: those behind the prompt, so that what the prompt opens the turn with stays.
+
+    A stop token that was not sampled stays the template's, and outside of the turn.
 
     Args:
         check: whether ids that do not decode to their turn are an error.
@@ -48,19 +51,41 @@ def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: Toke
         RolloutError, TurnBoundaryError, OptionError: ids that do not fit; with ``message_index``.
     """
     pieces = []
-    render = attributed.render
     for index, ids in token_ids.items():
         try:
-            if index not in attributed.regions:
-                raise OptionError(f"message {index} has token_ids, but the template does not render it")
-            start, end = attributed.turn(index, "token")
-            turn, untrimmed = render.text[start:end], _untrimmed(render, start, end)
-            found = sampled_offsets(tokenizer, ids, turn, untrimmed, check=check)
+            pieces.append(_sampled_piece(tokenizer, attributed, index, ids, check=check))
         except ChatspanError as error:
             raise error.at(message_index=index) from None
-        offsets = [(first + start, last + start) for first, last in found]
-        pieces.append(Piece(start, end, ([int(i) for i in ids], offsets)))
     return pieces
+
+
+def _sampled_piece(
+    tokenizer: Any, attributed: AttributedRender, index: int, ids: Sequence[int], *, check: bool
+) -> Piece:
+    if index not in attributed.regions and index not in attributed.segments.homeless:
+        raise OptionError(f"message {index} has token_ids, but the template does not render it")
+    parts = attributed.turn(index, "token")
+    if len(parts) != 1:
+        raise RolloutError(
+            f"results stand inside of the turn, which has {len(parts)} parts, and token_ids are those of one: leave "
+            "token_ids out, and the turn is tokenized as text"
+        )
+    [(start, end)] = parts
+    render, region = attributed.render, attributed.regions[index]
+
+    def offsets_in(end: int, *, check: bool) -> list[CharRange]:
+        found = sampled_offsets(tokenizer, ids, render.text[start:end], _untrimmed(render, start, end), check=check)
+        return [(first + start, last + start) for first, last in found]
+
+    stop = end if region.end_of_turn is None else region.end_of_turn[0]
+    # Without the stop token: cut off by a length, or taken off by who sampled.
+    for each in (end, stop):
+        with suppress(RolloutError):
+            offsets = offsets_in(each, check=True)
+            if each < end:
+                attributed.unsampled_ends |= {index}
+            return Piece(start, each, ([int(i) for i in ids], offsets))
+    return Piece(start, end, ([int(i) for i in ids], offsets_in(end, check=check)))
 
 
 def _untrimmed(render: Render, start: int, end: int) -> list[tuple[str, int, int]]:

@@ -84,6 +84,64 @@ def root_key(origin: Any) -> str | int | None:
     return at._path[0] if at._path else key
 
 
+def root_of(origin: Any, role: str | None) -> str | None:
+    """What a field is: ``content``, ``reasoning``, ``call``, ``result``, ``tools``, ``documents``, ``other``; ``None``
+    for a role. The twin of ``Root::of_way`` in the core.
+
+    Args:
+        role: that of the field's message; ``None`` for a keyword of the template.
+    """
+    keys: list[Any] = []
+    part = None
+    at: Any = origin.container if isinstance(origin, Dump) else origin
+    while not isinstance(at, Root):
+        if at._key is not None:
+            part = part or (_part_of(at.get("type")) if isinstance(at, dict) else None)
+            keys.append(at._key)
+        at = at._parent
+    keys += at._path[:1]
+    keys.reverse()
+    names = [key if isinstance(key, str) else "" for key in keys] or [""]
+    if names[0] == "role":
+        return None
+    first = _ROOTS.get(names[0], "other")
+    if role is None:
+        return "other" if first in ("content", "reasoning", "call") else first
+    if any(map(holds_results, names)) or (first == "content" and role in TOOL_ROLES):
+        return "result"
+    if first == "content" and (part is not None or _ROOTS.get(names[-1]) == "reasoning"):
+        return part or "reasoning"
+    return first
+
+
+TOOL_ROLES = ("tool", "function", "ipython", "observation", "tool_response", "environment")
+_ROOTS = {"content": "content", "tools": "tools", "documents": "documents"}
+_ROOTS |= {"tool_calls": "call", "function_call": "call"}
+_ROOTS |= dict.fromkeys(("reasoning_content", "thinking", "reasoning"), "reasoning")
+_RESULTS = ("result", "results", "response", "responses", "output", "outputs")
+
+
+def holds_results(key: str) -> bool:
+    """Whether a key of a message says that it holds what tools answered: ``tool_responses``, ``tool_outputs``."""
+    return key.startswith(("tool_", "function_")) and key.endswith(_RESULTS)
+
+
+def _part_of(kind: Any) -> str | None:
+    """What a part of a content says that it is, by its ``type``; none for text, images and all else."""
+    if not isinstance(kind, str):
+        return None
+    if is_result_type(kind):
+        return "result"
+    if ("tool" in kind or "function" in kind) and ("call" in kind or "use" in kind):
+        return "call"
+    return "reasoning" if any(word in kind for word in ("think", "thought", "reason")) else None
+
+
+def is_result_type(kind: str) -> bool:
+    """Whether a part of a content of this ``type`` holds what a tool answered."""
+    return ("tool" in kind or "function" in kind) and any(word in kind for word in ("result", "response", "output"))
+
+
 def is_container(value: Any) -> bool:
     """Whether a value is an origin and no string. Asked of its type: what is undefined raises if it is asked itself."""
     return hasattr(type(value), "_path") and not isinstance(value, str)

@@ -17,7 +17,7 @@ from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
-from chatspan._core import TurnScaffold
+from chatspan._core import NativeRender, TurnScaffold
 from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError, first_difference
 from chatspan.render.jinja.engine import TracedMessages, render_traced, traced_variables
 from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError, compiled
@@ -141,7 +141,7 @@ class ChatRenderer:
         requests: Sequence[RenderRequest],
         *,
         now: datetime | None = None,
-        scaffold_of: Callable[[str], TurnScaffold | None] = lambda source: None,
+        scaffold_of: Callable[[RenderRequest, str], TurnScaffold | None] = lambda request, source: None,
     ) -> Iterator[Render]:
         """Renders conversations, in order: read one by one, then rendered by the core side by side.
 
@@ -150,8 +150,8 @@ class ChatRenderer:
 
         Args:
             now: what ``strftime_now`` takes for now; the time of the call if not given.
-            scaffold_of: for the source of a template what it writes around assistants' messages, where that is known:
-                renders are then cut by message and kind in the same go.
+            scaffold_of: for a request and the source of its template what that writes around assistants' messages,
+                where it is known: renders are then cut by message and kind in the same go.
         """
         now = now or datetime.now()
         jobs = [self._job_if_readable(request, scaffold_of) for request in requests]
@@ -161,12 +161,39 @@ class ChatRenderer:
             outcome = next(rendered) if isinstance(job, RenderJob) else job
             yield self._render(request, outcome, now, traced)
 
+    def try_render(self, requests: Sequence[RenderRequest], now: datetime) -> list[Render | None]:
+        """Renders that are to find something out: none where the template refuses; nothing is compared or counted.
+
+        Args:
+            now: what ``strftime_now`` takes for now.
+        """
+        jobs = [self._job_if_readable(request, lambda request, source: None) for request in requests]
+        rendered = iter(render_jobs([job for job in jobs if isinstance(job, RenderJob)], now))
+        found: list[Render | None] = []
+        for request, job in zip(requests, jobs, strict=True):
+            outcome = next(rendered) if isinstance(job, RenderJob) else job
+            if isinstance(outcome, NativeRender):
+                found.append(render_of(outcome, outcome.input.roles() or _roles(request.messages)))
+            elif outcome is None or isinstance(outcome, Unsupported):
+                found.append(self._try_jinja(request, now))
+            else:
+                found.append(None)
+        return found
+
+    def _try_jinja(self, request: RenderRequest, now: datetime) -> Render | None:
+        template = self.template(request.tools, request.chat_template)
+        try:
+            return render_traced(template, request, self._tokenizer.special_tokens_map, now, {})
+        # What templates raise has no common base.
+        except Exception:
+            return None
+
     def _job_if_readable(
-        self, request: RenderRequest, scaffold_of: Callable[[str], TurnScaffold | None]
+        self, request: RenderRequest, scaffold_of: Callable[[RenderRequest, str], TurnScaffold | None]
     ) -> RenderJob | Unsupported | None:
         """What the core is to render; nothing where a conversation cannot be read: its render says why."""
         try:
-            return self._job(request, scaffold_of(self.source(request.tools, request.chat_template)))
+            return self._job(request, scaffold_of(request, self.source(request.tools, request.chat_template)))
         except Exception:
             return None
 

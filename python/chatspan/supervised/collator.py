@@ -14,11 +14,12 @@ from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
-from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.encode.pipeline import Boundaries, EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
-from chatspan.options import BackendOption, PaddingSide, require_choices, require_counts
+from chatspan.options import BackendOption, OffPromptPolicy, PaddingSide, require_choices, require_counts
 from chatspan.rows.row import RawRow
+from chatspan.supervised.off_prompt import OffPromptSummary
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
 from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
 
@@ -65,7 +66,10 @@ class ChatCollator:
         padding_side: ``"right"``, ``"left"``.
         column: the column of the messages, if it has another name.
         special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
-        chat_template, backend: see :class:`chatspan.ChatEncoder`.
+        chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
+        off_prompt: what becomes of turns that no prompt of inference leads to (:attr:`chatspan.Encoding.off_prompt`):
+            ``"keep"``, they are trained, and the log says once how many of the first rows have some; ``"drop_turn"``,
+            they are not; ``"error"``. The last two render the prompt of each turn.
 
     Returns (of a call):
         int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``;
@@ -117,8 +121,10 @@ class ChatCollator:
         special_tokens: SpecialTokens = "as_rendered",
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
+        off_prompt: OffPromptPolicy = "keep",
+        boundaries: Boundaries = "as_rendered",
     ) -> None:
-        self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend)
+        self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
         self._options = SupervisedOptions(
             loss_on=loss_on,
             end_of_turn=end_of_turn,
@@ -127,9 +133,11 @@ class ChatCollator:
             empty_rows=empty_rows,
             special_tokens=special_tokens,
             column=column,
+            off_prompt=off_prompt,
         )
         self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
         self._pad_id = pad_id_of(tokenizer)
+        self._off_prompt = OffPromptSummary()
         self.dropped_rows = 0
 
     def warm_up(self) -> None:
@@ -141,6 +149,7 @@ class ChatCollator:
             rows = ungrouped(rows)
         found = self._rows(rows, "row {} of the batch")
         kept = [row for row in found if row is not None]
+        self._off_prompt.tell([row.encoding for row in kept], self._options.off_prompt)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
             raise EmptyBatchError(

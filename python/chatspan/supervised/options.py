@@ -8,7 +8,7 @@ from typing import Literal
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation
-from chatspan.options import LossOn, require_choices, require_counts, require_loss_on
+from chatspan.options import LossOn, OffPromptPolicy, require_choices, require_counts, require_loss_on
 
 SupervisedLossOn = Literal["generation"] | LossOn
 EmptyRows = Literal["error", "drop"]
@@ -25,9 +25,10 @@ class SupervisedOptions:
     empty_rows: EmptyRows = "error"
     special_tokens: SpecialTokens = "as_rendered"
     column: str | None = None
+    off_prompt: OffPromptPolicy = "keep"
 
     def __post_init__(self) -> None:
         require_loss_on(self.loss_on, ("turn", "content", "generation"))
         require_choices(self, end_of_turn=EndOfTurn, truncation=Truncation, empty_rows=EmptyRows)
-        require_choices(self, special_tokens=SpecialTokens)
+        require_choices(self, special_tokens=SpecialTokens, off_prompt=OffPromptPolicy)
         require_counts(self, "max_length")

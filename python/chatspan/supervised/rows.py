@@ -18,6 +18,7 @@ from chatspan.errors import ChatspanError, EmptyRowError, RowError
 from chatspan.render.request import request_of
 from chatspan.rows.conversations import Chat, chat_of
 from chatspan.rows.row import RawRow
+from chatspan.supervised.off_prompt import messages_on_prompt
 from chatspan.supervised.options import SupervisedOptions
 
 IGNORED = -100
@@ -62,7 +63,9 @@ def supervised_rows(
     for row, chat, encoding in zip(rows, chats, pipeline.encode_rendered(rendered), strict=True):
         with _placed(row):
             try:
-                found.append(_labelled(truncated(encoding, options.max_length, options.truncation), chat, options))
+                chosen = messages_on_prompt(encoding, chat.loss_messages, options.off_prompt)
+                cut = truncated(encoding, options.max_length, options.truncation)
+                found.append(_labelled(cut, chat, chosen, options))
             except EmptyRowError as error:
                 if options.empty_rows == "error":
                     raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
@@ -71,8 +74,10 @@ def supervised_rows(
     return found
 
 
-def _labelled(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> SupervisedRow:
-    mask, weights = _trained(encoding, chat.loss_messages, options)
+def _labelled(
+    encoding: Encoding, chat: Chat, messages: Collection[int] | None, options: SupervisedOptions
+) -> SupervisedRow:
+    mask, weights = _trained(encoding, messages, options)
     mask[:1] = False
     if not mask.any():
         raise EmptyRowError(_why_empty(encoding, chat, options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from chatspan.errors import ControlTokenError
@@ -29,11 +30,16 @@ class Piece:
     tokens: Lists | None = None
 
 
-def encode_pieces(tokenizer: Any, backend: Backend, text: str, pieces: Sequence[Piece]) -> Tokens:
+def encode_pieces(
+    tokenizer: Any, backend: Backend, text: str, pieces: Sequence[Piece], cuts: Sequence[int] = ()
+) -> Tokens:
     """The ids and offsets of a text, some pieces of which are not tokenized as always.
 
     The pieces do not overlap. As transformers does with marked control tokens (``encode_marked_chat``), each piece but
     the first is encoded behind a newline that is taken off again, so that none is taken for a text's beginning.
+
+    Args:
+        cuts: characters, rising, at which the text is cut, too: what is on either side is tokenized apart.
 
     Raises:
         ControlTokenError: a tokenizer makes the control token out of plain text.
@@ -47,7 +53,9 @@ def encode_pieces(tokenizer: Any, backend: Backend, text: str, pieces: Sequence[
 
     position = 0
     for piece in [*sorted(pieces, key=lambda piece: piece.start_char), Piece(len(text), len(text))]:
-        add(_as_always(backend, text, position, piece.start_char))
+        inside = [cut for cut in cuts if position < cut < piece.start_char]
+        for start, end in pairwise([position, *inside, piece.start_char]):
+            add(_as_always(backend, text, start, end))
         if piece.tokens is not None:
             add(piece.tokens)
         elif piece.end_char > piece.start_char:

@@ -2,7 +2,7 @@
 
 use chatspan_core::attribute::attribute;
 use chatspan_core::attribute::segments::Segments;
-use chatspan_core::render::{Render, Role, Root, Run, TurnScaffold, segments_of};
+use chatspan_core::render::{Findings, Opening, Render, Role, Root, Run, TurnScaffold, segments_of};
 use chatspan_core::text::CharIndex;
 use chatspan_core::tokenize::NativeTokenizer;
 use divan::Bencher;
@@ -30,12 +30,13 @@ fn conversation() -> (String, Vec<Run>, Vec<(usize, i32)>) {
 
 fn segmented(text: &str, runs: Vec<Run>, owners: Vec<(usize, i32)>) -> Segments {
     let roles: Vec<Role> = (0..MESSAGES).map(|i| if i % 2 == 0 { Role::Other } else { Role::Assistant }).collect();
-    let scaffold = TurnScaffold { header: Some("<|im_start|>assistant\n".into()), ..TurnScaffold::default() };
-    segments_of(
-        &Render { text: &CharIndex::new(text), runs, contents: Vec::new(), owners, roles: &roles, prompt_start: None },
-        &scaffold,
-    )
-    .0
+    let opening = "<|im_start|>assistant\n".to_owned();
+    let context = ("user".to_owned(), "user".to_owned());
+    let openings = vec![(context, Some(Opening { whole: opening.clone(), own: opening }))];
+    let scaffold = TurnScaffold { openings, ..TurnScaffold::default() };
+    let (text, shapes) = (&CharIndex::new(text), &*vec!["user".into(); MESSAGES]);
+    let render = Render { text, runs, contents: Vec::new(), owners, roles: &roles, shapes, prompt_start: None };
+    segments_of(&render, &scaffold, &Findings::default()).segments
 }
 
 #[divan::bench]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::OnceLock;
 
+use chatspan_core::render::{Role, Root};
 use chatspan_core::template::input::{Key, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin};
 use chatspan_core::template::{Rendered, Style, char_in};
@@ -12,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
-use crate::render::{Segments, TurnScaffold};
+use crate::render::{Found, Segments, TurnScaffold};
 use crate::template_input::TemplateInput;
 
 /// What a template wrote, and where it came from.
@@ -64,11 +65,20 @@ impl NativeRender {
         self.rendered.root.generation.iter().map(|(start, end)| (place(*start), place(*end))).collect()
     }
 
-    /// The runs of messages' contents: (message index, start, end), in characters.
+    /// The runs of messages' contents, without what a runtime wrote into an assistant's: (message index, start, end), in
+    /// characters.
     fn contents(&self) -> Vec<(i32, usize, usize)> {
-        let places = &self.input.get().places;
-        let chars = self.chars();
-        let is_content = |field: Origin| places.ends(field).0.and_then(Key::name) == Some("content");
+        let input = self.input.get();
+        let (places, chars) = (&input.places, self.chars());
+        let assistant = |field: Origin| {
+            let index = usize::try_from(places.message(field)).ok();
+            index.and_then(|index| input.roles.get(index)) == Some(&Role::Assistant)
+        };
+        let is_content = |field: Origin| {
+            let way = places.way(field);
+            let result = || Root::of_way(&way, Some(Role::Assistant)) == Some(Root::Result);
+            way.first == Some("content") && !(assistant(field) && result())
+        };
         let runs = self.rendered.root.runs.iter().filter_map(|run| {
             let field = self.rendered.field(run);
             let message_index = places.message(field);
@@ -143,14 +153,24 @@ impl NativeRender {
         Ok(found)
     }
 
-    /// The render cut by message and kind: as it was when it was made, or now.
-    fn segments(&self, py: Python<'_>, scaffold: &Bound<'_, TurnScaffold>) -> PyResult<Py<Segments>> {
-        if let Some(cut) = &self.cut {
+    /// The render cut by message and kind: as it was when it was made; now, if it was not, or more was found out since.
+    #[pyo3(signature = (scaffold, found=None, *, again=false))]
+    fn segments(
+        &self,
+        py: Python<'_>,
+        scaffold: &Bound<'_, TurnScaffold>,
+        found: Option<Found>,
+        again: bool,
+    ) -> PyResult<Py<Segments>> {
+        if let (Some(cut), None, false) = (&self.cut, &found, again) {
             return Ok(cut.clone_ref(py));
         }
         let (input, scaffold) = (self.input.get(), &scaffold.get().0);
-        let (segments, regions) = py.detach(|| self.rendered.segments(&input.places, &input.roles, scaffold));
-        Py::new(py, Segments { segments, regions })
+        let findings = found.as_ref().map(Found::findings).unwrap_or_default();
+        let owners = found.and_then(|found| found.owners);
+        let messages = (&*input.roles, &*input.shapes);
+        let cut = py.detach(|| self.rendered.cut(&input.places, messages, scaffold, &findings, owners));
+        Py::new(py, Segments::from(cut))
     }
 }
 

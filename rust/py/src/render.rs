@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use chatspan_core::attribute::segments::Segments as CoreSegments;
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
 use chatspan_core::render::{
-    EndOfTurn, Region, Render, Role, Root, Run, TurnScaffold as CoreTurnScaffold, segments_of,
+    Context, Cut, EndOfTurn, Findings, Opening, PartType, Region, Render, Role, Root, Run, Start,
+    TurnScaffold as CoreTurnScaffold, Way, segments_of, without_results,
 };
 use chatspan_core::text::CharIndex;
 use numpy::{PyArray1, PyReadonlyArray1};
@@ -22,18 +23,44 @@ use crate::table::TableRef;
 #[pyclass(frozen, module = "chatspan._core")]
 pub struct TurnScaffold(pub CoreTurnScaffold);
 
+/// (whole, own)
+type OpeningTuple = (String, String);
+
+fn opening_from((whole, own): OpeningTuple) -> Opening {
+    Opening { whole, own }
+}
+
 #[pymethods]
 impl TurnScaffold {
     #[new]
     fn new(
-        header: Option<String>,
-        header_after_tool: Option<String>,
+        openings: Vec<(Context, Option<OpeningTuple>)>,
         ends: Vec<String>,
         open_tag: String,
         close_tag: String,
         control_tokens: Vec<String>,
+        call_ends: Vec<String>,
     ) -> Self {
-        Self(CoreTurnScaffold { header, header_after_tool, ends, open_tag, close_tag, control_tokens })
+        let openings = openings.into_iter().map(|(context, opening)| (context, opening.map(opening_from))).collect();
+        Self(CoreTurnScaffold { openings, ends, open_tag, close_tag, control_tokens, call_ends })
+    }
+}
+
+/// What of one render was found out by other renders, from Python.
+#[derive(FromPyObject)]
+pub struct Found {
+    #[pyo3(item)]
+    openings: HashMap<i32, OpeningTuple>,
+    #[pyo3(item)]
+    stops: HashMap<i32, usize>,
+    #[pyo3(item)]
+    pub owners: Option<Vec<(usize, i32)>>,
+}
+
+impl Found {
+    pub fn findings(&self) -> Findings {
+        let openings = self.openings.iter().map(|(&owner, opening)| (owner, opening_from(opening.clone()))).collect();
+        Findings { openings, stops: self.stops.clone() }
     }
 }
 
@@ -43,44 +70,81 @@ pub struct Segments {
     pub segments: CoreSegments,
     /// In the order of the messages.
     pub regions: Vec<(i32, Region)>,
+    /// What stands before turns whose opening is not known yet.
+    #[pyo3(get)]
+    unknown: Vec<Context>,
+    /// The messages that only the row's own prompts tell the opening of.
+    #[pyo3(get)]
+    undecided: Vec<i32>,
+    /// The assistants' messages that have text in the render and no part of it.
+    #[pyo3(get)]
+    homeless: Vec<i32>,
+}
+
+impl From<Cut> for Segments {
+    fn from(cut: Cut) -> Self {
+        let Cut { segments, regions, unknown, undecided, homeless } = cut;
+        Self { segments, regions: regions.into_iter().collect(), unknown, undecided, homeless }
+    }
 }
 
 type Arrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>);
 /// The arguments of `Segments`.
-type Pickled<'py> =
-    (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>, Bound<'py, PyDict>);
-/// (start, end, end of the header, end of turn, whether it is whole)
-type RegionTuple = (usize, usize, Option<usize>, Option<(usize, usize)>, bool);
+type Pickled<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i32>>,
+    Bound<'py, PyArray1<u8>>,
+    Bound<'py, PyDict>,
+    Vec<i32>,
+    Vec<(usize, usize)>,
+);
+/// (start, end, end of the header, end of turn, whether it is whole, how the header was found, whether results
+/// interrupt it)
+type RegionTuple = (usize, usize, Option<usize>, Option<(usize, usize)>, bool, Option<String>, bool);
+
+fn start_from(name: Option<&str>) -> Option<Start> {
+    [Start::Exact, Start::AnotherOpening, Start::NoPrompt].into_iter().find(|start| Some(start.name()) == name)
+}
 
 #[pymethods]
 impl Segments {
     #[new]
-    #[pyo3(signature = (edges, message_index, kind, regions=HashMap::new()))]
+    #[pyo3(signature = (edges, message_index, kind, regions=HashMap::new(), homeless=Vec::new(), leads=Vec::new()))]
     fn new(
         py: Python<'_>,
         edges: PyReadonlyArray1<'_, i64>,
         message_index: PyReadonlyArray1<'_, i32>,
         kind: PyReadonlyArray1<'_, u8>,
         regions: HashMap<i32, RegionTuple>,
+        homeless: Vec<i32>,
+        leads: Vec<(usize, usize)>,
     ) -> PyResult<Self> {
         // A negative edge is one that does not rise.
         let edges = edges.as_slice()?.iter().map(|&edge| usize::try_from(edge).unwrap_or(0)).collect();
         let segments = CoreSegments::new(edges, message_index.as_slice()?.to_vec(), kind.as_slice()?.to_vec());
         let mut regions: Vec<_> = regions
             .into_iter()
-            .map(|(owner, (start, end, header_end, end_of_turn, whole))| {
-                (owner, Region { start, end, header_end, end_of_turn, whole })
+            .map(|(owner, (start, end, header_end, end_of_turn, whole, found, interrupted))| {
+                let found = start_from(found.as_deref());
+                (owner, Region { start, end, header_end, end_of_turn, whole, found, interrupted })
             })
             .collect();
         regions.sort_by_key(|(owner, _)| *owner);
-        Ok(Self { segments: segments.map_err(|e| to_py_err(py, e))?, regions })
+        let mut segments = segments.map_err(|e| to_py_err(py, e))?;
+        for (start, end) in leads {
+            segments.lead(start, end);
+        }
+        Ok(Self { segments, regions, unknown: Vec::new(), undecided: Vec::new(), homeless })
     }
 
     /// For pickle.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Pickled<'py>)> {
         let (py, own) = (slf.py(), slf.get());
         let (edges, message_index, kind) = own.to_arrays(py);
-        Ok((slf.get_type(), (edges, message_index, kind, own.regions(py)?)))
+        Ok((
+            slf.get_type(),
+            (edges, message_index, kind, own.regions(py)?, own.homeless.clone(), own.segments.leads().to_vec()),
+        ))
     }
 
     fn __len__(&self) -> usize {
@@ -95,19 +159,49 @@ impl Segments {
         )
     }
 
-    /// The turns of messages, by their regions: (start, end). None where the header or the end of one cannot be told.
+    /// The turns of messages, by their regions: (start, end), without what a runtime wrote. None where the header or the
+    /// end of one cannot be told.
     fn turns(&self, messages: Vec<i32>, end_of_turn: &str) -> Option<Vec<(usize, usize)>> {
         let end_of_turn = EndOfTurn::of_name(end_of_turn)?;
+        if messages.iter().any(|message| self.homeless.contains(message)) {
+            return None;
+        }
         // Few are asked for that are not there, and regions are in the order of messages.
         let region = |message: &i32| self.regions.binary_search_by_key(message, |(owner, _)| *owner).ok();
-        let found = messages.iter().filter_map(region);
-        found.map(|at| self.regions[at].1.turn(end_of_turn)).collect()
+        let mut found = Vec::with_capacity(messages.len());
+        for region in messages.iter().filter_map(region).map(|at| self.regions[at].1) {
+            let turn = region.turn(end_of_turn)?;
+            if region.interrupted {
+                found.extend(without_results(&self.segments, turn));
+            } else {
+                found.push(turn);
+            }
+        }
+        Some(found)
+    }
+
+    /// A range without what a runtime wrote in it.
+    fn without_results(&self, start: usize, end: usize) -> Vec<(usize, usize)> {
+        without_results(&self.segments, (start, end))
+    }
+
+    /// Whether nothing has to be found out by other renders.
+    #[getter]
+    fn is_settled(&self) -> bool {
+        let interrupted = |(_, region): &(i32, Region)| region.interrupted;
+        self.unknown.is_empty()
+            && self.undecided.is_empty()
+            && self.homeless.is_empty()
+            && !self.regions.iter().any(interrupted)
     }
 
     fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let regions = PyDict::new(py);
         for (owner, region) in &self.regions {
-            let tuple: RegionTuple = (region.start, region.end, region.header_end, region.end_of_turn, region.whole);
+            let found = region.found.map(|found| found.name().to_owned());
+            let (header_end, end_of_turn) = (region.header_end, region.end_of_turn);
+            let tuple: RegionTuple =
+                (region.start, region.end, header_end, end_of_turn, region.whole, found, region.interrupted);
             regions.set_item(owner, tuple)?;
         }
         Ok(regions)
@@ -116,16 +210,21 @@ impl Segments {
 
 /// Cuts a render by message and kind.
 #[pyfunction]
+#[pyo3(signature = (text, runs, owners, roles, shapes, scaffold, prompt_start, found=None))]
+#[expect(clippy::too_many_arguments, reason = "a render as Python has it, part by part")]
 pub fn attribute_render(
     text: &Bound<'_, PyString>,
     runs: &Bound<'_, PyList>,
     owners: Vec<(usize, i32)>,
     roles: Vec<Bound<'_, PyString>>,
+    shapes: Vec<String>,
     scaffold: &Bound<'_, TurnScaffold>,
     prompt_start: Option<usize>,
+    found: Option<Found>,
 ) -> PyResult<Segments> {
     let py = text.py();
     let roles = roles.iter().map(|role| Ok(Role::of_name(&role.to_cow()?))).collect::<PyResult<Vec<_>>>()?;
+    let shapes: Vec<_> = shapes.iter().map(|shape| shape.as_str().into()).collect();
     let mut reader = RunReader { roles: &roles, contents: Vec::new(), known: HashMap::new() };
     let mut read = Vec::with_capacity(runs.len());
     for run in runs.iter() {
@@ -133,11 +232,15 @@ pub fn attribute_render(
     }
     let contents = reader.contents.iter().map(|content| content.to_str()).collect::<PyResult<Vec<_>>>()?;
     let (text, scaffold) = (utf8(text, "the render", None)?, &scaffold.get().0);
-    let (segments, regions) = py.detach(|| {
-        let text = &CharIndex::new(text);
-        segments_of(&Render { text, runs: read, contents, owners, roles: &roles, prompt_start }, scaffold)
-    });
-    Ok(Segments { segments, regions: regions.into_iter().collect() })
+    let findings = found.as_ref().map(Found::findings).unwrap_or_default();
+    let owners = found.and_then(|found| found.owners).unwrap_or(owners);
+    Ok(py
+        .detach(|| {
+            let text = &CharIndex::new(text);
+            let render = Render { text, runs: read, contents, owners, roles: &roles, shapes: &shapes, prompt_start };
+            segments_of(&render, scaffold, &findings)
+        })
+        .into())
 }
 
 struct RunReader<'r, 'py> {
@@ -164,8 +267,7 @@ impl<'py> RunReader<'_, 'py> {
         };
         let message_index: i32 = origin.getattr(intern!(py, "_message_index"))?.extract()?;
         let of = usize::try_from(message_index).ok().and_then(|index| self.roles.get(index));
-        let (first, last) = ends_of(&field)?;
-        let Some(root) = Root::of_ends(first.as_deref(), last.as_deref(), of.is_some()) else { return Ok(None) };
+        let Some(root) = root_of(&field, of.copied())? else { return Ok(None) };
         let at: i64 = run.get_borrowed_item(3)?.extract()?;
         let content = match (text, usize::try_from(at)) {
             (Some(text), Ok(at)) if root == Root::Content && of == Some(&Role::Assistant) => {
@@ -189,32 +291,46 @@ impl<'py> RunReader<'_, 'py> {
     }
 }
 
-/// The first and the last key on the way to a field; none for one that is no name.
-fn ends_of(field: &Bound<'_, PyAny>) -> PyResult<(Option<String>, Option<String>)> {
+/// Which field a Python object is, in a message of this role.
+fn root_of(field: &Bound<'_, PyAny>, role: Option<Role>) -> PyResult<Option<Root>> {
     static ROOT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = field.py();
     let root_type = ROOT.import(py, "chatspan.render.origins", "Root")?;
     let mut at = field.clone();
-    let mut key = None;
-    let mut leaf = None;
+    let part = |at: &Bound<'_, PyAny>| -> PyResult<Option<PartType>> {
+        let Ok(dict) = at.cast::<PyDict>() else { return Ok(None) };
+        let own = dict.get_item("type")?;
+        let own = own.as_ref().and_then(|own| own.cast::<PyString>().ok());
+        Ok(own.map(|own| own.to_cow()).transpose()?.and_then(|own| PartType::of_name(&own)))
+    };
+    // From the field outwards; none for a place in a list.
+    let mut keys: Vec<Option<String>> = Vec::new();
+    let mut innermost = None;
     while !at.get_type().is(root_type) {
-        let own = at.getattr(intern!(py, "_key"))?;
-        if !own.is_none() {
-            leaf.get_or_insert_with(|| own.clone());
-            key = Some(own);
+        let key = at.getattr(intern!(py, "_key"))?;
+        if !key.is_none() {
+            innermost = innermost.or(part(&at)?);
+            keys.push(name_of(&key)?);
         }
         at = at.getattr(intern!(py, "_parent"))?;
     }
     let path = at.getattr(intern!(py, "_path"))?;
-    let path = path.cast::<PyTuple>()?;
-    if !path.is_empty() {
-        key = Some(path.get_item(0)?);
+    if let Some(first) = path.cast::<PyTuple>()?.iter().next() {
+        keys.push(name_of(&first)?);
     }
-    let name = |key: Option<Bound<'_, PyAny>>| match key.as_ref().and_then(|key| key.cast::<PyString>().ok()) {
-        Some(name) => Ok::<_, PyErr>(Some(name.to_cow()?.into_owned())),
-        None => Ok(None),
-    };
-    Ok((name(key)?, name(leaf)?))
+    let mut way = Way::default();
+    way.inside_of(innermost);
+    for key in &keys {
+        way.outwards(key.as_deref());
+    }
+    Ok(Root::of_way(&way, role))
+}
+
+fn name_of(key: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    match key.cast::<PyString>() {
+        Ok(name) => Ok(Some(name.to_cow()?.into_owned())),
+        Err(_) => Ok(None),
+    }
 }
 
 /// (message index of each token, its kind, the tokens that straddle)

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use chatspan_core::parallel::in_parallel;
+use chatspan_core::render::Findings;
 use chatspan_core::template::{Halt, Host, Limits, Program, render};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -40,8 +41,10 @@ pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> Py
             let input = input.get();
             let program = &program.get().0;
             let rendered = render(program, &input.variables, &input.places, *add_generation_prompt, &answers, limits)?;
-            let cut =
-                scaffold.as_ref().map(|scaffold| rendered.segments(&input.places, &input.roles, &scaffold.get().0));
+            let messages = (&*input.roles, &*input.shapes);
+            let cut = scaffold
+                .as_ref()
+                .map(|scaffold| rendered.cut(&input.places, messages, &scaffold.get().0, &Findings::default(), None));
             Ok((rendered, cut))
         })
     });
@@ -49,7 +52,7 @@ pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> Py
         let said = |what: &str| PyString::new(py, what).into_any().unbind();
         Ok(match outcome {
             Ok((rendered, cut)) => {
-                let cut = cut.map(|(segments, regions)| Py::new(py, Segments { segments, regions })).transpose()?;
+                let cut = cut.map(|cut| Py::new(py, Segments::from(cut))).transpose()?;
                 let render = NativeRender { rendered, input, cut, python_text: OnceLock::new() };
                 ("rendered", Py::new(py, render)?.into_any())
             }

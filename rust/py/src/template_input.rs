@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chatspan_core::render::Role;
+use chatspan_core::render::{PartType, Role, Shape};
 use chatspan_core::template::Shared;
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::Origin;
@@ -17,6 +17,7 @@ pub struct TemplateInput {
     pub variables: Vec<(Arc<str>, Input)>,
     pub places: Places,
     pub roles: Vec<Role>,
+    pub shapes: Vec<Shape>,
 }
 
 #[pymethods]
@@ -41,6 +42,7 @@ impl TemplateInput {
             items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
         }
         let roles = items.iter().map(|message| role_of(message).map_or(Role::Other, Role::of_name)).collect();
+        let shapes = shapes_of(&items);
         read.push((Arc::from("messages"), Input::List(items, None)));
         for (name, value) in variables.iter() {
             let name: Arc<str> = name.extract::<&str>()?.into();
@@ -50,7 +52,7 @@ impl TemplateInput {
         for (name, value) in plain.iter() {
             read.push((name.extract::<&str>()?.into(), reader.without_place(&value)?));
         }
-        Ok(Self { variables: read, places: reader.places, roles })
+        Ok(Self { variables: read, places: reader.places, roles, shapes })
     }
 
     /// The role of each message; none where one is no string.
@@ -106,6 +108,43 @@ fn role_of(message: &Input) -> Option<&str> {
         Some(Input::Str(role, _)) => Some(role),
         Some(_) => None,
     }
+}
+
+/// The shape of each message; the same ones are made once.
+fn shapes_of(messages: &[Input]) -> Vec<Shape> {
+    let mut known: Vec<Shape> = Vec::new();
+    let mut own = String::new();
+    let shape = |message: &Input| {
+        own.clear();
+        own.push_str(role_of(message).unwrap_or_default());
+        if let Input::Dict(entries, ..) = message {
+            let holds = |value: &Input| match value {
+                Input::List(items, _) | Input::Tuple(items) => !items.is_empty(),
+                Input::Dict(entries, ..) => !entries.is_empty(),
+                _ => false,
+            };
+            let mut keys: Vec<&str> = Vec::new();
+            for (key, value) in entries {
+                if let Input::Str(key, _) = key
+                    && **key != *"content"
+                    && holds(value)
+                {
+                    keys.push(key);
+                }
+            }
+            keys.sort_unstable();
+            for key in keys {
+                own.push('+');
+                own.push_str(key);
+            }
+        }
+        if let Some(shape) = known.iter().find(|shape| ***shape == *own) {
+            return Arc::clone(shape);
+        }
+        known.push(Arc::from(own.as_str()));
+        known[known.len() - 1].clone()
+    };
+    messages.iter().map(shape).collect()
 }
 
 /// Reads Python's values, and numbers the places of those that strings may come from.
@@ -227,8 +266,13 @@ impl<'py> Reader<'py> {
         let message = at.message;
         if let Ok(dict) = value.cast_exact::<PyDict>() {
             let origin = self.places.push(at);
-            let entries =
+            let entries: Vec<_> =
                 dict.iter().map(|(key, value)| self.entry(&key, &value, origin, message)).collect::<PyResult<_>>()?;
+            if let (Some(origin), Some(Input::Str(own, _))) = (origin, get(&entries, "type"))
+                && let Some(part) = PartType::of_name(own)
+            {
+                self.places.is_part(origin, part);
+            }
             return Ok(Input::Dict(entries, origin, false));
         }
         if let Ok(list) = value.cast_exact::<PyList>() {

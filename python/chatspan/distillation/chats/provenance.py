@@ -19,7 +19,7 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.encode.pipeline import EncodingPipeline, Rendered, encoding_of
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
 from chatspan.options import BackendOption
-from chatspan.render.origins import Run, root_key
+from chatspan.render.origins import root_key, root_of
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import RenderRequest, request_of
 from chatspan.tokenize.tokens import Tokens
@@ -132,7 +132,7 @@ def _content_ranges(render: Render) -> list[tuple[int, CharRange]]:
     """The characters of each content in the order of the render, parts that adjoin made one, without blank ones."""
     native = render.native
     ranges: list[tuple[int, CharRange]] = []
-    for index, start, end in _content_runs(render.runs) if native is None else native.contents():
+    for index, start, end in _content_runs(render) if native is None else native.contents():
         if ranges and ranges[-1][0] == index and ranges[-1][1][1] == start:
             ranges[-1] = (index, (ranges[-1][1][0], end))
         else:
@@ -140,13 +140,18 @@ def _content_ranges(render: Render) -> list[tuple[int, CharRange]]:
     return [(index, (start, end)) for index, (start, end) in ranges if render.text[start:end].strip()]
 
 
-def _content_runs(runs: Sequence[Run]) -> list[tuple[int, int, int]]:
-    """The runs of messages' contents: message, start, end."""
+def _content_runs(render: Render) -> list[tuple[int, int, int]]:
+    """The runs of messages' contents, without what a runtime wrote into an assistant's: message, start, end."""
     return [
         (origin._message_index, start, end)
-        for start, end, origin, _ in runs
-        if root_key(origin) == "content" and origin._message_index >= 0
+        for start, end, origin, _ in render.runs
+        if root_key(origin) == "content" and origin._message_index >= 0 and not _is_result(render, origin)
     ]
+
+
+def _is_result(render: Render, origin: Any) -> bool:
+    role = render.messages[origin._message_index].get("role")
+    return role == "assistant" and root_of(origin, "assistant") == "result"
 
 
 def _with_blanks_around(text: str, span: CharRange) -> CharRange:

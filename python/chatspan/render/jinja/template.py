@@ -17,6 +17,13 @@ from chatspan.render.jinja.text import Field, OwnerMark
 from chatspan.render.origins import Run
 from chatspan.render.rendered import CharRange, Render
 
+# Methods of strings that look for one.
+_SEARCHES = ("startswith", "endswith", "find", "rfind", "index", "count", "split", "rsplit", "partition", "rpartition")
+
+
+def _text_of(node: jinja2.nodes.Node) -> str:
+    return node.value if isinstance(node, jinja2.nodes.Const) and isinstance(node.value, str) else ""
+
 
 class TemplateRaisedError(Exception):
     """A template raised; with the line of the template and the message being rendered."""
@@ -52,6 +59,18 @@ class ChatTemplate:
         literals = {node.data for node in self.tree.find_all(jinja2.nodes.TemplateData)}
         literals |= {node.value for node in self.tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)}
         return "\0".join(literals)
+
+    @functools.cached_property
+    def tested_literals(self) -> tuple[str, ...]:
+        """The texts that the template looks for in texts, but plain words, which are the names of keys and roles."""
+        found = set()
+        for compared in self.tree.find_all(jinja2.nodes.Compare):
+            if any(operand.op in ("in", "notin") for operand in compared.ops):
+                found.add(_text_of(compared.expr))
+        for call in self.tree.find_all(jinja2.nodes.Call):
+            if isinstance(call.node, jinja2.nodes.Getattr) and call.node.attr in _SEARCHES and call.args:
+                found.add(_text_of(call.args[0]))
+        return tuple(sorted(text for text in found if text.strip() and not text.replace("_", "").isalnum()))
 
     @functools.cached_property
     def tree(self) -> jinja2.nodes.Template:

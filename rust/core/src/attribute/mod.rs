@@ -35,7 +35,26 @@ pub fn attribute(offsets: &Offsets, segments: &Segments) -> Result<Attribution, 
     } else {
         by_tokens(offsets, segments, &mut found)?;
     }
+    join_leads(offsets, segments, &mut found);
     Ok(found)
+}
+
+/// A token that begins with the blank in front of a word is the word's.
+fn join_leads(offsets: &Offsets, segments: &Segments, found: &mut Attribution) {
+    let ranges = offsets.ranges();
+    for &(start, end) in segments.leads() {
+        let first = ranges.partition_point(|&(token, _)| (token as usize) < start);
+        for (token, range) in ranges.iter().enumerate().skip(first) {
+            if range.0 as usize >= end {
+                break;
+            }
+            let word = segments.at(end);
+            if range.1 as usize > end && word < segments.len() {
+                found.message_index[token] = segments.message_index()[word];
+                found.kind[token] = segments.kind()[word];
+            }
+        }
+    }
 }
 
 /// Segment by segment, where every token has characters.
@@ -156,6 +175,16 @@ mod tests {
         assert_eq!(found.message_index, [0, 0, 0, 1, 1, 0, 1]);
         assert_eq!(found.kind, [0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(found.straddling, [1]);
+    }
+
+    #[test]
+    fn a_token_that_begins_with_the_blank_before_a_word_is_the_words() {
+        let mut segments = segments(&[0, 3, 4, 9], &[0, 0, 1], &[0, 0, 1]);
+        segments.lead(3, 4);
+        let kinds = |tokens: &[(i64, i64)]| attribute(&table(tokens), &segments).unwrap().kind;
+        assert_eq!(kinds(&[(0, 3), (3, 6), (6, 9)]), [0, 1, 1]);
+        assert_eq!(kinds(&[(0, 3), (3, 4), (4, 9)]), [0, 0, 1]);
+        assert_eq!(kinds(&[(0, 4), (4, 9)]), [0, 1]);
     }
 
     #[test]

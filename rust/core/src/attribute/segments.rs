@@ -24,6 +24,8 @@ pub enum Kind {
     Documents = 7,
     /// Of another field.
     OtherField = 8,
+    /// What a runtime wrote: a tool's result, wherever it stands, and what announces it inside of an assistant's message.
+    ToolResult = 9,
 }
 
 /// The render cut into segments without gaps, each one message's (-1: none's) and of one kind.
@@ -33,11 +35,13 @@ pub struct Segments {
     edges: Vec<usize>,
     message_index: Vec<i32>,
     kind: Vec<u8>,
+    /// Blanks in front of a word, half-open: a token that begins in them and goes on into the word is the word's.
+    leads: Vec<(usize, usize)>,
 }
 
 impl Default for Segments {
     fn default() -> Self {
-        Self { edges: vec![0], message_index: Vec::new(), kind: Vec::new() }
+        Self { edges: vec![0], message_index: Vec::new(), kind: Vec::new(), leads: Vec::new() }
     }
 }
 
@@ -64,7 +68,7 @@ impl Segments {
             return wrong(segment, format!("[{}, {}) is empty or backwards", edges[segment], edges[segment + 1]));
         }
         let edges = if edges.is_empty() { vec![0] } else { edges };
-        Ok(Self { edges, message_index, kind })
+        Ok(Self { edges, message_index, kind, leads: Vec::new() })
     }
 
     /// The next segment, up to `end`; one with the last one where both are of the same message and kind. An empty one
@@ -78,6 +82,16 @@ impl Segments {
             self.message_index.push(message_index);
             self.kind.push(kind as u8);
         }
+    }
+
+    /// Blanks in front of a word, from the front on.
+    pub fn lead(&mut self, start: usize, end: usize) {
+        self.leads.push((start, end));
+    }
+
+    /// The blanks in front of words.
+    pub fn leads(&self) -> &[(usize, usize)] {
+        &self.leads
     }
 
     /// How many.

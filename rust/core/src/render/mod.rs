@@ -4,14 +4,18 @@
 //! around the fields of each message. What a template writes around assistants' messages is known from
 //! probing it ([`TurnScaffold`]); no list of models is needed.
 
+mod openings;
 mod parts;
 mod segments;
 mod turns;
 
+use std::collections::HashMap;
+
 use crate::text::CharIndex;
 
-pub use segments::{Region, segments_of};
-pub use turns::EndOfTurn;
+pub use openings::Start;
+pub use segments::{Cut, Region, segments_of};
+pub use turns::{EndOfTurn, without_results};
 
 /// Which field rendered characters come from, as far as their kind depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +26,8 @@ pub enum Root {
     Reasoning,
     /// A message's tool calls.
     Call,
+    /// What a tool answered: the content of its message, or a field or a part that holds results.
+    Result,
     /// Tools, the conversation's or a message's.
     Tools,
     /// Documents, the conversation's or a message's.
@@ -45,15 +51,96 @@ impl Root {
         })
     }
 
-    /// Of the first and the last key on the way to a field, none for one that is no name; in a message, or in a keyword
-    /// of the template, which may have any name. A part of a content may hold reasoning.
-    pub fn of_ends(first: Option<&str>, last: Option<&str>, in_message: bool) -> Option<Self> {
-        let named = |key: Option<&str>| key.map_or(Some(Self::Other), Self::of_key);
-        Some(match (named(first)?, named(last)) {
-            (Self::Content | Self::Reasoning | Self::Call, _) if !in_message => Self::Other,
-            (Self::Content, Some(Self::Reasoning)) => Self::Reasoning,
-            (root, _) => root,
+    /// Of the way to a field: in a message of this role, or in a keyword of the template, which may have any name.
+    pub fn of_way(way: &Way<'_>, role: Option<Role>) -> Option<Self> {
+        let first = way.first.map_or(Some(Self::Other), Self::of_key)?;
+        let Some(role) = role else {
+            return Some(match first {
+                Self::Content | Self::Reasoning | Self::Call => Self::Other,
+                other => other,
+            });
+        };
+        if way.results || (first == Self::Content && role == Role::Tool) {
+            return Some(Self::Result);
+        }
+        Some(match (first, way.part) {
+            (Self::Content, Some(part)) => part.root(),
+            (Self::Content, None) if way.last.and_then(Self::of_key) == Some(Self::Reasoning) => Self::Reasoning,
+            _ => first,
         })
+    }
+}
+
+/// The way to a field, as far as its kind depends on it. Made from the field outwards.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Way<'k> {
+    /// The first key, if it is a name.
+    pub first: Option<&'k str>,
+    /// The last key, if it is a name.
+    pub last: Option<&'k str>,
+    /// Whether a key says that it holds what tools answered.
+    pub results: bool,
+    /// What the innermost part around the field says that it is.
+    pub part: Option<PartType>,
+    any: bool,
+}
+
+impl<'k> Way<'k> {
+    /// A key further out, none for a place in a list.
+    pub fn outwards(&mut self, key: Option<&'k str>) {
+        if !self.any {
+            self.last = key;
+            self.any = true;
+        }
+        self.first = key;
+        self.results |= key.is_some_and(holds_results);
+    }
+
+    /// A part further out.
+    pub fn inside_of(&mut self, part: Option<PartType>) {
+        self.part = self.part.or(part);
+    }
+}
+
+/// Whether a key of a message says that it holds what tools answered: `tool_responses`, `tool_outputs`.
+fn holds_results(key: &str) -> bool {
+    (key.starts_with("tool_") || key.starts_with("function_"))
+        && ["result", "results", "response", "responses", "output", "outputs"].iter().any(|end| key.ends_with(end))
+}
+
+/// What a part of a content says that it is, by its `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartType {
+    /// `thinking`, `reasoning`, `thoughts` …
+    Reasoning,
+    /// `tool_use`, `tool_calls`, `function_call` …
+    Call,
+    /// `tool_result`, `tool_outputs`, `function_response` …
+    Result,
+}
+
+impl PartType {
+    /// Of a type of this name; none for text, images and all else.
+    pub fn of_name(name: &str) -> Option<Self> {
+        let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+        let of_tools = has(&["tool", "function"]);
+        if of_tools && has(&["result", "response", "output"]) {
+            Some(Self::Result)
+        } else if of_tools && has(&["call", "use"]) {
+            Some(Self::Call)
+        } else if has(&["think", "thought", "reason"]) {
+            Some(Self::Reasoning)
+        } else {
+            None
+        }
+    }
+
+    const fn root(self) -> Root {
+        match self {
+            Self::Reasoning => Root::Reasoning,
+            Self::Call => Root::Call,
+            Self::Result => Root::Result,
+        }
     }
 }
 
@@ -76,6 +163,8 @@ pub struct Run {
 /// What a message's role means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Whose messages change nothing of who speaks.
+    System,
     /// Whose turns are trained.
     Assistant,
     /// Whose messages answer tool calls.
@@ -89,7 +178,8 @@ impl Role {
     pub fn of_name(name: &str) -> Self {
         match name {
             "assistant" => Self::Assistant,
-            "tool" | "function" | "ipython" | "observation" | "tool_response" => Self::Tool,
+            "tool" | "function" | "ipython" | "observation" | "tool_response" | "environment" => Self::Tool,
+            "system" | "developer" => Self::System,
             _ => Self::Other,
         }
     }
@@ -107,17 +197,32 @@ pub struct Render<'t> {
     pub owners: Vec<(usize, i32)>,
     /// Of each message.
     pub roles: &'t [Role],
+    /// Of each message, what an opening behind it may depend on: its role and the keys that hold lists or dicts.
+    pub shapes: &'t [Shape],
     /// Where the generation prompt begins, if there is one.
     pub prompt_start: Option<usize>,
+}
+
+/// What an opening behind a message may depend on: its role, and its keys that hold lists or dicts (`assistant+tool_calls`).
+pub type Shape = std::sync::Arc<str>;
+
+/// What stands before a turn: the shape of the message right before it, and of the last one that is no system's.
+pub type Context = (String, String);
+
+/// What a generation prompt writes for a message to come.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// From where the template begins that message to the end of the prompt.
+    pub whole: String,
+    /// What a render without the prompt lacks.
+    pub own: String,
 }
 
 /// What a template writes around assistants' messages.
 #[derive(Clone, Debug, Default)]
 pub struct TurnScaffold {
-    /// What opens an assistant's message, if that could be found out.
-    pub header: Option<String>,
-    /// What opens it behind a tool's result.
-    pub header_after_tool: Option<String>,
+    /// By what stands before the turn; none where only the row's own prompt can tell.
+    pub openings: Vec<(Context, Option<Opening>)>,
     /// What ends a message behind its content.
     pub ends: Vec<String>,
     /// What stands in front of reasoning, without blanks; empty if nothing does.
@@ -126,4 +231,23 @@ pub struct TurnScaffold {
     pub close_tag: String,
     /// The tokens that have a meaning in a render.
     pub control_tokens: Vec<String>,
+    /// Those that end a single call, and so no turn.
+    pub call_ends: Vec<String>,
+}
+
+/// What of one render was found out by other renders.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// The openings of messages, by the row's own prompts.
+    pub openings: HashMap<i32, Opening>,
+    /// Where an assistant's own part of a message ends that results interrupt.
+    pub stops: HashMap<i32, usize>,
+}
+
+impl TurnScaffold {
+    /// The opening behind what stands before; the outer none where it was not asked for yet.
+    fn opening(&self, before: &str, last: &str) -> Option<&Option<Opening>> {
+        let found = self.openings.iter().find(|((own_before, own_last), _)| own_before == before && own_last == last);
+        found.map(|(_, opening)| opening)
+    }
 }

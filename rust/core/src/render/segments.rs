@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::openings::{Start, turn_start};
 use super::parts::{Part, parts};
-use super::{Render, Role, Root, Run, TurnScaffold};
+use super::{Context, Findings, Render, Role, Root, Run, TurnScaffold};
 use crate::attribute::segments::{Kind, Segments};
 use crate::text::{CharIndex, count, is_blank, split_blanks};
 
@@ -21,44 +22,85 @@ pub struct Region {
     pub header_end: Option<usize>,
     /// What ends the message, without blanks behind it, if that can be told.
     pub end_of_turn: Option<(usize, usize)>,
-    /// Whether all of the message stands in this one range.
+    /// Whether all of the message stands in this one range, and nothing that another person said.
     pub whole: bool,
+    /// How the end of the header was found; none of other messages than assistants'.
+    pub found: Option<Start>,
+    /// Whether results stand between the assistant's own words, or behind them.
+    pub interrupted: bool,
 }
 
-/// The segments of a render, and the region of each message that was rendered.
-pub fn segments_of(render: &Render<'_>, scaffold: &TurnScaffold) -> (Segments, BTreeMap<i32, Region>) {
+/// A render, cut.
+#[derive(Clone, Debug, Default)]
+pub struct Cut {
+    /// By message and kind.
+    pub segments: Segments,
+    /// Of each message that was rendered.
+    pub regions: BTreeMap<i32, Region>,
+    /// What stands before turns whose opening was not asked for yet.
+    pub unknown: Vec<Context>,
+    /// The assistants' messages that only the row's own prompts tell the opening of.
+    pub undecided: Vec<i32>,
+    /// The assistants' messages that have text in the render and no part of it.
+    pub homeless: Vec<i32>,
+}
+
+/// Cuts a render.
+pub fn segments_of(render: &Render<'_>, scaffold: &TurnScaffold, findings: &Findings) -> Cut {
     let chars = render.text;
     let found = parts(render, chars.len());
     let thoughts = render.contents.iter().map(|content| thoughts_in(content, scaffold)).collect();
-    let mut reader = Reader { render, scaffold, chars, thoughts, segments: Segments::default() };
-    let mut regions = BTreeMap::new();
+    let mut reader = Reader { render, scaffold, findings, chars, thoughts, cut: Cut::default() };
+    let mut homeless = Vec::new();
     for group in found.chunk_by(|first, second| first.owner == second.owner) {
         let Ok(owner) = usize::try_from(group[0].owner) else {
             reader.outside(group);
+            homeless.extend(group.iter().filter_map(|part| reader.spoken_by(part)));
             continue;
         };
         let region = reader.message(owner, group);
-        regions
-            .entry(group[0].owner)
-            .and_modify(|known: &mut Region| {
+        // A macro may go over the messages again, for the id of a call; what has nothing of a message's own is no part.
+        let own =
+            |part: &Part| part.run.is_some_and(|run| run.message_index == group[0].owner && run.root != Root::Call);
+        match reader.cut.regions.get_mut(&group[0].owner) {
+            Some(_) if !group.iter().any(own) => {}
+            Some(known) => {
                 let wider = if region.end - region.start > known.end - known.start { region } else { *known };
                 *known = Region { whole: false, ..wider };
-            })
-            .or_insert(region);
+            }
+            None => _ = reader.cut.regions.insert(group[0].owner, region),
+        }
     }
-    (reader.segments, regions)
+    let mut cut = reader.cut;
+    homeless.retain(|owner| !cut.regions.contains_key(owner));
+    homeless.sort_unstable();
+    homeless.dedup();
+    cut.homeless = homeless;
+    cut
 }
 
 struct Reader<'r> {
     render: &'r Render<'r>,
     scaffold: &'r TurnScaffold,
+    findings: &'r Findings,
     chars: &'r CharIndex<'r>,
     /// For each content where it holds reasoning.
     thoughts: Vec<Option<(usize, usize)>>,
-    segments: Segments,
+    cut: Cut,
 }
 
 impl Reader<'_> {
+    /// The assistant's message that a part is the text of.
+    fn spoken_by(&self, part: &Part) -> Option<i32> {
+        let run = part.run.filter(|run| matches!(run.root, Root::Content | Root::Reasoning | Root::Call))?;
+        let role = usize::try_from(run.message_index).ok().and_then(|index| self.render.roles.get(index));
+        (role == Some(&Role::Assistant)).then_some(run.message_index)
+    }
+
+    fn push(&mut self, end: usize, message_index: i32, kind: Kind) {
+        self.cut.segments.push(end, message_index, kind);
+    }
+
     /// What belongs to no message's part of the render, such as a system text in front of the loop over messages.
     fn outside(&mut self, group: &[Part]) {
         let prompt_start = self.render.prompt_start.unwrap_or(self.chars.len());
@@ -72,14 +114,14 @@ impl Reader<'_> {
                 None => Kind::Scaffold,
             };
             let message_index = message_of(part, kind);
-            if kind == Kind::Content && holder != Some(message_index) {
+            if matches!(kind, Kind::Content | Kind::ToolResult) && holder != Some(message_index) {
                 holder = Some(message_index);
                 holders += 1;
             }
             if std::ptr::eq(part, &raw const group[others]) && kind == Kind::Scaffold && holders == 1 {
                 self.end_outside(last, holder.unwrap_or(-1));
             }
-            self.segments.push(part.end, message_index, kind);
+            self.push(part.end, message_index, kind);
         }
     }
 
@@ -91,8 +133,8 @@ impl Reader<'_> {
         let longest = known.filter(|end| !end.is_empty() && bare.ends_with(end)).map(count).max();
         if let Some(length) = longest {
             let stop = last.start + count(bare);
-            self.segments.push(stop - length, -1, Kind::Scaffold);
-            self.segments.push(stop, holder, Kind::EndOfTurn);
+            self.push(stop - length, -1, Kind::Scaffold);
+            self.push(stop, holder, Kind::EndOfTurn);
         }
     }
 
@@ -102,50 +144,103 @@ impl Reader<'_> {
         let kinds: Vec<Kind> = runs.iter().filter_map(|part| part.run.map(|run| kind_of(&run, part.owner))).collect();
         let assistant = self.render.roles[owner] == Role::Assistant;
         let first = runs.first().map_or(end, |part| part.start);
-        let last = runs.last().map_or(start, |part| part.end);
-        let header_end = if assistant { self.header_end(owner, start, first) } else { None };
-        // Gemma 4 writes tools' results into the message that called them: its end cannot be told from theirs.
+        let (header_end, found) = if assistant { self.header_end(owner, start, first) } else { (None, None) };
+        let interrupted = assistant && kinds.contains(&Kind::ToolResult);
         let foreign = assistant
             && std::iter::zip(&runs, &kinds)
                 .any(|(part, kind)| *kind == Kind::Content && part.run.is_some_and(|r| r.message_index != part.owner));
-        let ending = if foreign {
-            None
-        } else {
-            let ends_with = runs.last().and_then(|part| part.run);
-            self.ending(owner, ends_with, last.max(header_end.unwrap_or(start)), end)
-        };
+        let own = Own { assistant, header_end, stop: self.stop(interrupted, owner, &runs, &kinds, end) };
+        let ending = self.message_end(owner, &runs, &kinds, &own, (start, end));
         let mut before = None;
         let mut fields = 0;
         for part in group {
             if let Some(run) = part.run {
-                before = Some(self.field(part, &run));
+                before = Some(self.field(part, &run, &own));
                 fields += 1;
             } else {
                 let around = (before, kinds.get(fields).copied());
-                self.scaffold(part, assistant, around, header_end, ending);
+                self.scaffold(part, around, &own, ending);
             }
         }
-        Region { start, end, header_end, end_of_turn: ending, whole: true }
+        let header_end = if foreign { None } else { header_end };
+        Region { start, end, header_end, end_of_turn: ending, whole: !foreign, found, interrupted }
     }
 
-    /// Behind the header of an assistant's message, which stands before its first field.
-    fn header_end(&self, owner: usize, start: usize, first: usize) -> Option<usize> {
-        let beginning = self.chars.slice(start, first);
-        let header = self.scaffold.header.as_deref();
-        if let Some(header) = header.filter(|header| !header.is_empty())
-            && let Some(at) = beginning.rfind(header)
-        {
-            return Some(start + count(&beginning[..at + header.len()]));
+    /// Behind the header of an assistant's message, and how that was found.
+    fn header_end(&mut self, owner: usize, start: usize, first: usize) -> (Option<usize>, Option<Start>) {
+        let (scaffold, index) = (self.scaffold, i32::try_from(owner).unwrap_or(i32::MAX));
+        let opening = if let Some(own) = self.findings.openings.get(&index) {
+            Some(own)
+        } else if owner == 0 {
+            let (at, _) = scaffold
+                .openings
+                .first()
+                .and_then(|(_, opening)| opening.as_ref())
+                .map_or((start, Start::NoPrompt), |opening| turn_start(self.chars, start, first, opening, scaffold));
+            return (Some(at), Some(Start::NoPrompt));
+        } else {
+            let (before, last) = self.context(owner);
+            match scaffold.opening(before, last) {
+                Some(Some(opening)) => Some(opening),
+                Some(None) => {
+                    self.cut.undecided.push(index);
+                    None
+                }
+                None => {
+                    let context = (before.to_owned(), last.to_owned());
+                    if !self.cut.unknown.contains(&context) {
+                        self.cut.unknown.push(context);
+                    }
+                    None
+                }
+            }
+        };
+        let Some(opening) = opening else { return (None, None) };
+        let (at, found) = turn_start(self.chars, start, first, opening, scaffold);
+        (Some(at), Some(found))
+    }
+
+    /// What stands before a message: the shape of the one right before it, and of the last one that is no system's.
+    fn context(&self, owner: usize) -> (&str, &str) {
+        let (roles, shapes) = (self.render.roles, self.render.shapes);
+        let last = (0..owner).rev().find(|&index| roles[index] != Role::System);
+        (&shapes[owner - 1], last.map_or("", |index| &shapes[index]))
+    }
+
+    /// Where the assistant's own part of a message ends that results interrupt: where a render without them ends, or
+    /// else behind its last word before them.
+    fn stop(&self, interrupted: bool, owner: usize, runs: &[&Part], kinds: &[Kind], end: usize) -> Option<usize> {
+        if !interrupted {
+            return None;
         }
-        let after_tool = owner > 0 && self.render.roles[owner - 1] == Role::Tool;
-        if after_tool
-            && let Some(other) = self.scaffold.header_after_tool.as_deref()
-            && !other.is_empty()
-            && beginning.starts_with(other)
-        {
-            return Some(start + count(other));
+        let first = kinds.iter().position(|kind| *kind == Kind::ToolResult)?;
+        let earliest = first.checked_sub(1).map_or(runs[first].start, |last| runs[last].end);
+        let known = i32::try_from(owner).ok().and_then(|owner| self.findings.stops.get(&owner)).copied();
+        Some(known.unwrap_or(earliest).clamp(earliest.min(end), runs[first].start))
+    }
+
+    /// What ends a message: of one whose last words are results, the control token that its own part ends with.
+    fn message_end(
+        &self,
+        owner: usize,
+        runs: &[&Part],
+        kinds: &[Kind],
+        own: &Own,
+        (start, end): (usize, usize),
+    ) -> Option<(usize, usize)> {
+        let header_end = own.header_end.unwrap_or(start);
+        match (own.stop, kinds.last()) {
+            (Some(stop), Some(Kind::ToolResult)) => {
+                let said = self.chars.slice(header_end.min(stop), stop);
+                let tokens = self.scaffold.control_tokens.iter().filter(|token| !token.is_empty());
+                let longest = tokens.filter(|token| said.ends_with(token.as_str())).map(|token| count(token)).max();
+                longest.map(|length| (stop - length, stop))
+            }
+            _ => {
+                let last = runs.last().map_or(start, |part| part.end);
+                self.ending(owner, runs.last().and_then(|part| part.run), last.max(header_end), end)
+            }
         }
-        header.filter(|header| header.is_empty() || after_tool).map(|_| start)
     }
 
     /// What ends a message, behind its last field: all of it for one that ends with its content.
@@ -169,8 +264,10 @@ impl Reader<'_> {
             return Some((stop - length, stop));
         }
         if role == Role::Assistant {
-            let tokens = self.scaffold.control_tokens.iter();
-            let longest = tokens.filter(|token| !token.is_empty() && bare.ends_with(token.as_str())).map(|t| count(t));
+            // What closes a single call ends no turn: the template writes it once more for another call.
+            let closes = |token: &String| self.scaffold.call_ends.contains(token);
+            let tokens = self.scaffold.control_tokens.iter().filter(|token| !token.is_empty() && !closes(token));
+            let longest = tokens.filter(|token| bare.ends_with(token.as_str())).map(|t| count(t));
             let stop = start + count(bare);
             return longest.max().map(|length| (stop - length, stop));
         }
@@ -181,23 +278,52 @@ impl Reader<'_> {
     fn scaffold(
         &mut self,
         part: &Part,
-        assistant: bool,
         around: (Option<Kind>, Option<Kind>),
-        header_end: Option<usize>,
+        own: &Own,
         ending: Option<(usize, usize)>,
     ) {
         let (start, end, owner) = (part.start, part.end, part.owner);
-        let header = header_end.unwrap_or(start).clamp(start, end);
-        self.segments.push(header, owner, Kind::Scaffold);
+        let header = own.header_end.unwrap_or(start).clamp(start, end);
+        self.push(header, owner, Kind::Scaffold);
+        // What announces results, or closes them.
+        if let Some(stop) = own.stop.filter(|&stop| stop < end)
+            && matches!(around, (_, Some(Kind::ToolResult)) | (Some(Kind::ToolResult), _))
+        {
+            let said = stop.max(header);
+            if said > header {
+                self.own_scaffold((header, said), owner, around, own, ending);
+            }
+            self.push(end, owner, Kind::ToolResult);
+            return;
+        }
+        let blanks = self.chars.slice(header, end);
+        if own.assistant && around.1 == Some(Kind::Content) && header < end && blanks.bytes().all(|byte| byte == b' ') {
+            // A blank in front of the first word is the word's: tokens begin with blanks.
+            self.cut.segments.lead(header, end);
+            self.push(end, owner, Kind::Scaffold);
+            return;
+        }
+        self.own_scaffold((header, end), owner, around, own, ending);
+    }
+
+    /// What a template writes of a message itself, behind the header.
+    fn own_scaffold(
+        &mut self,
+        (header, end): (usize, usize),
+        owner: i32,
+        around: (Option<Kind>, Option<Kind>),
+        own: &Own,
+        ending: Option<(usize, usize)>,
+    ) {
         let last = ending.map_or(end, |(from, _)| from.max(header).min(end));
-        if assistant && header < last {
+        if own.assistant && header < last {
             self.wrapper(header, last, owner, around);
         } else {
-            self.segments.push(last, owner, Kind::Scaffold);
+            self.push(last, owner, Kind::Scaffold);
         }
         if let Some((_, to)) = ending {
-            self.segments.push(to.max(last).min(end), owner, Kind::EndOfTurn);
-            self.segments.push(end, owner, Kind::Scaffold);
+            self.push(to.max(last).min(end), owner, Kind::EndOfTurn);
+            self.push(end, owner, Kind::Scaffold);
         }
     }
 
@@ -218,12 +344,14 @@ impl Reader<'_> {
             (None | Some(Kind::Scaffold), _) if closed.is_some() => (start, Kind::Reasoning),
             _ => (start, Kind::Scaffold),
         };
-        self.segments.push(reasoning_end, owner, Kind::Reasoning);
-        self.segments.push(end, owner, kind);
+        self.push(reasoning_end, owner, Kind::Reasoning);
+        self.push(end, owner, kind);
     }
 
     /// A field's text. Returns the kind of its end.
-    fn field(&mut self, part: &Part, run: &Run) -> Kind {
+    fn field(&mut self, part: &Part, run: &Run, own: &Own) -> Kind {
+        // A recorded text may begin with what the prompt writes.
+        self.push(own.header_end.unwrap_or(part.start).min(part.end), part.owner, Kind::Scaffold);
         let kind = kind_of(run, part.owner);
         let message_index = message_of(part, kind);
         let mut last = kind;
@@ -233,15 +361,24 @@ impl Reader<'_> {
         {
             // Characters of the content as characters of the render.
             let place = |char: usize| (part.start + char).saturating_sub(at).clamp(part.start, part.end);
-            self.segments.push(place(from), message_index, Kind::Content);
-            self.segments.push(place(to), message_index, Kind::Reasoning);
+            self.push(place(from), message_index, Kind::Content);
+            self.push(place(to), message_index, Kind::Reasoning);
             if place(from) < place(to) && place(to) == part.end {
                 last = Kind::Reasoning;
             }
         }
-        self.segments.push(part.end, message_index, kind);
+        self.push(part.end, message_index, kind);
         last
     }
+}
+
+/// What of a message is the assistant's own.
+struct Own {
+    assistant: bool,
+    /// Behind its header.
+    header_end: Option<usize>,
+    /// Where it ends, if results follow.
+    stop: Option<usize>,
 }
 
 /// Where a content holds reasoning: tags and all, at its beginning.
@@ -265,15 +402,16 @@ fn kind_of(run: &Run, owner: i32) -> Kind {
         Root::Reasoning => Kind::Reasoning,
         Root::Call if run.message_index == owner => Kind::ToolCall,
         Root::Call | Root::Other => Kind::OtherField,
+        Root::Result => Kind::ToolResult,
         Root::Tools => Kind::Tools,
         Root::Documents => Kind::Documents,
     }
 }
 
-/// Contents and reasoning belong to their message wherever they stand; all else to the one being rendered.
+/// Contents, reasoning and results belong to their message wherever they stand; all else to the one being rendered.
 fn message_of(part: &Part, kind: Kind) -> i32 {
     match (kind, part.run) {
-        (Kind::Content | Kind::Reasoning, Some(run)) => run.message_index,
+        (Kind::Content | Kind::Reasoning | Kind::ToolResult, Some(run)) => run.message_index,
         _ => part.owner,
     }
 }

@@ -9,6 +9,7 @@ use super::operators::tuple;
 use super::shared::Shared;
 use super::string::{Origin, Text};
 use super::value::{Dict, List, Value};
+use crate::render::{PartType, Way};
 
 /// A value of the input.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,34 +66,38 @@ pub struct Place {
 
 /// The places of all values that strings may come from, by number.
 #[derive(Clone, Debug, Default)]
-pub struct Places(Vec<Place>);
+pub struct Places {
+    places: Vec<Place>,
+    /// The dicts that say of themselves that they are no text, by their `type`.
+    parts: Vec<(Origin, PartType)>,
+}
 
 impl Places {
     /// Room for so many.
     pub fn with_capacity(count: usize) -> Self {
-        Self(Vec::with_capacity(count))
+        Self { places: Vec::with_capacity(count), parts: Vec::new() }
     }
 
     /// One more.
     pub fn push(&mut self, place: Place) -> Option<Origin> {
-        let origin = super::string::size(self.0.len());
-        self.0.push(place);
+        let origin = super::string::size(self.places.len());
+        self.places.push(place);
         (origin < super::string::FIRST_DUMP).then_some(origin)
     }
 
     /// A place.
     pub fn get(&self, origin: Origin) -> Option<&Place> {
-        self.0.get(origin as usize)
+        self.places.get(origin as usize)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.places.is_empty()
     }
 
     /// The keys on the way to a value, the first one first.
@@ -119,6 +124,27 @@ impl Places {
             at = place.parent.and_then(|parent| self.get(parent));
         }
         (first, last)
+    }
+
+    /// A dict says what it is.
+    pub fn is_part(&mut self, origin: Origin, part: PartType) {
+        self.parts.push((origin, part));
+    }
+
+    /// The way to a value, as far as its kind depends on it.
+    pub fn way(&self, origin: Origin) -> Way<'_> {
+        let mut way = Way::default();
+        let mut next = Some(origin);
+        while let Some((origin, place)) = next.and_then(|origin| Some((origin, self.get(origin)?))) {
+            if !self.parts.is_empty() {
+                way.inside_of(self.parts.iter().find(|(own, _)| *own == origin).map(|(_, part)| *part));
+            }
+            if let Some(key) = &place.key {
+                way.outwards(key.name());
+            }
+            next = place.parent;
+        }
+        way
     }
 
     /// The message that an origin is in, or -1.

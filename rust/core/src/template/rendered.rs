@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use super::input::{Input, Key, Places};
+use super::input::{Input, Places};
 use super::machine::{Host, evaluate};
 use super::output::Root as Written;
 use super::shared::Shared;
 use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
 use super::write::Style;
 use super::{Eval, Limits, Program};
-use crate::attribute::segments::Segments;
-use crate::render::{Region, Render, Role, Root, Run, TurnScaffold, segments_of};
+use crate::render::{Cut, Findings, Render, Role, Root, Run, Shape, TurnScaffold, segments_of};
 use crate::text::{CharIndex, count};
 
 /// What a template wrote.
@@ -82,15 +81,22 @@ impl Rendered {
     }
 
     /// The render cut by message and kind, and the region of each message.
-    pub fn segments(&self, places: &Places, roles: &[Role], scaffold: &TurnScaffold) -> (Segments, Vec<(i32, Region)>) {
+    ///
+    /// `owners` stand in place of those of the render, where these say nothing.
+    pub fn cut(
+        &self,
+        places: &Places,
+        (roles, shapes): (&[Role], &[Shape]),
+        scaffold: &TurnScaffold,
+        findings: &Findings,
+        owners: Option<Vec<(usize, i32)>>,
+    ) -> Cut {
         let chars = CharIndex::new(&self.root.text);
         let (runs, contents) = self.runs(&chars, places, roles);
         let contents = contents.iter().map(|content| &**content).collect();
         let prompt_start = self.prompt_start.map(|start| chars.chars_before(start as usize));
-        let owners = self.owners(&chars);
-        let (segments, regions) =
-            segments_of(&Render { text: &chars, runs, contents, owners, roles, prompt_start }, scaffold);
-        (segments, regions.into_iter().collect())
+        let owners = owners.unwrap_or_else(|| self.owners(&chars));
+        segments_of(&Render { text: &chars, runs, contents, owners, roles, shapes, prompt_start }, scaffold, findings)
     }
 
     /// Runs as the core cuts by them, and the whole texts of contents.
@@ -101,10 +107,7 @@ impl Rendered {
             let field = self.field(run);
             let message_index = places.message(field);
             let of = usize::try_from(message_index).ok().and_then(|index| roles.get(index));
-            let (first, last) = places.ends(field);
-            let Some(root) = Root::of_ends(first.and_then(Key::name), last.and_then(Key::name), of.is_some()) else {
-                continue;
-            };
+            let Some(root) = Root::of_way(&places.way(field), of.copied()) else { continue };
             let text = if field == run.origin { places.get(field).and_then(|place| place.text.as_ref()) } else { None };
             let content = match text {
                 Some(text) if root == Root::Content && of == Some(&Role::Assistant) => char_in(run, text).map(|at| {

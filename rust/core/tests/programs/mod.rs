@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use chatspan_core::render::{Role, TurnScaffold};
+use chatspan_core::render::{Findings, Opening, Role, Shape, TurnScaffold};
 use chatspan_core::template::input::{Input, Key, Place, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin, Run};
 use chatspan_core::template::{Halt, Host, Limits, Program, Rendered, Shared, render};
@@ -619,9 +619,15 @@ fn check_render(rendered: &Rendered, places: &Places) {
     }
     // One for each message, of which there are few.
     let roles: Vec<Role> = [Role::Other, Role::Assistant, Role::Tool].into_iter().cycle().take(MESSAGES).collect();
-    let (segments, regions) = rendered.segments(places, &roles, &TurnScaffold::default());
-    assert_eq!(segments.edges().last(), Some(&root.text.chars().count()), "segments of {:?}", root.text);
-    assert!(regions.iter().all(|(_, region)| region.start <= region.end), "regions: {regions:?}");
+    let shapes: Vec<Shape> = vec!["user".into(); MESSAGES];
+    // With an opening, without one, and with one that nobody knows.
+    let context = ("user".to_owned(), "user".to_owned());
+    for openings in [vec![(context.clone(), Some(Opening::default()))], vec![(context, None)], Vec::new()] {
+        let scaffold = TurnScaffold { openings, ..TurnScaffold::default() };
+        let cut = rendered.cut(places, (&roles, &shapes), &scaffold, &Findings::default(), None);
+        assert_eq!(cut.segments.edges().last(), Some(&root.text.chars().count()), "segments of {:?}", root.text);
+        assert!(cut.regions.values().all(|region| region.start <= region.end), "regions: {:?}", cut.regions);
+    }
 }
 
 /// The text that a run's origin has.
