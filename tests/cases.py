@@ -16,6 +16,7 @@ TEMPLATES = {
     # Llama: trims, two newlines in the header.
     "trimming": (
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n\\n' + m.content | trim + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n\\n' }}{% endif %}"
     ),
     # Mistral: an assistant has no header, the system text stands in the last user turn.
     "empty header": (
@@ -42,12 +43,14 @@ TEMPLATES = {
         "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
         "{{ raise_exception('roles must alternate') }}{% endif %}"
         "{{ '<|im_start|>' + m.role + '\\n' + m.content | trim + '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     ),
     # Qwen3, DeepSeek-R1: reasoning inside of contents is dropped from all but the last answer.
     "drops reasoning": (
         "{% for m in messages %}{% set c = m.content %}{% if '</think>' in c and not loop.last %}"
         "{% set c = c.split('</think>')[-1] %}{% endif %}"
         "{{ '<|im_start|>' + m.role + '\\n' + c + '<|im_end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     ),
 }
 

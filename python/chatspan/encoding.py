@@ -162,8 +162,8 @@ class Encoding:
         """The assistants' turns that no prompt of inference leads to, by message, and why.
 
         The row does not begin there with ``apply_chat_template(messages[:k], add_generation_prompt=True)`` and the
-        row's own keywords: the template writes the recorded turn behind another opening, or what was shown before in another
-        way. Renders the prompt of each turn when it is first asked for.
+        row's own keywords: the template writes the recorded turn behind another opening, or what was shown before in
+        another way. Renders the prompt of each turn when it is first asked for.
 
         Raises:
             OptionError: of an encoding that was pickled, if it was not asked for before.

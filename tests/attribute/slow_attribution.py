@@ -32,14 +32,14 @@ class Known(NamedTuple):
         markers: what the template writes around the words of assistants' messages.
         controls: the tokens that have a meaning.
         openings: by message.
-        stops: by message, where its own part ends that results interrupt.
+        stops: by message that results interrupt, where its own part ends, and whether the template ends it there.
         first: what opens a turn behind a user's message.
     """
 
     markers: Scaffold
     controls: Sequence[str]
     openings: Mapping[int, Opening]
-    stops: Mapping[int, int]
+    stops: Mapping[int, tuple[int, bool]]
     first: Opening | None
 
 
@@ -108,7 +108,7 @@ class _Reader:
         assistant = self._roles[owner] == "assistant"
         first = fields[0].start if fields else end
         header_end, found = self._header_end(owner, start, first) if assistant else (None, None)
-        kinds = [self._kind(part) for part in fields]
+        kinds = self._kinds(fields)
         interrupted = assistant and Kind.TOOL_RESULT in kinds
         pairs = zip(fields, kinds, strict=True)
         foreign = assistant and any(k is Kind.CONTENT and part.origin._message_index != owner for part, k in pairs)
@@ -116,9 +116,9 @@ class _Reader:
         if interrupted:
             at = kinds.index(Kind.TOOL_RESULT)
             earliest = fields[at - 1].end if at else fields[at].start
-            stop = min(max(self._known.stops.get(owner, earliest), earliest), fields[at].start)
+            stop = min(max(self._known.stops.get(owner, (earliest, False))[0], earliest), fields[at].start)
         if stop is not None and kinds[-1] is Kind.TOOL_RESULT:
-            ending = self._control_at(min(header_end or start, stop), stop)
+            ending = self._end_before_results(min(header_end or start, stop), stop, owner)
         else:
             last = fields[-1].end if fields else start
             ending = self._ending(owner, fields, max(last, header_end or start), end)
@@ -130,17 +130,37 @@ class _Reader:
                 around = (before, kinds[index] if index < len(kinds) else None)
                 segments += self._around(part, owner, around, header_end, ending, stop)
                 continue
-            for segment in self._field(part, owner):
+            for segment in self._field(part, kinds[index]):
                 before = segment.kind
                 segments += _behind(segment, header_end, owner)
             index += 1
         region = Region(start, end, None if foreign else header_end, ending, not foreign, found, interrupted)
         return region, segments
 
-    def _control_at(self, start: int, end: int) -> CharRange | None:
-        said = self._text[start:end]
-        longest = max((len(token) for token in self._known.controls if token and said.endswith(token)), default=0)
-        return (end - longest, end) if longest else None
+    def _kinds(self, fields: Sequence[Part]) -> list[Kind]:
+        """Of each field; what is written of a call once more beside a result announces the result."""
+        kinds = [self._kind(part) for part in fields]
+        copies = [(part.origin._path, self._text[part.start : part.end]) for part in fields]
+        again = [self._root(part) == "call" and copies[at] in copies[:at] for at, part in enumerate(fields)]
+        changed = True
+        while changed:
+            changed = False
+            for at, kind in enumerate(kinds):
+                beside = Kind.TOOL_RESULT in (kinds[max(at - 1, 0)], kinds[min(at + 1, len(kinds) - 1)])
+                if again[at] and beside and kind is not Kind.TOOL_RESULT:
+                    kinds[at] = Kind.TOOL_RESULT
+                    changed = True
+        return kinds
+
+    def _end_before_results(self, start: int, end: int, owner: int) -> CharRange | None:
+        said = self._text[start:end].rstrip()
+        end = start + len(said)
+        ends = [token for token in self._known.controls if token and said.endswith(token)]
+        if ends:
+            longest = max(ends, key=len)
+            return None if longest in self._markers.call_ends else (end - len(longest), end)
+        stop, is_end = self._known.stops.get(owner, (-1, False))
+        return (end, end) if is_end and self._text[end:stop].strip() == "" else None
 
     def _header_end(self, owner: int, start: int, first: int) -> tuple[int | None, str | None]:
         """Behind what the prompt would have written, and how that was found."""
@@ -257,8 +277,7 @@ class _Reader:
             return [(start, end, Kind.REASONING)]
         return [(start, end, Kind.SCAFFOLD)]
 
-    def _field(self, part: Part, owner: int) -> list[Segment]:
-        kind = self._kind(part)
+    def _field(self, part: Part, kind: Kind) -> list[Segment]:
         message_index = self._message(part, kind)
         if kind is not Kind.CONTENT or part.origin_start < 0 or self._roles[message_index] != "assistant":
             return [Segment(part.start, part.end, message_index, kind)]
@@ -369,7 +388,15 @@ def _known_of(attributed: Any) -> tuple[Render, Sequence[str], Known]:
         else:
             openings[index] = opening
     known = Known(conventions.markers, attributed.control_tokens, openings, {}, conventions.opening(("user", "user")))
-    _, regions = attribute_render(render, roles, known)
-    interrupted = {index: region.end_char for index, region in regions.items() if region.interrupted}
-    stops = prompts.stops(render, list(interrupted), list(interrupted.values())) if interrupted else {}
+    segments, regions = attribute_render(render, roles, known)
+    results = {
+        index: (min(s.start_char for s in segments if _is_result_in(s, region)), region.end_char)
+        for index, region in regions.items()
+        if region.interrupted
+    }
+    stops = prompts.stops(render, results) if results else {}
     return render, roles, known._replace(stops=stops)
+
+
+def _is_result_in(segment: Segment, region: Region) -> bool:
+    return segment.kind is Kind.TOOL_RESULT and region.start_char <= segment.start_char < region.end_char

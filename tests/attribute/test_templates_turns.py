@@ -165,7 +165,10 @@ def test_random_messages(path: Any, zoo_tokenizer: Callable[[str], Any], request
         for kind in Kind:
             mask = encoding.mask(None, {kind}, messages=[*range(-1, len(messages), 2)])
             ranges = [(s.start_char, s.end_char) for s in encoding.segments if s.kind == kind and s.message_index % 2]
-            assert mask.tolist() == encoding._mask_of(ranges, "first").tolist()
+            other = encoding._mask_of(ranges, "first")
+            # A token that begins with the blank before a word is the word's.
+            mask[encoding.straddling] = other[encoding.straddling] = False
+            assert mask.tolist() == other.tolist()
         encoding.explain()
         assert_equal_to_slow(encoding._attributed)
 

@@ -15,7 +15,7 @@ import chatspan
 import pytest
 from audits import FORGETFUL, GOOD, TOKENIZER, Command, findings, write_rows
 from cases import TEMPLATES, assistant, system, user
-from chatspan.audit.failures import shape
+from chatspan.audit.failures import shape, unknown_turn
 from chatspan.audit.run import audit as run_audit
 from chatspan.audit.settings import AuditSettings
 from chatspan.rows.sources import open_source
@@ -172,9 +172,38 @@ def test_turns_that_cannot_be_told_are_counted_on_their_own(audit: Command) -> N
     found = findings(audit.rows(GOOD, [user("Hi"), assistant("Yo")], options=("--template", template)))
     (key,) = [key for key in found if "turns that cannot be told" in key]
     assert found[key]["rows"] == 2
-    assert "nothing was found that ends it" in key
-    assert found[key]["advice"] == "try --end-of-turn next_header or none, or --loss content"
+    assert key == "problem, turns that cannot be told: nothing was found that ends it"
+    assert found[key]["advice"] == (
+        "--end-of-turn next_header also trains the control token that opens the next message, as the stop token; "
+        "--end-of-turn none and --loss content train no end"
+    )
     assert "problem, rows that raise" not in " ".join(found)
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        (
+            "nothing tells what opens it: the template refuses the prompt before it",
+            "put a user's message before it, leave the turn out with loss_messages, or use --loss content",
+        ),
+        (
+            "the template writes it in several places, or another message's text into it",
+            "use --loss content, which needs no turns",
+        ),
+        (
+            "what follows, 'And?', does not begin with a control token",
+            "use --end-of-turn token or none, or --loss content",
+        ),
+    ],
+)
+def test_advice_on_turns_fits_the_reason(reason: str, advice: str) -> None:
+    end = '; what="content" does not need to know it'
+    error = chatspan.TurnBoundaryError(
+        f"message 3 (assistant), rendered as 'it\\'s: so': {reason}{end}", message_index=3
+    )
+    found = unknown_turn(error)
+    assert (found.what, found.advice, found.message_index) == (reason, advice, 3)
 
 
 def test_what_a_cut_would_lose(audit: Command) -> None:

@@ -359,7 +359,7 @@ WITH_ALL = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.reasoning_content %}"
     "{{ '<think>' + m.reasoning_content + '</think>' }}{% endif %}{{ m.content }}{% for c in m.tool_calls or [] %}"
     "{{ '[call]' + c.function.name + ' ' + c.function.arguments.train + '[/call]' }}{% endfor %}{{ '<|im_end|>\\n' }}"
-    "{% endfor %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 # (loss_on, the text in the loss, the weights of its stretches)
 LOSS_ON = {
@@ -409,7 +409,7 @@ def test_a_call_is_in_the_loss_where_the_template_drops_the_words_beside_it(smal
     template = (
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' }}{% if m.tool_calls %}"
         "{{ '[call]' + m.tool_calls[0].function.name + '[/call]' }}{% else %}{{ m.content }}{% endif %}"
-        "{{ '<|im_end|>\\n' }}{% endfor %}"
+        "{{ '<|im_end|>\\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
     )
     rows = row(CALLING, [GO, *CALLING], loss_messages=[1, 3], chat_template_kwargs={"chat_template": template})
     batch = collate(small, rows, loss_on="turn")

@@ -83,7 +83,9 @@ def check_words(encoding: Any, own: str, outcomes: Counter[str]) -> None:
             elif span.path[0] == "name" or (kind is Kind.TOOL_CALL and segment.message_index != span.message_index):
                 assert segment.kind is Kind.OTHER_FIELD
             else:
-                assert (segment.kind, segment.message_index) == (kind, span.message_index)
+                of_tool = kind is Kind.CONTENT and encoding.roles[span.message_index] == "tool"
+                wanted = Kind.TOOL_RESULT if of_tool else kind
+                assert (segment.kind, segment.message_index) == (wanted, span.message_index)
             outcomes[f"words ({segment.kind.name.lower()})"] += 1
 
 

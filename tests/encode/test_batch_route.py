@@ -71,16 +71,14 @@ def assert_reads_alike(rendered: Rendered, encoding: Encoding) -> None:
     assert native is not None
     fields = [(start, end, of._message_index, of._path, at) for start, end, of, at in field_runs(runs)]
     assert native.fields() == (None if any(isinstance(of, Dump) for _, _, of, _ in runs) else fields)
-    assert native.contents() == _content_runs(runs)
+    assert native.contents() == _content_runs(rendered.render)
     assistants = [index for index, role in enumerate(encoding.roles) if role == "assistant"]
     for policy in ("token", "all", "none"):
         known = encoding._segments.turns(assistants, policy)
         try:
-            slow = [
-                encoding._attributed.turn(index, policy)
-                for index in assistants
-                if index in encoding._attributed.regions
-            ]
+            whose = encoding._attributed
+            told = [index for index in assistants if index in whose.regions]
+            slow = [part for index in told for part in whose.turn(index, policy)]
         except TurnBoundaryError:
             slow = None
         assert known == slow, policy

@@ -99,7 +99,7 @@ def test_every_character_is_somebodys(agent: ChatEncoder) -> None:
         (2, "END_OF_TURN", "<|im_end|>"),
         (2, "SCAFFOLD", "\n"),
         (3, "SCAFFOLD", "<|im_start|>user\n<tool_response>\n"),
-        (3, "CONTENT", "ok"),
+        (3, "TOOL_RESULT", "ok"),
         (3, "SCAFFOLD", "\n</tool_response>"),
         (3, "END_OF_TURN", "<|im_end|>"),
         (3, "SCAFFOLD", "\n"),

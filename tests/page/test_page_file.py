@@ -265,7 +265,8 @@ def contrast(one: str, other: str) -> float:
 def test_texts_can_be_read_on_what_they_stand_on() -> None:
     style = importlib.resources.files("chatspan.page").joinpath("page.css").read_text(encoding="utf-8")
     themes = [dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", theme)) for theme in style.split("@media", 2)[:2]]
-    texts = ("text", "scaffold", "reasoning", "tool-call", "end-of-turn", "tools", "documents", "other-field")
+    texts = ("text", "scaffold", "reasoning", "tool-call", "end-of-turn", "tools", "documents")
+    texts += ("other-field", "tool-result")
     pairs = [(text, ground) for text in texts for ground in ("panel", "mark-ground", "mark-edge", "hint-ground")]
     pairs += [("quiet", "ground"), ("quiet", "panel"), ("quiet", "hint-ground"), ("mark", "panel"), ("hint", "panel")]
     pairs += [("hint", "hint-ground"), ("hit-text", "hit")]

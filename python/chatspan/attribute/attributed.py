@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from chatspan._core import Segments, TurnScaffold, attribute_render
 from chatspan.attribute.conventions import Conventions, examples_of
-from chatspan.attribute.openings import shape_of
+from chatspan.attribute.openings import FIRST, shape_of
 from chatspan.attribute.prompts import OffPrompt, OwnPrompts
 from chatspan.attribute.segments import Region, Segment
 from chatspan.attribute.turns import EndOfTurn, turn_ranges
@@ -16,6 +17,8 @@ from chatspan.errors import OptionError
 from chatspan.kinds import Kind
 from chatspan.render.origins import Path, field_runs
 from chatspan.render.rendered import CharRange, Render
+from chatspan.render.renderer import ChatRenderer
+from chatspan.render.request import RenderRequest
 from chatspan.tokenize.control_tokens import control_tokens_of_fields
 
 # start, end, message, path, character of the field, -1 for no copy of it
@@ -29,7 +32,7 @@ class AttributedRender:
 
     Args:
         conventions: gives what the tokenizer and the template agree on, with the row's keywords.
-        prompts: renders the row's own prompts.
+        asked: the renderer, what it was asked for, and what templates took for now: to render the row's own prompts.
         counts: is told how many prompts were rendered for rows that nothing less can tell of.
     """
 
@@ -38,20 +41,25 @@ class AttributedRender:
         render: Render,
         conventions: Callable[[], Conventions],
         has_generation_tags: bool,
-        prompts: OwnPrompts,
+        asked: tuple[ChatRenderer, RenderRequest, datetime],
         counts: Callable[[int], None],
     ) -> None:
         self.render = render
         self.has_generation_tags = has_generation_tags
         self.unsampled_ends: frozenset[int] = frozenset()
         self._conventions = conventions
-        self._prompts: OwnPrompts | None = prompts
+        self._asked = asked
         self._counts = counts
 
     def __reduce__(self) -> Any:
         known = vars(self).get("off_prompt")
         arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
         return (_restored, (*arguments, self.unsampled_ends, known))
+
+    @functools.cached_property
+    def _prompts(self) -> OwnPrompts | None:
+        """What renders the row's own prompts; ``None`` after pickling."""
+        return OwnPrompts(*self._asked)
 
     @functools.cached_property
     def conventions(self) -> Conventions:
@@ -113,9 +121,9 @@ class AttributedRender:
         if undecided:
             found["openings"] = self._prompts.openings(self.render, sorted(undecided))
             self._counts(len(undecided))
-        interrupted = {index: region[1] for index, region in cut.regions().items() if Region(*region).interrupted}
-        if interrupted:
-            found["stops"] = self._prompts.stops(self.render, list(interrupted), list(interrupted.values()))
+        results = _first_results(cut)
+        if results:
+            found["stops"] = self._prompts.stops(self.render, results)
         return self._cut(self.conventions.scaffold, found, again=True)
 
     def segment_list(self) -> tuple[Segment, ...]:
@@ -139,6 +147,12 @@ class AttributedRender:
             if region.found is not None or self.roles[index] == "assistant"
         }
         return self._prompts.off_prompt(self.render, starts)
+
+    @property
+    def writes_no_prompt(self) -> bool:
+        """Whether the template adds nothing for ``add_generation_prompt``, so that the model writes all of a turn."""
+        opening = self.conventions.opening(FIRST)
+        return opening is not None and not (opening.whole or opening.own)
 
     @functools.cached_property
     def fields(self) -> Sequence[FieldRun]:
@@ -177,6 +191,18 @@ class AttributedRender:
             TurnBoundaryError: its header or its end cannot be told; with what was seen.
         """
         return turn_ranges(self, message_index, end_of_turn)
+
+
+def _first_results(cut: Segments) -> dict[int, CharRange]:
+    """By message that results interrupt, where the first of them begins and where its part of the render ends."""
+    edges, _, kinds = cut.to_arrays()
+    starts = edges[:-1][kinds == Kind.TOOL_RESULT]
+    regions = {index: Region(*region) for index, region in cut.regions().items()}
+    return {
+        index: (int(starts[starts.searchsorted(region.start_char)]), region.end_char)
+        for index, region in regions.items()
+        if region.interrupted
+    }
 
 
 def _restored(

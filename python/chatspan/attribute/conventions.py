@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from chatspan._core import TurnScaffold
 from chatspan.attribute.openings import FIRST, Context, Opening, probe_opening, shape_of, triggers_of
 from chatspan.attribute.probes import SCHEMA
 from chatspan.attribute.scaffold import Scaffold, probe_scaffold
-from chatspan.render.jinja.template import ChatTemplate
+from chatspan.render.jinja.template import ChatTemplate, compiled
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 from chatspan.tokenize.control_tokens import control_tokens
@@ -43,8 +43,7 @@ class Conventions:
     def __init__(self, renderer: ChatRenderer, tokenizer: Any, template: ChatTemplate, like: RenderRequest) -> None:
         self._renderer = renderer
         self._template = template
-        self._like = replace(
-            like,
+        self._like = like._replace(
             messages=(),
             tools=[SCHEMA] if like.tools else None,
             template_kwargs=read_keywords(template, like),
@@ -56,7 +55,7 @@ class Conventions:
         if own not in _SCAFFOLDS:
             _SCAFFOLDS[own] = probe_scaffold(renderer, template.source, self.control_tokens, datetime.now())
         self._markers = _SCAFFOLDS[own]
-        self._openings = _OPENINGS.setdefault((own, keywords_key(template, like)), _Openings())
+        self._openings = _OPENINGS.setdefault((own, keywords_key(template.source, like)), _Openings())
         self.scaffold = self.learn([FIRST], {})
 
     def learn(self, contexts: Iterable[Context], examples: Mapping[str, Any]) -> TurnScaffold:
@@ -113,12 +112,12 @@ def read_keywords(template: ChatTemplate, request: RenderRequest) -> dict[str, A
     return {name: value for name, value in request.template_kwargs.items() if name in template.variables}
 
 
-def keywords_key(template: ChatTemplate, request: RenderRequest) -> tuple[Any, ...]:
+def keywords_key(source: str, request: RenderRequest) -> tuple[Any, ...]:
     """What openings may depend on of a request's keywords."""
     given = (bool(request.tools), bool(request.documents))
     if not request.template_kwargs:
         return given
-    read = read_keywords(template, request)
+    read = read_keywords(compiled(source), request)
     return (*given, *((name, type(value).__name__, repr(value)) for name, value in sorted(read.items())))
 
 

@@ -2,13 +2,13 @@
 
 A turn starts where its prompt ends. Rendering the prompt of each turn would be quadratic; what it writes behind the
 last message, the *opening*, depends on the template, on the keywords, and on what stands right before. So it is found
-once for each of these. Where several conversations that end alike show several openings, only the row's own prompts can tell.
+once for each of these. Where several conversations that end alike show several openings, only the row's own prompts
+can tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -97,7 +97,7 @@ def triggers_of(renderer: ChatRenderer, like: RenderRequest, literals: Sequence[
         )
     ]
     asked = [
-        replace(like, messages=history, add_generation_prompt=prompt)
+        like._replace(messages=history, add_generation_prompt=prompt)
         for history in histories
         for prompt in (True, False)
     ]
@@ -125,9 +125,9 @@ def _opening_behind(
     if isinstance(history[-1].get("content"), list):
         answered = [*history, *as_parts([assistant("Zc")])]
     asked = [
-        replace(like, messages=list(history), add_generation_prompt=True),
-        replace(like, messages=list(history), add_generation_prompt=False),
-        replace(like, messages=answered, add_generation_prompt=False),
+        like._replace(messages=list(history), add_generation_prompt=True),
+        like._replace(messages=list(history), add_generation_prompt=False),
+        like._replace(messages=answered, add_generation_prompt=False),
     ]
     prompt, plain, row = renderer.try_render(asked, now)
     if prompt is None or row is None:

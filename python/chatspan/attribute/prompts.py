@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from chatspan.attribute.openings import Opening, opening_between
 from chatspan.errors import first_difference
 from chatspan.render.origins import Path, holds_results, is_result_type
 from chatspan.render.preparation import REASONING_KEYS, plain
-from chatspan.render.rendered import Render
+from chatspan.render.rendered import CharRange, Render
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 
@@ -80,22 +80,27 @@ class OwnPrompts:
                 owners.append((start, -1 if end is None else index))
         return [*owners, (len(text), -1)] if len(text) < len(render.text) else owners
 
-    def stops(self, render: Render, indices: Sequence[int], ends: Sequence[int]) -> dict[int, int]:
+    def stops(self, render: Render, results: Mapping[int, CharRange]) -> dict[int, tuple[int, bool]]:
         """Where the assistant's own part of a message ends that results interrupt: there a render without them, and
-        without what was said behind them, goes another way.
+        without what was said behind them, goes another way; and whether the template ends the message there.
 
         Args:
-            ends: the end of each message's part of the render.
+            results: by message, where its first result begins and where the message's part of the render ends.
         """
         messages = self._messages(render)
         requests = [
-            replace(self._request, messages=[*messages[:index], _without_results(messages[index])]) for index in indices
+            self._request._replace(messages=[*messages[:index], _without_results(render, index, first)])
+            for index, (first, _) in results.items()
         ]
         found = {}
         plains = self._renderer.try_render([_for_probing(request) for request in requests], self._now)
-        for index, end, before in zip(indices, ends, plains, strict=True):
+        for (index, (_, end)), before in zip(results.items(), plains, strict=True):
             if before is not None:
-                found[index] = first_difference(render.text[:end], before.text)
+                at = first_difference(render.text[:end], before.text)
+                is_end = at == len(before.text)
+                # Two tags may begin alike.
+                inside = None if is_end else re.search(r"<[^<>\s]*$", render.text[:at])
+                found[index] = (inside.start() if inside else at, is_end)
         return found
 
     def off_prompt(self, render: Render, starts: dict[int, int]) -> dict[int, OffPrompt]:
@@ -124,26 +129,35 @@ class OwnPrompts:
     def _prefixes(self, render: Render, indices: Sequence[int], *, prompt: bool) -> list[Render | None]:
         messages = self._messages(render)
         requests = [
-            replace(_for_probing(self._request), messages=messages[:index], add_generation_prompt=prompt)
+            _for_probing(self._request)._replace(messages=messages[:index], add_generation_prompt=prompt)
             for index in indices
         ]
         return self._renderer.try_render(requests, self._now)
 
 
 def _for_probing(request: RenderRequest) -> RenderRequest:
-    return replace(request, add_generation_prompt=False, continue_final_message=False)
+    return request._replace(add_generation_prompt=False, continue_final_message=False)
 
 
-def _without_results(message: dict[str, Any]) -> dict[str, Any]:
+def _without_results(render: Render, index: int, result_char: int) -> dict[str, Any]:
     """An assistant's message as far as it was said before results came."""
-    kept = {}
-    for key, value in message.items():
-        if holds_results(key):
-            continue
-        kept[key] = _parts_before_results(value) if key == "content" else value
-    if len(kept) < len(message):
-        kept["content"] = ""
-    return kept
+    said = {}
+    for key, value in plain(render.messages[index]).items():
+        if key == "content" and isinstance(value, str) and _is_behind(render, index, result_char):
+            said[key] = ""
+        elif not holds_results(key):
+            said[key] = _parts_before_results(value) if key == "content" else value
+    return said
+
+
+def _is_behind(render: Render, index: int, char: int) -> bool:
+    """Whether a message's content is written behind a character."""
+    starts = [start for start, _, origin, _ in render.runs if _field_of(origin) == (index, ("content",))]
+    return bool(starts) and min(starts) >= char
+
+
+def _field_of(origin: Any) -> tuple[int, Path]:
+    return origin._message_index, origin._path
 
 
 def _parts_before_results(value: Any) -> Any:
@@ -184,8 +198,8 @@ def _fields(render: Render, index: int, end: int) -> dict[tuple[int, Path], int]
     """The fields in front of a character, in order, and how many characters of each stand there."""
     found: dict[tuple[int, Path], int] = {}
     for start, stop, origin, _ in render.runs:
-        if start < end and origin._message_index != index:
-            field = (origin._message_index, origin._path)
+        field = _field_of(origin)
+        if start < end and field[0] != index:
             found[field] = found.get(field, 0) + min(stop, end) - start
     return found
 

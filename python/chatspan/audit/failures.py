@@ -35,6 +35,27 @@ _ADVICE: tuple[tuple[type[ChatspanError], str], ...] = (
     (TokenizerError, "use another tokenizer"),
 )
 
+# What an error about a turn says beside its reason: the place, and remedies in the words of the library.
+_NOT_THE_REASON = (
+    re.compile(r"^message … \(assistant\)(, rendered as …)?: "),
+    re.compile(r'; end_of_turn="next_header" takes .* trains no end'),
+    re.compile(r'; what="content" does not need to know it$'),
+)
+# By a part of the reason; the last one fits any.
+_UNTOLD = (
+    (
+        "nothing was found that ends it",
+        "--end-of-turn next_header also trains the control token that opens the next message, as the stop token; "
+        "--end-of-turn none and --loss content train no end",
+    ),
+    (
+        "the template refuses the prompt before it",
+        "put a user's message before it, leave the turn out with loss_messages, or use --loss content",
+    ),
+    ("control token", "use --end-of-turn token or none, or --loss content"),
+    ("", "use --loss content, which needs no turns"),
+)
+
 
 def failure(error: Exception) -> Finding:
     """A row that raised.
@@ -63,17 +84,12 @@ def _lacks_content(words: str) -> bool:
 
 
 def unknown_turn(error: TurnBoundaryError) -> Finding:
-    """A row in which a turn has no header or no end that can be told."""
-    words = shape(_words(error).removesuffix('; what="content" does not need to know it'))
-    words = re.sub(r"^message … \(assistant\), rendered as …: ", "", words)
-    return Finding(
-        NO_TURN,
-        words,
-        "problem",
-        "try --end-of-turn next_header or none, or --loss content",
-        error.message_index,
-        _words(error),
-    )
+    """A row in which a turn has no start or no end that can be told."""
+    words = shape(_words(error))
+    for pattern in _NOT_THE_REASON:
+        words = pattern.sub("", words)
+    advice = next(text for reason, text in _UNTOLD if reason in words)
+    return Finding(NO_TURN, words, "problem", advice, error.message_index, _words(error))
 
 
 def shape(message: str) -> str:

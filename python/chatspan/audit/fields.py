@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from chatspan.audit.findings import Finding
 from chatspan.encoding import Encoding
+from chatspan.kinds import Kind
 from chatspan.render.origins import Path
 from chatspan.view.view import path_pattern
 
 DROPPED = "dropped fields"
 CONTROL = "control tokens in text"
+CONTAINERS = "parts of contents of no known type"
 
 # Keys whose text is a message's own; all others (ids, names) most templates leave out.
 _OWN_TEXT = ("content", "reasoning_content", "reasoning", "thinking")
+# Words in the type of a part of a content that is the assistant's own text, or no text; other types that say something
+# make another kind of it than content.
+_OWN_TYPES = ("text", "response", "answer", "refusal", "image", "audio", "video", "media", "file", "document")
+_OWN_KEYS = ("text", "content")
 # Text of the message around a quoted control token.
 _AROUND = 25
 
@@ -37,6 +45,56 @@ def dropped_fields(encoding: Encoding) -> Iterator[Finding]:
 
 def _matters(path: Path) -> bool:
     return path[0] in _OWN_TEXT or "arguments" in path or path[-2:] == ("function", "name")
+
+
+def container_findings(encoding: Encoding, messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Parts of assistants' contents that the template writes, and of which nothing says whose text they are."""
+    contents = {
+        index: message["content"]
+        for index, message in enumerate(messages)
+        if message.get("role") == "assistant" and isinstance(message.get("content"), (dict, list, tuple))
+    }
+    if not contents:
+        return
+    segments, seen = encoding.segments, set[tuple[int, str]]()
+    starts = [segment.start_char for segment in segments]
+    for span in encoding.spans:
+        index, path = span.message_index, span.path
+        if index not in contents or path[0] != "content" or len(path) == 1 or path[-1] == "type":
+            continue
+        if segments[bisect_right(starts, span.start_char) - 1].kind != Kind.CONTENT:
+            continue
+        what = _unread(contents[index], path)
+        if what is not None and (index, what) not in seen:
+            seen.add((index, what))
+            advice = (
+                "it counts as content, and is trained; if a tool wrote it, give the part a type that says so, such as "
+                '"tool_result"'
+            )
+            yield Finding(
+                CONTAINERS, f"assistant: {what}", "note", advice, index, encoding.text[span.start_char : span.end_char]
+            )
+
+
+def _unread(content: Any, path: Path) -> str | None:
+    """The part of a content that a text stands in, if nothing says what that is."""
+    types, value = [], content
+    for depth, key in enumerate(path[1:], 1):
+        if isinstance(value, Mapping) and isinstance(value.get("type"), str):
+            types.append((value["type"], path[:depth]))
+        try:
+            value = value[key]
+        # A template may be given other values than a row has.
+        except (KeyError, IndexError, TypeError):
+            return None
+    if isinstance(value, (dict, list, tuple)):
+        return None
+    unknown = [(name, part) for name, part in types if not any(word in name for word in _OWN_TYPES)]
+    if unknown:
+        name, part = unknown[-1]
+        return f"{path_pattern(part)} of type {name!r}"
+    names = [key for key in path[1:] if isinstance(key, str)]
+    return f"{path_pattern(path)} without a type" if names and not types and names[-1] not in _OWN_KEYS else None
 
 
 def control_token_findings(encoding: Encoding, special: Collection[str]) -> Iterator[Finding]:

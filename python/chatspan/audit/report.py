@@ -9,8 +9,9 @@ from typing import Any
 
 from chatspan.audit.against.result import PeerReport
 from chatspan.audit.failures import NO_TURN, RAISED
-from chatspan.audit.fields import CONTROL, DROPPED
+from chatspan.audit.fields import CONTAINERS, CONTROL, DROPPED
 from chatspan.audit.findings import Group
+from chatspan.audit.prompts import BORDER, OFF_PROMPT
 from chatspan.audit.roles import ROLES
 from chatspan.audit.rows import EMPTY, TOO_LONG
 from chatspan.audit.run import DUPLICATES
@@ -20,7 +21,20 @@ from chatspan.audit.turn_ends import TurnEnd
 from chatspan.kinds import Kind
 
 ENDS = "ends of turns"
-CATEGORIES = (RAISED, NO_TURN, EMPTY, ENDS, DROPPED, CONTROL, ROLES, TOO_LONG, DUPLICATES)
+CATEGORIES = (
+    RAISED,
+    NO_TURN,
+    EMPTY,
+    ENDS,
+    OFF_PROMPT,
+    BORDER,
+    DROPPED,
+    CONTAINERS,
+    CONTROL,
+    ROLES,
+    TOO_LONG,
+    DUPLICATES,
+)
 
 
 @dataclass
@@ -76,8 +90,25 @@ class Report:
                 **{side: dict(cuts.__dict__) for side, cuts in totals.cuts.items()},
             },
             "ends_of_turns": [{**end._asdict(), "turns": count} for end, count in totals.ends.most_common()],
+            "turns": totals.turns.as_json() if settings.turns else None,
             "against": [peer.as_json() for peer in self.against],
         }
+
+
+def turns_in_words(report: Report) -> list[str]:
+    """How turns stand, in all, and what of them is in the loss."""
+    found, settings = report.totals.turns.as_json(), report.settings
+    off = sum(found["off_prompt"].values())
+    causes = ", ".join(f"{cause} {turns:,}" for cause, turns in found["off_prompt"].items())
+    of_causes = f" ({causes})" if causes else ""
+    trained = {"content": "the content of turns", "generation": "what {% generation %} blocks wrote"}.get(
+        str(settings.loss), "turn" if settings.end_of_turn == "none" else "turn and stop"
+    )
+    return [
+        f"Turns: {found['turns']:,} in all, {found['on_prompt']:,} on their prompt, {off:,} off it{of_causes}; "
+        f"{found['border']:,} with a token across the border, {found['refused']:,} that cannot be told.",
+        f"In the loss: {trained}; never the prompt and the opening.",
+    ]
 
 
 def tokens_by_role(totals: Totals) -> dict[str, dict[str, dict[str, int]]]:

@@ -9,7 +9,8 @@ from typing import Any
 from chatspan.audit.against.compare import CLOSE, OPEN
 from chatspan.audit.against.result import PeerReport
 from chatspan.audit.findings import Group
-from chatspan.audit.report import Report, summary, tokens_by_role
+from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
+from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.kinds import Kind
 
 # A page of tables and pictures needs only its own style.
@@ -68,6 +69,8 @@ def _body(report: Report) -> Iterator[str]:
     )
     yield "<h2>Findings</h2>"
     yield _table(("", "rows", "times", "what", "where first"), map(_finding, report.groups), numbers=(1, 2))
+    if report.settings.turns:
+        yield from _turns(report)
     if totals.tokens:
         yield "<h2>Tokens</h2>"
         yield _tokens(report)
@@ -106,6 +109,23 @@ def _finding(group: Group) -> Sequence[str]:
         what += f"<br><span class=dim>{escape(group.advice)}</span>"
     severity = f'<span class="{group.severity}">{group.severity}</span>'
     return (severity, f"{group.rows:,}" if group.rows else "", f"{group.count:,}", what, _places(group))
+
+
+def _turns(report: Report) -> Iterator[str]:
+    heads = ("turns", "after", "keywords", "", "prompt │ opening │ turn │ stop", "the prompt has", "the row has", "")
+    yield "<h2>Turns</h2>"
+    yield _table(heads, (_turn(form, count) for form, count in report.totals.turns), numbers=(0,))
+    yield from (f"<p>{escape(line)}</p>" for line in turns_in_words(report))
+
+
+def _turn(form: TurnForm, count: TurnCount) -> Sequence[str]:
+    example = count.example
+    parts = (example.prompt, form.opening, example.turn, form.stop)
+    shown = "" if form.opening is None else " │ ".join(_code(part) if part else "(none)" for part in parts)
+    different = (_code(text) if text else "" for text in (example.inference, example.written))
+    place = f"<span class=dim>{escape(example.row)} message {example.message_index}</span>"
+    words = (escape(text) for text in (form.after or "(nothing)", form.keywords, outcome_words(form, count)))
+    return (f"{count.turns:,}", *words, shown, *different, place)
 
 
 def _places(group: Group) -> str:

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.audit.failures import RAISED, failure, unknown_turn
-from chatspan.audit.fields import control_token_findings, dropped_fields
+from chatspan.audit.fields import container_findings, control_token_findings, dropped_fields
 from chatspan.audit.findings import Finding
 from chatspan.audit.lengths import cuts_of
+from chatspan.audit.prompts import border_findings, off_prompt_findings
 from chatspan.audit.roles import role_findings
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals, digest_of
 from chatspan.audit.turn_ends import turn_ends
+from chatspan.audit.turns import add_turns
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, OptionError, TurnBoundaryError
@@ -62,6 +64,8 @@ class RowAuditor:
                 found += role_findings(chat.messages)
                 encoding = self._encoded(chat)
                 found += self._findings(totals, chat, encoding)
+                if self._settings.turns:
+                    add_turns(totals.turns, raw.place, chat, encoding, self._settings)
             except ChatspanError as error:
                 found.append(failure(error))
             # What a template meets in a row nobody can foresee; the other rows shall not suffer for it.
@@ -88,7 +92,10 @@ class RowAuditor:
         except TurnBoundaryError as error:
             refused = error
         yield from dropped_fields(encoding)
+        yield from container_findings(encoding, chat.messages)
         yield from control_token_findings(encoding, self._special)
+        yield from off_prompt_findings(encoding, chat.loss_messages, settings.off_prompt)
+        yield from border_findings(encoding, chat.loss_messages)
         if refused is not None:
             yield unknown_turn(refused)
         elif not mask.any():

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from chatspan.audit.findings import Groups
 from chatspan.audit.lengths import Cuts
 from chatspan.audit.turn_ends import TurnEnd
+from chatspan.audit.turns import TurnForms
 from chatspan.encoding import Encoding
 from chatspan.kinds import Kind
 
@@ -33,6 +34,7 @@ class Totals:
         lengths, trained_lengths: how many rows have so many tokens, and so many in the loss.
         cuts: by the side that is cut off.
         ends: of assistants' turns.
+        turns: how they stand, where that was asked for.
         digests: of each row that was encoded, in order, with its place.
     """
 
@@ -47,6 +49,7 @@ class Totals:
         self.trained_lengths: Counter[int] = Counter()
         self.cuts: dict[str, Cuts] = {"left": Cuts(), "right": Cuts()}
         self.ends: Counter[TurnEnd] = Counter()
+        self.turns = TurnForms()
         self.digests: list[tuple[bytes, str]] = []
 
     def add_tokens(self, encoding: Encoding, mask: NDArray[np.bool_]) -> None:
@@ -79,6 +82,7 @@ class Totals:
             (self.ends, later.ends),
         ):
             mine_counter.update(their_counter)  # type: ignore[arg-type]
+        self.turns.merge(later.turns)
         for side, cuts in later.cuts.items():
             self.cuts[side].add(cuts)
 

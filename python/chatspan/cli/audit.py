@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import os
 from pathlib import Path
@@ -26,6 +27,13 @@ _OUTPUT = "Output"
 _ALL = "all"
 
 
+class OffPromptName(str, enum.Enum):
+    """What turns are that no prompt of inference leads to."""
+
+    keep = "keep"
+    error = "error"
+
+
 def audit(
     file: options.File,
     tokenizer: options.Tokenizer,
@@ -38,6 +46,18 @@ def audit(
             "--max-length", min=1, metavar="N", help="Tokens a row that the training takes.", show_default=False
         ),
     ] = None,
+    off_prompt: Annotated[
+        OffPromptName,
+        typer.Option(
+            "--off-prompt", help="Turns that no prompt of inference leads to: a note, or with error a problem."
+        ),
+    ] = OffPromptName.keep,
+    turns: Annotated[
+        bool,
+        typer.Option(
+            "--turns", help="Show where turns start and end: prompt, opening, turn and stop, with an example."
+        ),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N rows.", show_default=False)
     ] = None,
@@ -97,6 +117,8 @@ def audit(
 
     - rows over --max-length
 
+    - with --off-prompt error, turns that no prompt of inference leads to
+
     All else is a note, and so is what --against finds.
     """
     from chatspan.audit.settings import AuditSettings
@@ -110,7 +132,15 @@ def audit(
     with waiting(f"reading {file}"):
         source = open_source(file, split=split, subset=subset)
     encoder = load_encoder(tokenizer, template)
-    settings = AuditSettings(loss.value, end_of_turn.value, max_length, column, stop_ids(encoder.tokenizer, tokenizer))
+    settings = AuditSettings(
+        loss.value,
+        end_of_turn.value,
+        max_length,
+        column,
+        stop_ids(encoder.tokenizer, tokenizer),
+        off_prompt.value,
+        turns,
+    )
     report = _report(
         source, encoder, settings, tokenizer, names, limit, against_rows or None, processes or os.cpu_count() or 1
     )

@@ -16,7 +16,8 @@ from chatspan.audit.against.result import PeerReport
 from chatspan.audit.failures import RAISED
 from chatspan.audit.findings import Group as FindingGroup
 from chatspan.audit.findings import Place
-from chatspan.audit.report import Report, summary, tokens_by_role
+from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
+from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.cli.inspect_terminal import STYLES
 from chatspan.cli.text import plural, visible
 from chatspan.kinds import Kind
@@ -27,6 +28,9 @@ _DIM = "bright_black"
 _PLACES = 3
 _LONGEST_QUOTE = 90
 _BARS = "▁▂▃▄▅▆▇█"
+# So many forms of turns are printed; --json has more.
+_FORMS = 20
+_PART_STYLES = {"prompt": _DIM, "opening": "blue", "turn": "bold green", "stop": "yellow"}
 
 
 def print_report(console: Console, report: Report) -> None:
@@ -39,6 +43,11 @@ def print_report(console: Console, report: Report) -> None:
     else:
         console.print(Text("Nothing was found.", style="green"))
     totals = report.totals
+    if report.settings.turns and len(totals.turns):
+        console.print()
+        console.print(_turns(report))
+        for words in turns_in_words(report):
+            console.print(Text(words))
     if totals.tokens:
         console.print()
         console.print(_tokens(report))
@@ -127,6 +136,46 @@ def _quoted(text: str) -> str:
 def visible_words(text: str) -> str:
     """The text in one line, line breaks and control characters as symbols; blanks between words stay."""
     return visible(text).replace("␣", " ")
+
+
+def _turns(report: Report) -> Table:
+    """How turns stand, by what is before them."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title="Turns", title_justify="left")
+    table.add_column("turns", justify="right", no_wrap=True)
+    table.add_column("after", overflow="fold", max_width=24)
+    table.add_column(Text(" │ ").join(Text(part, style) for part, style in _PART_STYLES.items()), overflow="fold")
+    forms = list(report.totals.turns)
+    before: tuple[str, str] | None = None
+    for form, count in forms[:_FORMS]:
+        after = Text.assemble(
+            form.after or "(nothing)", (f"\n{visible_words(form.keywords)}" if form.keywords else "", _DIM)
+        )
+        is_new, before = form[:2] != before, form[:2]
+        if is_new:
+            table.add_section()
+        table.add_row(f"{count.turns:,}", after if is_new else "", _turn(form, count))
+    if len(forms) > _FORMS:
+        table.add_section()
+        rest = sum(count.turns for _, count in forms[_FORMS:])
+        table.add_row(f"{rest:,}", "", f"in {plural(len(forms) - _FORMS, 'further form')}, which --json lists")
+    return table
+
+
+def _turn(form: TurnForm, count: TurnCount) -> RenderableType:
+    """A form of turns: what is to be said of it, and an example."""
+    example = count.example
+    style = "green" if form.off_prompt is None and form.refused is None else "yellow"
+    place = Place(example.row, example.message_index)
+    head = Text.assemble((visible_words(outcome_words(form, count)), style), (f"  {_place(place)}", _DIM))
+    parts = {"prompt": example.prompt, "opening": form.opening, "turn": example.turn, "stop": form.stop}
+    if form.opening is None:
+        return head
+    shown = [Text(visible_words(text or "(none)"), _PART_STYLES[part]) for part, text in parts.items()]
+    lines: list[RenderableType] = [head, Text(" │ ").join(shown)]
+    if example.inference or example.written:
+        different = f"the prompt has {_quoted(example.inference)}, the row {_quoted(example.written)}"
+        lines.append(Text(different, style="cyan"))
+    return Group(*lines)
 
 
 def _tokens(report: Report) -> Table:

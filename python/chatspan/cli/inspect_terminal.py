@@ -26,6 +26,7 @@ STYLES = {
     Kind.TOOLS: "blue",
     Kind.DOCUMENTS: "blue",
     Kind.OTHER_FIELD: "bright_blue",
+    Kind.TOOL_RESULT: "green",
 }
 LOSS_STYLE = "bold on dark_green"
 # Where there are no colours.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,10 @@ from chatspan.distillation.examples.rows import row_examples
 from chatspan.distillation.explain import explain_row
 from chatspan.distillation.layouts import Row, row_of
 from chatspan.distillation.pairs.lengths import fitted
+from chatspan.distillation.pairs.off_prompt import off_prompt_of
 from chatspan.distillation.pairs.pair import Pair, pair_of, placeholder_pair, unrendered
+from chatspan.encode.off_prompt import OffPromptSummary, off_prompt_error
+from chatspan.encoding import Encoding
 from chatspan.errors import BackendError, EmptyBatchError, OptionError, TruncationError
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
@@ -91,6 +94,9 @@ class SelfDistillationCollator:
             self._route = ProvenanceRoute(tokenizer, self.config.straddle, self.config.backend)
         elif self.config.loss_on != "content":
             raise OptionError(f'loss_on={self.config.loss_on!r} needs an HF fast tokenizer; without one: "content"')
+        elif self.config.off_prompt != "keep":
+            raise OptionError(f'off_prompt={self.config.off_prompt!r} needs an HF fast tokenizer; without one: "keep"')
+        self._off_prompt = OffPromptSummary()
         if self.config.backend == "native":
             self.warm_up()
 
@@ -158,6 +164,7 @@ class SelfDistillationCollator:
         """The rows of a batch, and how many examples were left out."""
         pairs = self._fitted(self._pairs(self._examples(rows)))
         found = [row_of(pair, self.config.layout) for pair in pairs if pair is not None]
+        self._off_prompt.tell_of(_encodings(found), self.config.off_prompt)
         for row in found:
             if row.dropped_tokens:
                 what = f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained"
@@ -196,14 +203,30 @@ class SelfDistillationCollator:
                 continue
             teacher = next(chats)
             out = [] if mirrored else unrendered(example, student, teacher, self.config.loss_on)
+            off = [] if out or self.config.off_prompt == "keep" else self._off(example, student, teacher)
             if mirrored:
                 pairs.append(self._mirrored(placeholder_pair(example, teacher)))
             elif out:
                 _warn(example, "the chat template leaves the recovery out, so there is nothing to distil", out)
                 pairs += self._pairs([_without(example, out)])
+            elif off:
+                _warn(example, "no prompt of inference leads to the turn, so the loss is not on it", off)
+                pairs += self._pairs([_without(example, off)])
             else:
                 pairs.append(pair_of(example, student, teacher, self.config))
         return pairs
+
+    def _off(self, example: Example, student: EncodedChat, teacher: EncodedChat) -> list[int]:
+        """The loss messages that no prompt leads to, on either side.
+
+        Raises:
+            OffPromptError: with ``off_prompt="error"``.
+        """
+        found = off_prompt_of(example, student, teacher)
+        if found and self.config.off_prompt == "error":
+            index, off = min(found.items())
+            raise off_prompt_error(index, off).at(**example.student.place(index))
+        return list(found)
 
     def _mirrored(self, pair: Pair) -> Pair:
         raise OptionError('layout="placeholder" is for traces: use a ComposerDataCollator')
@@ -230,6 +253,14 @@ class SelfDistillationCollator:
         if found.dropped_messages:
             _warn(found.example, "left out for max_length", found.dropped_messages)
         return found
+
+
+def _encodings(rows: Sequence[Row]) -> Iterator[Encoding]:
+    """Of both sides of rows with a loss, where they were rendered with provenance."""
+    for row in rows:
+        for chat in (row.pair.student, row.pair.teacher):
+            if row.teacher is not None and chat is not None and chat.encoding is not None:
+                yield chat.encoding
 
 
 def _without(example: Example, loss_messages: Sequence[int]) -> Example:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chatspan.errors import OptionError
-from chatspan.options import ROLES, BackendOption, LossOn, PaddingSide, require_choices, require_counts, require_loss_on
+from chatspan.options import (
+    ROLES,
+    BackendOption,
+    LossOn,
+    OffPromptPolicy,
+    PaddingSide,
+    require_choices,
+    require_counts,
+    require_loss_on,
+)
 
 HintGenerator = Callable[[Any, Any], str]
 HintPlacement = Literal["before_turn", "append_to_previous", "first_system"]
@@ -43,6 +52,9 @@ class DistillationConfig:
         packing: whether all rows of a call become one row without padding; with ``layout="indexed"``.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
+        off_prompt: what becomes of loss messages whose turn no prompt of inference leads to, on either side (see
+            :attr:`chatspan.Encoding.off_prompt`): ``"keep"``, the log says once how many there are in the first rows;
+            ``"drop_turn"``, the loss is not on them; ``"error"``. The last two render the prompt of each turn.
     """
 
     layout: Layout = "aligned"
@@ -57,9 +69,11 @@ class DistillationConfig:
     packing: bool = False
     sdpo_ignore_index: int = 0
     backend: BackendOption = "auto"
+    off_prompt: OffPromptPolicy = "keep"
 
     def __post_init__(self) -> None:
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
+        require_choices(self, off_prompt=OffPromptPolicy)
         require_choices(self, layout=self._layouts())
         require_counts(self, "max_length", "pad_to_multiple_of")
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -11,7 +10,6 @@ from typing import Any, Literal, NamedTuple, get_args
 from chatspan._core import Segments, TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
-from chatspan.attribute.prompts import OwnPrompts
 from chatspan.encode.escapes import SpecialTokens, escaped_pieces
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
@@ -163,7 +161,7 @@ class EncodingPipeline:
                 render,
                 partial(self._conventions_of, template, request),
                 template.has_generation_tags,
-                OwnPrompts(self._renderer, request, now),
+                (self._renderer, request, now),
                 self._count_prompts,
             )
             pieces: list[Piece] = []
@@ -192,12 +190,11 @@ class EncodingPipeline:
         return encode_pieces(self.tokenizer, self._backends.current(), rendered.render.text, rendered.pieces, cuts)
 
     def _known_scaffold(self, request: RenderRequest, source: str) -> TurnScaffold | None:
-        template = self._renderer.template(request.tools, request.chat_template)
-        known = self._conventions.get((source, keywords_key(template, request)))
+        known = self._conventions.get((source, keywords_key(source, request)))
         return None if known is None else known.scaffold
 
     def _conventions_of(self, template: ChatTemplate, request: RenderRequest) -> Conventions:
-        key = (template.source, keywords_key(template, request))
+        key = (template.source, keywords_key(template.source, request))
         known = self._conventions.get(key)
         if known is None:
             known = Conventions(self._renderer, self.tokenizer, template, request)
@@ -240,7 +237,7 @@ def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | None]:
     except Exception:
         # Its render says why.
         return request, None
-    return (replace(request, messages=messages) if token_ids else request), token_ids
+    return (request._replace(messages=messages) if token_ids else request), token_ids
 
 
 def _none(request: RenderRequest, source: str) -> None:

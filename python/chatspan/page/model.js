@@ -18,6 +18,7 @@ const KIND_SAYS = {
   tools: "of the tools that may be called",
   documents: "of the documents",
   other_field: "of another field",
+  tool_result: "what a tool answered, with what announces it",
 };
 
 const data = JSON.parse(document.getElementById("data").textContent);

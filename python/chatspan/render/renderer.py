@@ -193,12 +193,15 @@ class ChatRenderer:
     ) -> RenderJob | Unsupported | None:
         """What the core is to render; nothing where a conversation cannot be read: its render says why."""
         try:
-            return self._job(request, scaffold_of(request, self.source(request.tools, request.chat_template)))
+            source = self.source(request.tools, request.chat_template)
+            return self._job(request, source, scaffold_of(request, source))
         except Exception:
             return None
 
-    def _job(self, request: RenderRequest, scaffold: TurnScaffold | None = None) -> RenderJob | Unsupported:
-        native = native_template(self.source(request.tools, request.chat_template))
+    def _job(
+        self, request: RenderRequest, source: str, scaffold: TurnScaffold | None = None
+    ) -> RenderJob | Unsupported:
+        native = native_template(source)
         if not isinstance(native, NativeTemplate):
             return Unsupported(native)
         variables = {"tools": tool_schemas(request.tools), "documents": request.documents}
@@ -223,7 +226,7 @@ class ChatRenderer:
         template = self.template(request.tools, request.chat_template)
         self._check_keywords(template, request.template_kwargs)
         if outcome is None:
-            job = self._job(request)
+            job = self._job(request, template.source)
             outcome = job if isinstance(job, Unsupported) else render_jobs([job], now)[0]
         render = self._taken(outcome, request.messages)
         if render is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 Messages = Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class RenderRequest:
+class RenderRequest(NamedTuple):
     """A conversation to render.
 
     Attributes:
@@ -25,7 +24,7 @@ class RenderRequest:
     documents: Sequence[Mapping[str, str]] | None = None
     add_generation_prompt: bool = False
     continue_final_message: bool | str = False
-    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    template_kwargs: Mapping[str, Any] = MappingProxyType({})
     chat_template: str | None = None
 
 

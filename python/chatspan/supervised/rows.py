@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.encode.off_prompt import messages_on_prompt
 from chatspan.encode.pipeline import EncodingPipeline, Rendered
 from chatspan.encode.truncation import truncated
 from chatspan.encoding import Encoding
@@ -18,7 +19,6 @@ from chatspan.errors import ChatspanError, EmptyRowError, RowError
 from chatspan.render.request import request_of
 from chatspan.rows.conversations import Chat, chat_of
 from chatspan.rows.row import RawRow
-from chatspan.supervised.off_prompt import messages_on_prompt
 from chatspan.supervised.options import SupervisedOptions
 
 IGNORED = -100

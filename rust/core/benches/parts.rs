@@ -22,7 +22,7 @@ fn conversation() -> (String, Vec<Run>, Vec<(usize, i32)>) {
         text += if message_index % 2 == 0 { "<|im_start|>user\n" } else { "<|im_start|>assistant\n" };
         let start = text.len();
         text += &format!("Which of the {message_index} trains to Cologne is on time? ").repeat(8);
-        runs.push(Run { start, end: text.len(), root: Root::Content, message_index, content: None });
+        runs.push(Run { start, end: text.len(), root: Root::Content, message_index, field: 0, content: None });
         text += "<|im_end|>\n";
     }
     (text, runs, owners)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chatspan_core::attribute::segments::Segments as CoreSegments;
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
 use chatspan_core::render::{
-    Context, Cut, EndOfTurn, Findings, Opening, PartType, Region, Render, Role, Root, Run, Start,
+    Context, Cut, EndOfTurn, Findings, Opening, PartType, Region, Render, Role, Root, Run, Start, Stop,
     TurnScaffold as CoreTurnScaffold, Way, segments_of, without_results,
 };
 use chatspan_core::text::CharIndex;
@@ -52,7 +52,7 @@ pub struct Found {
     #[pyo3(item)]
     openings: HashMap<i32, OpeningTuple>,
     #[pyo3(item)]
-    stops: HashMap<i32, usize>,
+    stops: HashMap<i32, (usize, bool)>,
     #[pyo3(item)]
     pub owners: Option<Vec<(usize, i32)>>,
 }
@@ -60,7 +60,8 @@ pub struct Found {
 impl Found {
     pub fn findings(&self) -> Findings {
         let openings = self.openings.iter().map(|(&owner, opening)| (owner, opening_from(opening.clone()))).collect();
-        Findings { openings, stops: self.stops.clone() }
+        let stops = self.stops.iter().map(|(&owner, &(char, is_end))| (owner, Stop { char, is_end })).collect();
+        Findings { openings, stops }
     }
 }
 
@@ -275,7 +276,9 @@ impl<'py> RunReader<'_, 'py> {
             }
             _ => None,
         };
-        Ok(Some(Run { start, end, root, message_index, content }))
+        // What a call's name or id is written for, a call or its result, depends on whether it was written before.
+        let field = if root == Root::Call { field.getattr(intern!(py, "_path"))?.hash()?.cast_unsigned() } else { 0 };
+        Ok(Some(Run { start, end, root, message_index, field: u64::try_from(field)?, content }))
     }
 
     /// The place of a content among the contents; none if it is no valid Unicode, which no tag is found in.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -61,7 +60,7 @@ class ProvenanceRoute:
         require_chat_template(self._tokenizer, conversation)
         keywords = dict(conversation.template_kwargs)
         source = keywords.pop("chat_template", None)
-        return replace(request_of(list(conversation.messages), **keywords), chat_template=source)
+        return request_of(list(conversation.messages), **keywords)._replace(chat_template=source)
 
     def _rendered(self, conversation: Conversation, renders: Iterator[Rendered]) -> Rendered:
         with self._placed(conversation):

@@ -4,8 +4,10 @@
 //! around the fields of each message. What a template writes around assistants' messages is known from
 //! probing it ([`TurnScaffold`]); no list of models is needed.
 
+mod kinds;
 mod openings;
 mod parts;
+mod results;
 mod segments;
 mod turns;
 
@@ -155,6 +157,8 @@ pub struct Run {
     pub root: Root,
     /// Of which message; -1 for what belongs to none.
     pub message_index: i32,
+    /// A number that all runs of one field of a call have, and no other field of it.
+    pub field: u64,
     /// The whole text of a content, in [`Render::contents`], and the character of it that `start` is. None where
     /// the run is no copy, or nobody needs to know.
     pub content: Option<(usize, usize)>,
@@ -235,13 +239,22 @@ pub struct TurnScaffold {
     pub call_ends: Vec<String>,
 }
 
+/// Where an assistant's own part of a message ends that results interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// Behind its last character.
+    pub char: usize,
+    /// Whether the template ends the message there while there are no results.
+    pub is_end: bool,
+}
+
 /// What of one render was found out by other renders.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     /// The openings of messages, by the row's own prompts.
     pub openings: HashMap<i32, Opening>,
     /// Where an assistant's own part of a message ends that results interrupt.
-    pub stops: HashMap<i32, usize>,
+    pub stops: HashMap<i32, Stop>,
 }
 
 impl TurnScaffold {

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::kinds::{kind_of, message_of, thoughts_in};
 use super::openings::{Start, turn_start};
 use super::parts::{Part, parts};
-use super::{Context, Findings, Render, Role, Root, Run, TurnScaffold};
+use super::{Context, Findings, Render, Role, Root, Run, Stop, TurnScaffold, results};
 use crate::attribute::segments::{Kind, Segments};
-use crate::text::{CharIndex, count, is_blank, split_blanks};
-
-/// The tags of reasoning in contents, besides those that the template itself writes.
-const TAGS: (&str, &str) = ("<think>", "</think>");
+use crate::text::{CharIndex, count, is_blank};
 
 /// What a template wrote while it rendered one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +139,7 @@ impl Reader<'_> {
     fn message(&mut self, owner: usize, group: &[Part]) -> Region {
         let (start, end) = (group[0].start, group[group.len() - 1].end);
         let runs: Vec<&Part> = group.iter().filter(|part| part.run.is_some()).collect();
-        let kinds: Vec<Kind> = runs.iter().filter_map(|part| part.run.map(|run| kind_of(&run, part.owner))).collect();
+        let kinds = results::kinds_of(&runs, self.chars);
         let assistant = self.render.roles[owner] == Role::Assistant;
         let first = runs.first().map_or(end, |part| part.start);
         let (header_end, found) = if assistant { self.header_end(owner, start, first) } else { (None, None) };
@@ -149,13 +147,14 @@ impl Reader<'_> {
         let foreign = assistant
             && std::iter::zip(&runs, &kinds)
                 .any(|(part, kind)| *kind == Kind::Content && part.run.is_some_and(|r| r.message_index != part.owner));
-        let own = Own { assistant, header_end, stop: self.stop(interrupted, owner, &runs, &kinds, end) };
+        let stop = if interrupted { results::stop(self.known_stop(owner), &runs, &kinds, end) } else { None };
+        let own = Own { assistant, header_end, stop };
         let ending = self.message_end(owner, &runs, &kinds, &own, (start, end));
         let mut before = None;
         let mut fields = 0;
         for part in group {
             if let Some(run) = part.run {
-                before = Some(self.field(part, &run, &own));
+                before = Some(self.field(part, &run, kinds[fields], &own));
                 fields += 1;
             } else {
                 let around = (before, kinds.get(fields).copied());
@@ -207,19 +206,12 @@ impl Reader<'_> {
         (&shapes[owner - 1], last.map_or("", |index| &shapes[index]))
     }
 
-    /// Where the assistant's own part of a message ends that results interrupt: where a render without them ends, or
-    /// else behind its last word before them.
-    fn stop(&self, interrupted: bool, owner: usize, runs: &[&Part], kinds: &[Kind], end: usize) -> Option<usize> {
-        if !interrupted {
-            return None;
-        }
-        let first = kinds.iter().position(|kind| *kind == Kind::ToolResult)?;
-        let earliest = first.checked_sub(1).map_or(runs[first].start, |last| runs[last].end);
-        let known = i32::try_from(owner).ok().and_then(|owner| self.findings.stops.get(&owner)).copied();
-        Some(known.unwrap_or(earliest).clamp(earliest.min(end), runs[first].start))
+    /// Where other renders showed that a message's own part ends.
+    fn known_stop(&self, owner: usize) -> Option<&Stop> {
+        i32::try_from(owner).ok().and_then(|owner| self.findings.stops.get(&owner))
     }
 
-    /// What ends a message: of one whose last words are results, the control token that its own part ends with.
+    /// What ends a message: of one whose last words are results, what its own part ends with.
     fn message_end(
         &self,
         owner: usize,
@@ -231,10 +223,7 @@ impl Reader<'_> {
         let header_end = own.header_end.unwrap_or(start);
         match (own.stop, kinds.last()) {
             (Some(stop), Some(Kind::ToolResult)) => {
-                let said = self.chars.slice(header_end.min(stop), stop);
-                let tokens = self.scaffold.control_tokens.iter().filter(|token| !token.is_empty());
-                let longest = tokens.filter(|token| said.ends_with(token.as_str())).map(|token| count(token)).max();
-                longest.map(|length| (stop - length, stop))
+                results::ending(self.known_stop(owner), self.chars, (header_end, stop), self.scaffold)
             }
             _ => {
                 let last = runs.last().map_or(start, |part| part.end);
@@ -349,10 +338,9 @@ impl Reader<'_> {
     }
 
     /// A field's text. Returns the kind of its end.
-    fn field(&mut self, part: &Part, run: &Run, own: &Own) -> Kind {
+    fn field(&mut self, part: &Part, run: &Run, kind: Kind, own: &Own) -> Kind {
         // A recorded text may begin with what the prompt writes.
         self.push(own.header_end.unwrap_or(part.start).min(part.end), part.owner, Kind::Scaffold);
-        let kind = kind_of(run, part.owner);
         let message_index = message_of(part, kind);
         let mut last = kind;
         if kind == Kind::Content
@@ -379,39 +367,4 @@ struct Own {
     header_end: Option<usize>,
     /// Where it ends, if results follow.
     stop: Option<usize>,
-}
-
-/// Where a content holds reasoning: tags and all, at its beginning.
-fn thoughts_in(content: &str, scaffold: &TurnScaffold) -> Option<(usize, usize)> {
-    let inside = |(opening, closing): (&str, &str)| {
-        let end = if closing.is_empty() { None } else { content.find(closing) }? + closing.len();
-        // Without an opening tag all in front of the closing one is reasoning.
-        let Some(start) = content.find(opening) else { return Some((0, count(&content[..end]))) };
-        let blank = split_blanks(&content[..start]).1.is_empty();
-        (blank && start < end).then(|| (count(&content[..start]), count(&content[..end])))
-    };
-    let own = (scaffold.open_tag.as_str(), scaffold.close_tag.as_str());
-    // A template that writes only the closing tag leaves the opening one to the model.
-    let own = if own == ("", TAGS.1) { None } else { inside(own) };
-    own.or_else(|| inside(TAGS))
-}
-
-fn kind_of(run: &Run, owner: i32) -> Kind {
-    match run.root {
-        Root::Content => Kind::Content,
-        Root::Reasoning => Kind::Reasoning,
-        Root::Call if run.message_index == owner => Kind::ToolCall,
-        Root::Call | Root::Other => Kind::OtherField,
-        Root::Result => Kind::ToolResult,
-        Root::Tools => Kind::Tools,
-        Root::Documents => Kind::Documents,
-    }
-}
-
-/// Contents, reasoning and results belong to their message wherever they stand; all else to the one being rendered.
-fn message_of(part: &Part, kind: Kind) -> i32 {
-    match (kind, part.run) {
-        (Kind::Content | Kind::Reasoning | Kind::ToolResult, Some(run)) => run.message_index,
-        _ => part.owner,
-    }
 }

@@ -122,7 +122,7 @@ impl Rendered {
                 _ => None,
             };
             let (start, end) = (chars.chars_before(run.start as usize), chars.chars_before(run.end as usize));
-            found.push(Run { start, end, root, message_index, content });
+            found.push(Run { start, end, root, message_index, field: field.into(), content });
         }
         (found, contents.into_iter().map(|(_, text)| text).collect())
     }

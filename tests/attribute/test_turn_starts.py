@@ -1,0 +1,193 @@
+"""A turn starts where its prompt ends: every template, by transformers' own prompts; and real conversations."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from chatspan import ChatEncoder, Encoding, TurnBoundaryError
+from chatspan.attribute.prompts import OffPrompt
+from chatspan.attribute.turns import EndOfTurn
+from prompts import SOURCES, Row, Turn, row_of, rows_of, switches, tokenizer_for
+from turn_shapes import SHAPES, Messages, words_of
+from zoo import ZOO_TOKENIZERS
+
+POLICIES: tuple[EndOfTurn, ...] = get_args(EndOfTurn)
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def counts(say: Say) -> Iterator[Counter[str]]:
+    found: Counter[str] = Counter()
+    yield found
+    say(f"turn starts, by transformers' prompts: {listed(found)}")
+
+
+def listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
+
+
+def rows(name: str, config: pytest.Config) -> Iterator[Row]:
+    """The rows of a template: by default without keywords and with its last switch."""
+    numbers = range(len(switches(name)))
+    for number in numbers if config.getoption("--all") else sorted({numbers[0], numbers[-1]}):
+        for shape in SHAPES:
+            yield from rows_of(name, shape, number)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.filterwarnings("ignore")
+def test_turns_start_where_their_prompts_end(name: str, counts: Counter[str], pytestconfig: pytest.Config) -> None:
+    encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
+    apart = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name], boundaries="as_prompted")
+    for row in rows(name, pytestconfig):
+        encoding = encoder.encode(row.messages, **row.keywords)
+        assert encoding.text == row.text
+        counts["rows"] += 1
+        for turn in row.turns:
+            counts["turns"] += 1
+            masks = masks_of(encoding, turn.message_index)
+            counts["refused: end unknown"] += "token" not in masks and "all" in masks
+            counts["refused: start unknown"] += "all" not in masks
+            if "all" not in masks:
+                # What cannot be told is never a guess.
+                assert not masks
+                continue
+            assert_start(encoding, turn, masks, counts)
+            trained = encoder.decode(encoding.input_ids[masks.get("token", masks["all"])])
+            assert words_of(trained) == words_of(row.text, turn.message_index)
+        if len(encoding.border_tokens):
+            assert_apart(apart.encode(row.messages, **row.keywords), row, apart)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.filterwarnings("ignore")
+def test_turns_that_no_prompt_leads_to_are_those_of_the_slow_twin(
+    name: str, counts: Counter[str], request: pytest.FixtureRequest
+) -> None:
+    encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
+    for row in rows(name, request.config):
+        found = encoder.encode(row.messages, **row.keywords).off_prompt
+        assert differences(found) == row.off_prompt
+        without = {turn.message_index for turn in row.turns if turn.prompt is None}
+        assert {index for index, each in found.items() if each.cause == "no_prompt"} == without
+        counts.update(f"off prompt: {each.cause}" for each in found.values())
+
+
+def differences(off_prompt: Mapping[int, OffPrompt]) -> dict[int, tuple[int, str, str]]:
+    return {index: (each.start_char, each.prompt, each.row) for index, each in off_prompt.items()}
+
+
+def masks_of(encoding: Encoding, index: int) -> dict[str, Any]:
+    """By policy, which tokens a turn has; those policies are left out that refuse it."""
+    found = {}
+    for policy in POLICIES:
+        try:
+            found[policy] = encoding.mask(messages=[index], end_of_turn=policy)
+        except TurnBoundaryError:
+            with pytest.raises(TurnBoundaryError, match=f"message {index} "):
+                encoding.turn_ranges(index, end_of_turn=policy)
+    return found
+
+
+def assert_start(encoding: Encoding, turn: Turn, masks: dict[str, Any], counts: Counter[str]) -> None:
+    """All policies begin with the first character behind the prompt, and with the first token there."""
+    for policy, mask in masks.items():
+        start = encoding.turn_ranges(turn.message_index, end_of_turn=policy)[0][0]
+        if turn.start is not None:
+            assert (policy, encoding.text[:start]) == (policy, turn.prompt)
+        over = np.flatnonzero((encoding.offsets[:, 0] < start) & (encoding.offsets[:, 1] > start))
+        assert set(over) <= set(encoding.border_tokens)
+        assert not mask[over].any()
+        if mask.any():
+            first = encoding.offsets[mask][0, 0]
+            assert first == (encoding.offsets[over[-1], 1] if len(over) else start)
+        else:
+            assert not words_of(encoding.text, turn.message_index)
+    counts["over the border"] += len(over)
+
+
+def assert_apart(encoding: Encoding, row: Row, encoder: ChatEncoder) -> None:
+    """With ``boundaries="as_prompted"`` no token is prompt and turn: what is trained is the turn to the character."""
+    assert encoding.text == row.text
+    assert encoding.border_tokens.tolist() == []
+    for turn in row.turns:
+        if turn.start is not None:
+            ranges = encoding.turn_ranges(turn.message_index, end_of_turn="all")
+            mask = encoding.mask(messages=[turn.message_index], end_of_turn="all")
+            assert encoder.decode(encoding.input_ids[mask]) == row.text[turn.start : ranges[-1][1]]
+
+
+def real_forms(messages: Messages, keywords: dict[str, Any]) -> Iterator[tuple[Messages, dict[str, Any]]]:
+    """A real conversation in the forms that templates take; the last one has no calls and no results."""
+    yield messages, keywords
+    with_contents = [{**message, "content": message.get("content") or ""} for message in messages]
+    yield with_contents, keywords
+    numbers = {id: f"call{number:05d}" for number, id in enumerate(call_ids(messages))}
+    yield [with_ids(message, numbers) for message in with_contents], keywords
+    spoken: Messages = []
+    for message in with_contents:
+        if message["role"] == "tool" or not message["content"]:
+            continue
+        if spoken and spoken[-1]["role"] == message["role"]:
+            spoken[-1] = {**spoken[-1], "content": spoken[-1]["content"] + "\n" + message["content"]}
+        else:
+            spoken.append({"role": message["role"], "content": message["content"]})
+    yield spoken, keywords
+
+
+def call_ids(messages: Messages) -> list[str]:
+    return [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+
+
+def with_ids(message: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """A message whose calls have ids of nine letters and digits, as Mistral's templates want them."""
+    if message["role"] == "tool":
+        return {**message, "tool_call_id": numbers[message["tool_call_id"]]}
+    calls = [{**call, "id": numbers[call["id"]]} for call in message.get("tool_calls") or ()]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def plain_words(value: Any) -> set[str]:
+    """The words of a message as they may stand in a render: as they are, dumped as JSON, and dumped again."""
+    if isinstance(value, dict):
+        return {word for key, part in value.items() if key != "role" for word in {*plain_words(part), key}}
+    if isinstance(value, list):
+        return {word for part in value for word in plain_words(part)}
+    once = json.dumps(value)
+    return {word for text in (str(value), once, json.dumps(once)) for word in re.findall(r"\w{3,}", text)}
+
+
+@pytest.mark.parametrize("name", ZOO_TOKENIZERS)
+def test_real_conversations(
+    name: str, zoo_tokenizer: Callable[[str], Any], zoo_messages: list[Messages], say: Say, pytestconfig: pytest.Config
+) -> None:
+    tokenizer = zoo_tokenizer(name)
+    encoder = ChatEncoder(tokenizer)
+    scaffold = set(re.findall(r"\w{3,}", tokenizer.chat_template)) | {"python_tag", "tool_calls"}
+    found: Counter[str] = Counter()
+    for messages in zoo_messages[:: 1 if pytestconfig.getoption("--all") else 10]:
+        row = row_of(tokenizer, tokenizer.chat_template, messages, {}, real_forms)
+        if row is None:
+            found["refused by transformers"] += 1
+            continue
+        encoding = encoder.encode(row.messages)
+        assert encoding.text == row.text
+        assert differences(encoding.off_prompt) == row.off_prompt
+        for turn in row.turns:
+            found["turns"] += 1
+            found["off prompt"] += turn.message_index in row.off_prompt
+            masks = masks_of(encoding, turn.message_index)
+            assert "all" in masks
+            assert_start(encoding, turn, masks, found)
+            for mask in masks.values():
+                trained = encoder.decode(encoding.input_ids[mask])
+                others = set(re.findall(r"\w{3,}", trained)) - plain_words(row.messages[turn.message_index]) - scaffold
+                assert not others, trained
+    say(f"turn starts of real conversations, {name}: {listed(found)}")
