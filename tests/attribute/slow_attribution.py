@@ -115,7 +115,7 @@ class _Reader:
         stop = None
         if interrupted:
             at = kinds.index(Kind.TOOL_RESULT)
-            earliest = fields[at - 1].end if at else fields[at].start
+            earliest = fields[at - 1].end if at else first if header_end is None else header_end
             stop = min(max(self._known.stops.get(owner, (earliest, False))[0], earliest), fields[at].start)
         if stop is not None and kinds[-1] is Kind.TOOL_RESULT:
             ending = self._end_before_results(min(header_end or start, stop), stop, owner)
@@ -378,16 +378,17 @@ def _known_of(attributed: Any) -> tuple[Render, Sequence[str], Known]:
         render = replace(render, owners=prompts.owners(render), native=None, given_text=render.text)
     shapes = [shape_of(message) for message in render.messages]
     openings: dict[int, Opening] = {}
+    first = conventions.opening(("user", "user"))
     for index in range(1, len(roles)):
         if roles[index] != "assistant":
             continue
         last = next((shapes[at] for at in range(index - 1, -1, -1) if roles[at] not in SYSTEM_ROLES), "")
         opening = conventions.opening((shapes[index - 1], last))
         if opening is None or conventions.is_triggered(render.messages):
-            openings.update(prompts.openings(render, [index]))
+            openings.update(prompts.openings(render, [index], first))
         else:
             openings[index] = opening
-    known = Known(conventions.markers, attributed.control_tokens, openings, {}, conventions.opening(("user", "user")))
+    known = Known(conventions.markers, attributed.control_tokens, openings, {}, first)
     segments, regions = attribute_render(render, roles, known)
     results = {
         index: (min(s.start_char for s in segments if _is_result_in(s, region)), region.end_char)

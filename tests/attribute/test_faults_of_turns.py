@@ -247,27 +247,24 @@ def test_results_in_the_message_of_their_call() -> None:
     )
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_no_policy_takes_the_result_of_the_next_message(policy: EndOfTurn) -> None:
+@pytest.mark.parametrize(
+    ("policy", "before", "behind"),
+    [
+        ("token", "<|tool_response>", "<turn|>"),
+        ("all", "<|tool_response>", "<turn|>\n"),
+        ("none", "", ""),
+        ("next_header", "<|tool_response>", "<turn|>\n<|turn>"),
+    ],
+)
+def test_no_policy_takes_the_result_of_the_next_message(policy: EndOfTurn, before: str, behind: str) -> None:
     encoder = encoder_of("google-gemma-4-31B-it")
     encoding = encoder.encode(CALLING)
-    said = trained(encoder, encoding, messages=[3], end_of_turn=policy)
-    assert said.startswith("It is.")
-    assert said.removeprefix("It is.").strip() in ("<turn|>", "<turn|>\n<|turn>", "")
-    try:
-        assert "1024" not in trained(encoder, encoding, messages=[1], end_of_turn=policy)
-    except TurnBoundaryError:
-        assert policy in ("token", "next_header")
-
-
-@pytest.mark.xfail(
-    strict=True, reason="the name of the tool that answered is trained, and the default refuses the turn"
-)
-@pytest.mark.parametrize("policy", ["token", "none", "all"])
-def test_the_part_before_a_result_of_the_next_message(policy: EndOfTurn) -> None:
-    encoder = encoder_of("google-gemma-4-31B-it")
-    said = trained(encoder, encoder.encode(CALLING), messages=[1], end_of_turn=policy)
-    assert said.removesuffix("<|tool_response>") == '<|tool_call>call:calc{e:<|"|>2**10<|"|>}<tool_call|>'
+    # The row goes on with the result there, where inference would have stopped.
+    assert encoding.text.startswith(Row(encoder.tokenizer, SOURCES["google-gemma-4-31B-it"], CALLING[:2], {}).text)
+    called = '<|tool_call>call:calc{e:<|"|>2**10<|"|>}<tool_call|>'
+    assert trained(encoder, encoding, messages=[1], end_of_turn=policy) == called + before
+    assert trained(encoder, encoding, messages=[3], end_of_turn=policy) == f"It is.{behind}"
+    assert trained(encoder, encoding, ("tool",), "content") == "1024"
 
 
 @pytest.mark.parametrize("stop", ["<|im_end|>", ""])

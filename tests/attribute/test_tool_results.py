@@ -250,7 +250,6 @@ def test_a_result_interrupts_a_turn() -> None:
     assert selected(encoder, encoding, what={Kind.TOOL_RESULT}) == "response:calc{v:1024}<tool_response|>"
 
 
-@pytest.mark.xfail(strict=True, reason="the first part ends with half a control token")
 def test_the_parts_of_an_interrupted_turn_end_with_whole_tokens() -> None:
     require_zoo()
     encoder = encoder_of("google-gemma-4-31B-it-interleaved")
@@ -302,7 +301,6 @@ def test_results_between_a_call_and_a_content(small: Any) -> None:
     assert encoder.decode(encoding.input_ids[both == 0.25]) == "(result: 1024)"
 
 
-@pytest.mark.xfail(strict=True, reason="the beginning that the two have in common is trained")
 @pytest.mark.parametrize("opening", ["<result>", "<tool: "])
 def test_results_that_begin_as_the_end_of_a_turn_does(small: Any, opening: str) -> None:
     """What announces a result may begin as what would stand there without it: ``<`` here."""
@@ -312,7 +310,6 @@ def test_results_that_begin_as_the_end_of_a_turn_does(small: Any, opening: str) 
     assert turns_of(encoding, 1) == ["[call calc]", "It is 1024.<|im_end|>"]
 
 
-@pytest.mark.xfail(strict=True, reason="what closes the call is taken for a part of the result")
 def test_results_behind_a_call_and_a_content(small: Any) -> None:
     """The content stands before the call, nothing of the assistant's behind the result."""
     source = WITH_RESULTS_INSIDE.replace("{{ m.content + ", "{{ ").replace("{% for c in", "{{ m.content }}{% for c in")
@@ -323,7 +320,6 @@ def test_results_behind_a_call_and_a_content(small: Any) -> None:
     assert "1024" not in "".join(turns_of(encoding, 1, "all"))
 
 
-@pytest.mark.xfail(strict=True, reason="what announces a result is trained where nothing was said before it")
 @pytest.mark.parametrize("name", ["google-gemma-4-31B-it", "google-gemma-4-31B-it-interleaved", "chat_template"])
 def test_results_before_anything_that_was_said(name: str) -> None:
     answered = assistant(
@@ -336,6 +332,20 @@ def test_results_before_anything_that_was_said(name: str) -> None:
         encoder = encoder_of(name)
     encoding = encoder.encode([QUESTION, answered])
     assert selected(encoder, encoding).removesuffix("<|im_end|>").removesuffix("<turn|>") == "It is 1024."
+
+
+def test_the_next_header_is_not_what_announces_a_result() -> None:
+    """A call, and its results in the next assistant's message: the turn has its own end already."""
+    require_zoo()
+    encoder = encoder_of("google-gemma-4-31B-it")
+    results = assistant("It is 1024.", tool_responses=[{"name": "calc", "response": {"v": 1024}}])
+    encoding = encoder.encode([QUESTION, assistant("", tool_calls=[CALL]), results])
+    called = '<|tool_call>call:calc{e:<|"|>2**10<|"|>}<tool_call|><|tool_response>'
+    assert turns_of(encoding, 1) == [called]
+    with pytest.raises(
+        TurnBoundaryError, match="the control token that follows, '<|tool_response>', is another".replace("|", r"\|")
+    ):
+        turns_of(encoding, 1, "next_header")
 
 
 @pytest.mark.parametrize("tagged", ["all of the message", "the results alone"])

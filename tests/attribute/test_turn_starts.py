@@ -56,8 +56,9 @@ def test_turns_start_where_their_prompts_end(name: str, counts: Counter[str], py
             counts["refused: end unknown"] += "token" not in masks and "all" in masks
             counts["refused: start unknown"] += "all" not in masks
             if "all" not in masks:
-                # What cannot be told is never a guess.
+                # What cannot be told is never a guess, and what a prompt leads to can be told.
                 assert not masks
+                assert turn.start is None
                 continue
             assert_start(encoding, turn, masks, counts)
             trained = encoder.decode(encoding.input_ids[masks.get("token", masks["all"])])
@@ -71,6 +72,9 @@ def test_turns_start_where_their_prompts_end(name: str, counts: Counter[str], py
 def test_turns_that_no_prompt_leads_to_are_those_of_the_slow_twin(
     name: str, counts: Counter[str], request: pytest.FixtureRequest
 ) -> None:
+    if name == "Reka-Edge" and request.config.getoption("--all"):
+        reason = "with enable_thinking=True, turns that nothing tells the place of are left out"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
     for row in rows(name, request.config):
         found = encoder.encode(row.messages, **row.keywords).off_prompt

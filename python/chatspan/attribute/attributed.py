@@ -119,7 +119,8 @@ class AttributedRender:
         if self.conventions.is_triggered(self._messages_if_triggers):
             undecided |= {index for index in cut.regions() if index > 0 and self.roles[index] == "assistant"}
         if undecided:
-            found["openings"] = self._prompts.openings(self.render, sorted(undecided))
+            first = self.conventions.opening(FIRST)
+            found["openings"] = self._prompts.openings(self.render, sorted(undecided), first)
             self._counts(len(undecided))
         results = _first_results(cut)
         if results:
@@ -142,10 +143,15 @@ class AttributedRender:
         if self._prompts is None:
             raise OptionError("off_prompt needs the encoder: ask for it before an encoding is pickled")
         starts = {
-            index: region.start_char if region.header_end_char is None else region.header_end_char
-            for index, region in sorted(self.regions.items())
+            index: (region.start_char, region.header_end_char or region.start_char)
+            for index, region in self.regions.items()
             if region.found is not None or self.roles[index] == "assistant"
         }
+        for index in self.segments.homeless:
+            # Nothing tells where the template begins such a message, only where its first field stands.
+            field = min(start for start, _, origin, _ in self.render.runs if origin._message_index == index)
+            starts[index] = (len(self.render.text), field)
+        starts = dict(sorted(starts.items()))
         return self._prompts.off_prompt(self.render, starts)
 
     @property

@@ -55,14 +55,20 @@ class OwnPrompts:
         """The prompts of messages; none where the template refuses."""
         return self._prefixes(render, indices, prompt=True)
 
-    def openings(self, render: Render, indices: Sequence[int]) -> dict[int, Opening]:
-        """The openings of messages, by their own prompts."""
+    def openings(self, render: Render, indices: Sequence[int], first: Opening | None) -> dict[int, Opening]:
+        """The openings of messages, by their own prompts.
+
+        Args:
+            first: what opens a turn behind a user's message, for those whose prompt the template refuses.
+        """
         prompts, plains = self.prompts(render, indices), self._prefixes(render, indices, prompt=False)
         found = {}
         for index, prompt, before in zip(indices, prompts, plains, strict=True):
             if prompt is not None:
                 opening = opening_between(prompt.text, None if before is None else before.text, render, index)
                 found[index] = opening or Opening("", "")
+            elif first is not None:
+                found[index] = first
         return found
 
     def owners(self, render: Render) -> list[tuple[int, int]]:
@@ -103,11 +109,11 @@ class OwnPrompts:
                 found[index] = (inside.start() if inside else at, is_end)
         return found
 
-    def off_prompt(self, render: Render, starts: dict[int, int]) -> dict[int, OffPrompt]:
+    def off_prompt(self, render: Render, starts: Mapping[int, CharRange]) -> dict[int, OffPrompt]:
         """The turns whose row does not begin with their prompt, and why.
 
         Args:
-            starts: by message, where its turn starts.
+            starts: by message, where the template begins it and where its turn starts.
         """
         found = {}
         indices = list(starts)
@@ -174,10 +180,12 @@ def _parts_before_results(value: Any) -> Any:
     return kept
 
 
-def _cause(prompt: Render, before: Render | None, row: Render, at: int, start: int, index: int) -> Cause:
+def _cause(prompt: Render, before: Render | None, row: Render, at: int, starts: CharRange, index: int) -> Cause:
     """Why a row does not begin with a prompt."""
+    begin, start = starts
     history = len(before.text) if before is not None and prompt.text.startswith(before.text) else None
-    if history is not None and at >= history:
+    # A template may write its prompt unasked, into the history, too.
+    if at >= begin or (history is not None and at >= history):
         return "another_opening"
     shown, written = _fields(prompt, index, len(prompt.text)), _fields(row, index, start)
     if any(message > index for message, _ in written):

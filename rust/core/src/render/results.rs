@@ -36,12 +36,12 @@ pub fn kinds_of(fields: &[&Part], chars: &CharIndex<'_>) -> Vec<Kind> {
 }
 
 /// Where the assistant's own part of a message ends that results interrupt: where a render without them ends, or else
-/// behind its last word before them. None of a message without results.
-pub fn stop(known: Option<&Stop>, fields: &[&Part], kinds: &[Kind], end: usize) -> Option<usize> {
+/// behind its last word, or its header, before them. None of a message without results.
+pub fn stop(known: Option<&Stop>, fields: &[&Part], kinds: &[Kind], header_end: usize) -> Option<usize> {
     let first = kinds.iter().position(|kind| *kind == Kind::ToolResult)?;
-    let earliest = first.checked_sub(1).map_or(fields[first].start, |last| fields[last].end);
-    let known = known.map_or(earliest, |stop| stop.char);
-    Some(known.clamp(earliest.min(end), fields[first].start))
+    let last = fields[first].start;
+    let earliest = first.checked_sub(1).map_or(header_end, |before| fields[before].end).min(last);
+    Some(known.map_or(earliest, |stop| stop.char).clamp(earliest, last))
 }
 
 /// What ends a message whose last words are results: the control token that its own part, `[start, stop)`, ends with,

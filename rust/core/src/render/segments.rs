@@ -147,7 +147,11 @@ impl Reader<'_> {
         let foreign = assistant
             && std::iter::zip(&runs, &kinds)
                 .any(|(part, kind)| *kind == Kind::Content && part.run.is_some_and(|r| r.message_index != part.owner));
-        let stop = if interrupted { results::stop(self.known_stop(owner), &runs, &kinds, end) } else { None };
+        let stop = if interrupted {
+            results::stop(self.known_stop(owner), &runs, &kinds, header_end.unwrap_or(first))
+        } else {
+            None
+        };
         let own = Own { assistant, header_end, stop };
         let ending = self.message_end(owner, &runs, &kinds, &own, (start, end));
         let mut before = None;
