@@ -7,11 +7,11 @@ from typing import Any
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
-from chatspan.encode.pipeline import Boundaries, EncodingPipeline
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation, truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError
-from chatspan.options import BackendOption, OffPromptPolicy
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, request_of
 from chatspan.supervised.map_fn import MapFn

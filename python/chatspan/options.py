@@ -10,6 +10,7 @@ from chatspan.kinds import Kind
 
 BackendOption = Literal["auto", "native", "hf"]
 PaddingSide = Literal["right", "left"]
+Boundaries = Literal["as_rendered", "as_prompted"]
 OffPromptPolicy = Literal["keep", "drop_turn", "error"]
 LossOn = Literal["content", "turn"] | Collection[Kind] | Mapping[Any, float]
 

@@ -45,7 +45,6 @@ def _tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=False)
 
 
-@functools.cache
 def tokenizer_for(name: str) -> Any:
     """A tokenizer with the control tokens of a template, and its special tokens."""
     families = {
@@ -59,6 +58,11 @@ def tokenizer_for(name: str) -> Any:
         "<|return|>": ("<|endoftext|>", "<|return|>"),
     }
     bos, eos = next((tokens for mark, tokens in families.items() if mark in SOURCES[name]), ("<s>", "</s>"))
+    return _with_ends(bos, eos)
+
+
+@functools.cache
+def _with_ends(bos: str, eos: str) -> Any:
     # The words are those of all, which take a second to load.
     tokenizer = copy.copy(_tokenizer())
     tokenizer._special_tokens_map = {**tokenizer._special_tokens_map}
@@ -159,22 +163,22 @@ def row_of(
     return None
 
 
-@functools.cache
-def rows_of(name: str, shape: str, number: int) -> tuple[Row, ...]:
-    """A conversation whole, and cut behind each of its turns before, so that each is also met as the last one.
+def rows_of(name: str, shape: str, number: int, *, cut: bool) -> list[Row]:
+    """A conversation, and what of it ends with each of its turns before, so that each is also met as the last one.
 
     Args:
         number: of the template's ``switches``.
+        cut: whether it is also cut.
     """
     messages, keywords = SHAPES[shape]
     tokenizer, source = tokenizer_for(name), SOURCES[name]
     whole = row_of(tokenizer, source, messages, {**NEEDED.get(name, {}), **keywords, **switches(name)[number]})
     if whole is None:
-        return ()
+        return []
     rows = [whole]
-    for turn in whole.turns[:-1]:
+    for turn in whole.turns[:-1] if cut else ():
         # A template may refuse what it takes as a beginning.
         with contextlib.suppress(Exception):
-            cut = whole.messages[: turn.message_index + 1]
-            rows.append(Row(tokenizer, source, cut, whole.keywords, whole.prompts))
-    return tuple(rows)
+            first = whole.messages[: turn.message_index + 1]
+            rows.append(Row(tokenizer, source, first, whole.keywords, whole.prompts))
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections import Counter
@@ -9,13 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 import numpy as np
+import openings_table
 import pytest
 from chatspan import ChatEncoder, Encoding, TurnBoundaryError
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.attribute.turns import EndOfTurn
 from prompts import SOURCES, Row, Turn, row_of, rows_of, switches, tokenizer_for
 from turn_shapes import SHAPES, Messages, words_of
-from zoo import ZOO_TOKENIZERS
+from zoo import REPO, ZOO_TOKENIZERS, require_zoo
 
 POLICIES: tuple[EndOfTurn, ...] = get_args(EndOfTurn)
 
@@ -33,21 +35,32 @@ def listed(counts: Counter[str]) -> str:
     return ", ".join(f"{what} {count}" for what, count in sorted(counts.items()))
 
 
-def rows(name: str, config: pytest.Config) -> Iterator[Row]:
-    """The rows of a template: by default without keywords and with its last switch."""
+@functools.cache
+def encoded(name: str, shape: str, number: int, cut: bool) -> list[tuple[Row, Encoding]]:
+    found = rows_of(name, shape, number, cut=cut)
+    return [(row, encoder_of(name).encode(row.messages, **row.keywords)) for row in found]
+
+
+@functools.cache
+def encoder_of(name: str) -> ChatEncoder:
+    return ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
+
+
+def rows(name: str, config: pytest.Config) -> Iterator[tuple[Row, Encoding]]:
+    """The rows of a template: by default without keywords, and whole conversations with its last switch."""
     numbers = range(len(switches(name)))
-    for number in numbers if config.getoption("--all") else sorted({numbers[0], numbers[-1]}):
+    everything = config.getoption("--all")
+    for number in numbers if everything else sorted({numbers[0], numbers[-1]}):
         for shape in SHAPES:
-            yield from rows_of(name, shape, number)
+            yield from encoded(name, shape, number, everything or number == 0)
 
 
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.filterwarnings("ignore")
 def test_turns_start_where_their_prompts_end(name: str, counts: Counter[str], pytestconfig: pytest.Config) -> None:
-    encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
+    encoder = encoder_of(name)
     apart = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name], boundaries="as_prompted")
-    for row in rows(name, pytestconfig):
-        encoding = encoder.encode(row.messages, **row.keywords)
+    for row, encoding in rows(name, pytestconfig):
         assert encoding.text == row.text
         counts["rows"] += 1
         for turn in row.turns:
@@ -70,14 +83,10 @@ def test_turns_start_where_their_prompts_end(name: str, counts: Counter[str], py
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.filterwarnings("ignore")
 def test_turns_that_no_prompt_leads_to_are_those_of_the_slow_twin(
-    name: str, counts: Counter[str], request: pytest.FixtureRequest
+    name: str, counts: Counter[str], pytestconfig: pytest.Config
 ) -> None:
-    if name == "Reka-Edge" and request.config.getoption("--all"):
-        reason = "with enable_thinking=True, turns that nothing tells the place of are left out"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
-    encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
-    for row in rows(name, request.config):
-        found = encoder.encode(row.messages, **row.keywords).off_prompt
+    for row, encoding in rows(name, pytestconfig):
+        found = encoding.off_prompt
         assert differences(found) == row.off_prompt
         without = {turn.message_index for turn in row.turns if turn.prompt is None}
         assert {index for index, each in found.items() if each.cause == "no_prompt"} == without
@@ -195,3 +204,10 @@ def test_real_conversations(
                 others = set(re.findall(r"\w{3,}", trained)) - plain_words(row.messages[turn.message_index]) - scaffold
                 assert not others, trained
     say(f"turn starts of real conversations, {name}: {listed(found)}")
+
+
+def test_the_table_of_the_docs_is_that_of_the_templates() -> None:
+    """docs/turns.md, made by ``python tests/attribute/openings_table.py``."""
+    require_zoo()
+    page = (REPO / "docs" / "turns.md").read_text(encoding="utf-8")
+    assert "\n".join(openings_table.lines()) in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import hypothesis.strategies as st
@@ -27,6 +28,7 @@ from conversations import call, calls, schema, tool
 from hypothesis import event, given
 from references import PlainView
 from test_random_conversations import CONTENTS
+from zoo import ZOO
 
 GO, NINE, ON, TEN = user("Go."), assistant("At nine."), user("And on?"), assistant("No, at ten.")
 STUDENT = [system("Be kind."), GO, NINE, ON, TEN]
@@ -497,3 +499,19 @@ def count(tokenizer: Any, text: str) -> int:
 
 def stripped_lines(text: str) -> list[str]:
     return [line.strip() for line in text.split("\n")]
+
+
+def test_prompts_are_tokenized_apart_on_both_sides(zoo_tokenizer: Any) -> None:
+    """``<think>\\n`` and ``\\n</think>`` join to one token that inference never meets."""
+    tokenizer = copy.deepcopy(zoo_tokenizer("qwen3"))
+    tokenizer.chat_template = (ZOO / "templates" / "Qwen3.5-4B.jinja").read_text(encoding="utf-8")
+    answer = {"role": "assistant", "content": "It is 4."}
+    sides = [[{"role": "user", "content": text}, answer] for text in ("2 + 2?", "2 + 2? (It is 4.)")]
+    row = {"messages": sides[0], "teacher_messages": sides[1]}
+    turn = "</think>\n\nIt is 4.<|im_end|>"
+    for boundaries, expected in (("as_rendered", turn), ("as_prompted", "\n" + turn)):
+        config = DistillationConfig(loss_on="turn", boundaries=boundaries)
+        batch = SelfDistillationCollator(tokenizer, config)([row])
+        student = batch["input_ids"][0, batch["student_response_idx"][0]]
+        teacher = batch["ctx_teacher_input_ids"][0, batch["teacher_response_idx"][0]]
+        assert [tokenizer.decode(ids) for ids in (student, teacher)] == [expected, expected]

@@ -84,9 +84,17 @@ def check_words(encoding: Any, own: str, outcomes: Counter[str]) -> None:
                 assert segment.kind is Kind.OTHER_FIELD
             else:
                 of_tool = kind is Kind.CONTENT and encoding.roles[span.message_index] == "tool"
-                wanted = Kind.TOOL_RESULT if of_tool else kind
+                wanted = Kind.TOOL_RESULT if of_tool or announces(encoding, span, own) else kind
                 assert (segment.kind, segment.message_index) == (wanted, span.message_index)
             outcomes[f"words ({segment.kind.name.lower()})"] += 1
+
+
+def announces(encoding: Any, span: Any, own: str) -> bool:
+    """Whether a call's name is written once more, right in front of the call's result."""
+    word = own[span.start_char : span.end_char]
+    again = span.path[0] == "tool_calls" and word in own[: span.start_char]
+    following = [each for each in encoding.spans if each.start_char >= span.end_char]
+    return again and bool(following) and encoding.roles[following[0].message_index] == "tool"
 
 
 def check_turns(encoder: ChatEncoder, encoding: Any, outcomes: Counter[str]) -> None:

@@ -91,11 +91,13 @@ class SelfDistillationCollator:
         self._pad_id = pad_id_of(tokenizer)
         self._route = None
         if is_fast(tokenizer):
-            self._route = ProvenanceRoute(tokenizer, self.config.straddle, self.config.backend)
+            self._route = ProvenanceRoute(tokenizer, self.config)
         elif self.config.loss_on != "content":
             raise OptionError(f'loss_on={self.config.loss_on!r} needs an HF fast tokenizer; without one: "content"')
         elif self.config.off_prompt != "keep":
             raise OptionError(f'off_prompt={self.config.off_prompt!r} needs an HF fast tokenizer; without one: "keep"')
+        elif self.config.boundaries != "as_rendered":
+            raise OptionError('boundaries="as_prompted" needs an HF fast tokenizer; without one: "as_rendered"')
         self._off_prompt = OffPromptSummary()
         if self.config.backend == "native":
             self.warm_up()
@@ -164,7 +166,7 @@ class SelfDistillationCollator:
         """The rows of a batch, and how many examples were left out."""
         pairs = self._fitted(self._pairs(self._examples(rows)))
         found = [row_of(pair, self.config.layout) for pair in pairs if pair is not None]
-        self._off_prompt.tell_of(_encodings(found), self.config.off_prompt)
+        self._off_prompt.tell_of(_encodings(found), self.config.off_prompt, self.config.loss_on)
         for row in found:
             if row.dropped_tokens:
                 what = f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained"

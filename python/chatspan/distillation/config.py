@@ -10,6 +10,7 @@ from chatspan.errors import OptionError
 from chatspan.options import (
     ROLES,
     BackendOption,
+    Boundaries,
     LossOn,
     OffPromptPolicy,
     PaddingSide,
@@ -55,6 +56,8 @@ class DistillationConfig:
         off_prompt: what becomes of loss messages whose turn no prompt of inference leads to, on either side (see
             :attr:`chatspan.Encoding.off_prompt`): ``"keep"``, the log says once how many there are in the first rows;
             ``"drop_turn"``, the loss is not on them; ``"error"``. The last two render the prompt of each turn.
+        boundaries: whether prompts are tokenized apart from their turns, see :class:`chatspan.ChatEncoder`:
+            ``"as_rendered"``, ``"as_prompted"``; a tokenizer without offsets takes only the first.
     """
 
     layout: Layout = "aligned"
@@ -70,10 +73,11 @@ class DistillationConfig:
     sdpo_ignore_index: int = 0
     backend: BackendOption = "auto"
     off_prompt: OffPromptPolicy = "keep"
+    boundaries: Boundaries = "as_rendered"
 
     def __post_init__(self) -> None:
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
-        require_choices(self, off_prompt=OffPromptPolicy)
+        require_choices(self, off_prompt=OffPromptPolicy, boundaries=Boundaries)
         require_choices(self, layout=self._layouts())
         require_counts(self, "max_length", "pad_to_multiple_of")
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:

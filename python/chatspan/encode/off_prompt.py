@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
+from typing import Any
 
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.encoding import Encoding
@@ -69,7 +70,7 @@ class OffPromptSummary:
     def __init__(self) -> None:
         self._is_told = False
 
-    def tell_of(self, encodings: Iterable[Encoding], policy: OffPromptPolicy) -> None:
+    def tell_of(self, encodings: Iterable[Encoding], policy: OffPromptPolicy, loss_on: Any) -> None:
         """Looks at the first rows that it is given, with ``"keep"``."""
         if self._is_told or policy != "keep":
             return
@@ -85,7 +86,8 @@ class OffPromptSummary:
             # Who trains the row is told what is wrong with it.
             except ChatspanError:
                 continue
-            marker = marker or _own_marker(encoding)
+            if loss_on == "turn":
+                marker = marker or _own_marker(encoding)
         if marker:
             logger.warning(
                 "the chat template writes no generation prompt, so turns begin with what it writes before them, %r, "

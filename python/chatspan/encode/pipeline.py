@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from chatspan._core import Segments, TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
@@ -14,7 +14,7 @@ from chatspan.encode.escapes import SpecialTokens, escaped_pieces
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TextError, TokenizerError
-from chatspan.options import BackendOption
+from chatspan.options import BackendOption, Boundaries
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.rendered import Render
@@ -23,8 +23,6 @@ from chatspan.render.request import RenderRequest
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.tokenize.pieces import Piece, encode_pieces
 from chatspan.tokenize.tokens import Tokens
-
-Boundaries = Literal["as_rendered", "as_prompted"]
 
 
 class Rendered(NamedTuple):
@@ -183,6 +181,8 @@ class EncodingPipeline:
 
     def tokenize(self, rendered: Sequence[Rendered], segments: Sequence[Segments] | None = None) -> list[Tokens]:
         """The tokens of renders without pieces; with segments perhaps also whose each is."""
+        if self._boundaries == "as_prompted":
+            return [self._tokens_of_pieces(each) for each in rendered]
         return self._backends.encode_batch([each.render.native or each.render.text for each in rendered], segments)
 
     def _tokens_of_pieces(self, rendered: Rendered) -> Tokens:

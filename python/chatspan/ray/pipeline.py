@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import OptionError
-from chatspan.options import BackendOption
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
 from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
@@ -37,6 +37,8 @@ def encode(
     column: str | None = None,
     chat_template: str | Mapping[str, str] | None = None,
     backend: BackendOption = "auto",
+    off_prompt: OffPromptPolicy = "keep",
+    boundaries: Boundaries = "as_rendered",
     on_error: OnError = "raise",
     concurrency: int | tuple[int, int] | None = None,
     num_cpus: float = NUM_CPUS,
@@ -53,9 +55,10 @@ def encode(
             what :func:`chatspan.ray.read` gives. Nulls are taken away, but for a message's ``content``: tables give
             every dict each other's keys.
         tokenizer: an HF fast tokenizer, or its name or folder, which only this machine has to know.
-        loss_on, end_of_turn, max_length, truncation, special_tokens, column: see :class:`chatspan.ChatCollator`.
+        loss_on, end_of_turn, max_length, truncation, special_tokens, column, off_prompt: see
+            :class:`chatspan.ChatCollator`.
         empty_rows: what becomes of rows with nothing to train on: ``"error"``, ``"drop"``.
-        chat_template, backend: see :class:`chatspan.ChatEncoder`.
+        chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
         on_error: what becomes of a row that fails. ``"raise"``: its error ends the run, and has its ``row_index``.
             ``"reject"``: it comes out too, with nulls, and there are two more columns, ``error`` (the error's name,
             null where there is none) and ``error_message``.
@@ -94,6 +97,7 @@ def encode(
         empty_rows=empty_rows,
         special_tokens=special_tokens,
         column=column,
+        off_prompt=off_prompt,
     )
     if on_error not in get_args(OnError):
         raise OptionError(f'on_error={on_error!r}: say "raise" or "reject"')
@@ -103,9 +107,10 @@ def encode(
         raise OptionError(f"batch_size={batch_size!r}: say how many rows, at least 1")
     pool = _pool(concurrency)
     settings = EncoderSettings(
-        tokenizer=_loaded(tokenizer, chat_template, backend),
+        tokenizer=_loaded(tokenizer, chat_template, backend, boundaries),
         chat_template=chat_template,
         backend=backend,
+        boundaries=boundaries,
         options=options,
         on_error=on_error,
     )
@@ -126,11 +131,11 @@ def encode(
     return encoded
 
 
-def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption) -> Any:
+def _loaded(tokenizer: Any, chat_template: Any, backend: BackendOption, boundaries: Boundaries) -> Any:
     """The tokenizer, of which an encoder can be made: what is wrong with it is said here, not by each worker."""
     if isinstance(tokenizer, (str, PathLike)):
         tokenizer = load_pretrained(str(tokenizer))
-    EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend)
+    EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
     return tokenizer
 
 

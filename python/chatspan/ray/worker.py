@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import ChatspanError
-from chatspan.options import BackendOption
+from chatspan.options import BackendOption, Boundaries
 from chatspan.ray.rows import raw_rows
 from chatspan.rows.row import RawRow
 from chatspan.shards.columns import columns_of
@@ -29,7 +29,7 @@ class EncoderSettings:
 
     Attributes:
         tokenizer: loaded, so that the other machines need neither its folder nor the hub.
-        chat_template, backend: see :class:`chatspan.ChatEncoder`.
+        chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
         options: how rows are encoded, and what is trained.
         on_error: what becomes of rows that fail, see :func:`chatspan.ray.encode`.
     """
@@ -37,6 +37,7 @@ class EncoderSettings:
     tokenizer: Any
     chat_template: str | Mapping[str, str] | None
     backend: BackendOption
+    boundaries: Boundaries
     options: SupervisedOptions
     on_error: OnError
 
@@ -47,7 +48,10 @@ class RowEncoder:
     def __init__(self, settings: EncoderSettings) -> None:
         self._settings = settings
         self._pipeline = EncodingPipeline(
-            settings.tokenizer, chat_template=settings.chat_template, backend=settings.backend
+            settings.tokenizer,
+            chat_template=settings.chat_template,
+            backend=settings.backend,
+            boundaries=settings.boundaries,
         )
         self._pipeline.warm_up()
 

@@ -15,10 +15,10 @@ from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.off_prompt import OffPromptSummary
-from chatspan.encode.pipeline import Boundaries, EncodingPipeline
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
-from chatspan.options import BackendOption, OffPromptPolicy, PaddingSide, require_choices, require_counts
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
 from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
@@ -149,7 +149,7 @@ class ChatCollator:
             rows = ungrouped(rows)
         found = self._rows(rows, "row {} of the batch")
         kept = [row for row in found if row is not None]
-        self._off_prompt.tell_of((row.encoding for row in kept), self._options.off_prompt)
+        self._off_prompt.tell_of((row.encoding for row in kept), self._options.off_prompt, self._options.loss_on)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
             raise EmptyBatchError(

@@ -59,7 +59,7 @@ class MapFn:
             for number, place, value in zip(numbers, places, values, strict=True)
         ]
         rows = [row for row in supervised_rows(self._pipeline, raw, self._options) if row is not None]
-        self._off_prompt.tell_of((row.encoding for row in rows), self._options.off_prompt)
+        self._off_prompt.tell_of((row.encoding for row in rows), self._options.off_prompt, self._options.loss_on)
         found = {name: [_COLUMNS[name](row) for row in rows] for name in self._columns}
         if isinstance(self._options.loss_on, Mapping):
             found["loss_weight"] = [row.weights for row in rows if row.weights is not None]

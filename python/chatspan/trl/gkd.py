@@ -14,7 +14,7 @@ from chatspan.distillation.prompts.asked import require_asked
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation, truncated
 from chatspan.errors import LayoutError, OptionError, RowError
-from chatspan.options import BackendOption, require_choices
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, require_choices
 from chatspan.rows.conversations import Chat, chat_of
 from chatspan.rows.row import RawRow
 from chatspan.supervised.collator import ChatCollator
@@ -39,8 +39,8 @@ class GKDCollator(ChatCollator):
             every turn; for GKD with ``lmbda=0`` and GOLD with one tokenizer, where nothing is sampled.
         check_prompt: with ``"one"``, whether a prompt is an error that the chat template does not write when it is
             asked for the response, since the student may sample from it; see :func:`chatspan.verl.sdpo_tensors`.
-        loss_on, end_of_turn, max_length, truncation, empty_rows, column, special_tokens, chat_template, backend: see
-            :class:`chatspan.ChatCollator`.
+        loss_on, end_of_turn, max_length, truncation, empty_rows, column, special_tokens, chat_template, backend,
+            off_prompt, boundaries: see :class:`chatspan.ChatCollator`.
 
     Returns (of a call):
         int64, padded on the left: ``input_ids``, ``attention_mask``, ``labels`` (-100 where nothing is trained)
@@ -82,6 +82,8 @@ class GKDCollator(ChatCollator):
         special_tokens: SpecialTokens = "as_rendered",
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
+        off_prompt: OffPromptPolicy = "keep",
+        boundaries: Boundaries = "as_rendered",
     ) -> None:
         super().__init__(
             tokenizer,
@@ -95,6 +97,8 @@ class GKDCollator(ChatCollator):
             special_tokens=special_tokens,
             chat_template=chat_template,
             backend=backend,
+            off_prompt=off_prompt,
+            boundaries=boundaries,
         )
         self.responses: Responses = responses
         self.check_prompt = check_prompt

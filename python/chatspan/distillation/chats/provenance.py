@@ -13,11 +13,10 @@ from chatspan._core import Offsets, token_spans
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.distillation.chats.encoded_chat import EncodedChat, TokenRange
 from chatspan.distillation.chats.template_errors import require_chat_template, template_error
-from chatspan.distillation.config import Straddle
+from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.encode.pipeline import EncodingPipeline, Rendered, encoding_of
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
-from chatspan.options import BackendOption
 from chatspan.render.origins import root_key, root_of
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import RenderRequest, request_of
@@ -32,10 +31,12 @@ def is_fast(tokenizer: Any) -> bool:
 class ProvenanceRoute:
     """Encodes conversations, each with its own template."""
 
-    def __init__(self, tokenizer: Any, straddle: Straddle, backend: BackendOption) -> None:
+    def __init__(self, tokenizer: Any, config: DistillationConfig) -> None:
         self._tokenizer = tokenizer
-        self._pipeline = EncodingPipeline(tokenizer, backend=backend, require_template=False)
-        self._straddle = straddle
+        self._pipeline = EncodingPipeline(
+            tokenizer, backend=config.backend, require_template=False, boundaries=config.boundaries
+        )
+        self._straddle = config.straddle
 
     def warm_up(self) -> None:
         """Loads the native tokenizer now; see :meth:`chatspan.ChatEncoder.warm_up`."""
