@@ -149,6 +149,8 @@ def test_a_turn_whose_prompt_is_refused_has_the_known_header(small: Any) -> None
 REAL: dict[str, tuple[list[dict[str, Any]], dict[int, Cause]]] = {
     "Qwen3.5-4B": (TWO_TURNS, {1: "another_opening"}),
     "Qwen-Qwen3-0.6B": (SHAPES["tools and reasoning"][0], {3: "reasoning_dropped", 5: "reasoning_dropped"}),
+    # An empty block of reasoning, too.
+    "stepfun-ai-Step-3.5-Flash": (SHAPES["tools"][0], {1: "another_opening", 3: "reasoning_dropped"}),
     "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use": (SHAPES["tools"][0], {3: "history_rewritten"}),
     "Qwen-QwQ-32B": (TWO_TURNS, {1: "another_opening", 3: "another_opening"}),
     "deepseek-ai-DeepSeek-V4": ([user("1?"), assistant("1."), system("Be kind."), user("2?")], {1: "system_moved"}),

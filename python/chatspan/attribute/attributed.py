@@ -152,7 +152,7 @@ class AttributedRender:
             field = min(start for start, _, origin, _ in self.render.runs if origin._message_index == index)
             starts[index] = (len(self.render.text), field)
         starts = dict(sorted(starts.items()))
-        return self._prompts.off_prompt(self.render, starts)
+        return self._prompts.off_prompt(self.render, starts, self.conventions.markers.open_tag)
 
     @property
     def writes_no_prompt(self) -> bool:

@@ -109,11 +109,12 @@ class OwnPrompts:
                 found[index] = (inside.start() if inside else at, is_end)
         return found
 
-    def off_prompt(self, render: Render, starts: Mapping[int, CharRange]) -> dict[int, OffPrompt]:
+    def off_prompt(self, render: Render, starts: Mapping[int, CharRange], open_tag: str) -> dict[int, OffPrompt]:
         """The turns whose row does not begin with their prompt, and why.
 
         Args:
             starts: by message, where the template begins it and where its turn starts.
+            open_tag: what the template writes in front of reasoning; empty if nothing.
         """
         found = {}
         indices = list(starts)
@@ -123,7 +124,7 @@ class OwnPrompts:
                 found[index] = OffPrompt("no_prompt", 0, "", render.text[:_SHOWN])
             elif not render.text.startswith(prompt.text):
                 at = first_difference(prompt.text, render.text)
-                cause = _cause(prompt, before, render, at, starts[index], index)
+                cause = _cause(prompt, before, render, at, starts[index], index, open_tag)
                 shown = (text[at : at + _SHOWN] for text in (prompt.text, render.text))
                 found[index] = OffPrompt(cause, at, *shown)
         return found
@@ -180,7 +181,9 @@ def _parts_before_results(value: Any) -> Any:
     return kept
 
 
-def _cause(prompt: Render, before: Render | None, row: Render, at: int, starts: CharRange, index: int) -> Cause:
+def _cause(
+    prompt: Render, before: Render | None, row: Render, at: int, starts: CharRange, index: int, open_tag: str
+) -> Cause:
     """Why a row does not begin with a prompt."""
     begin, start = starts
     history = len(before.text) if before is not None and prompt.text.startswith(before.text) else None
@@ -192,6 +195,10 @@ def _cause(prompt: Render, before: Render | None, row: Render, at: int, starts: 
         return "system_moved"
     lost = {field for field, length in shown.items() if written.get(field, 0) < length}
     if lost and all(_is_reasoning(field, row) for field in lost):
+        return "reasoning_dropped"
+    tag = prompt.text.rfind("<", 0, at + 1)
+    if not lost and open_tag and tag >= 0 and prompt.text.startswith(open_tag, tag) and at <= tag + len(open_tag):
+        # The empty block that the prompt has of an earlier turn without reasoning.
         return "reasoning_dropped"
     if not lost and list(shown) != list(written):
         return "system_moved"
