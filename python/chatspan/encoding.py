@@ -191,9 +191,10 @@ class Encoding:
             OptionError: it is no assistant's message.
             TurnBoundaryError: its start or its end cannot be told; with ``message_index``.
         """
-        if not 0 <= message_index < len(self.roles) or self.roles[message_index] != "assistant":
+        is_index = isinstance(message_index, (int, np.integer)) and 0 <= message_index < len(self.roles)
+        if not is_index or self.roles[message_index] != "assistant":
             raise OptionError(f"message {message_index} is no assistant's; the roles: {', '.join(self.roles)}")
-        return self._attributed.turn(message_index, end_of_turn)
+        return self._attributed.turn(int(message_index), end_of_turn)
 
     def end_of_turn(self, message_index: int) -> CharRange | None:
         """The characters that end a message's turn, without blanks behind them; ``None`` where nothing does."""

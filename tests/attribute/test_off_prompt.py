@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cases import CHATML, assistant, system, user
-from chatspan import ChatCollator, ChatEncoder, OffPromptError, OptionError
+from chatspan import ChatCollator, ChatEncoder, EmptyRowError, OffPromptError, OptionError
 from chatspan.attribute.prompts import Cause
 from prompts import SOURCES, Row, tokenizer_for
 from turn_shapes import SHAPES, TOOLS
@@ -211,6 +211,9 @@ def test_drop_turn_trains_the_others(small: Any) -> None:
 def test_drop_turn_of_all_turns_leaves_nothing(small: Any) -> None:
     collate = ChatCollator(small, chat_template=THINKING, off_prompt="drop_turn", empty_rows="drop")
     assert not collate.has_signal({"messages": TWO_TURNS})
+    collate = ChatCollator(small, chat_template=THINKING, off_prompt="drop_turn")
+    with pytest.raises(EmptyRowError, match=r"no prompt of inference leads to any of its turns"):
+        collate([{"messages": TWO_TURNS}])
 
 
 def test_error_says_what_prompt_and_row_have(small: Any) -> None:

@@ -115,6 +115,10 @@ def _why_empty(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> st
     if all(encoding.roles[index] != "assistant" for index in chosen):
         of = "" if chat.loss_messages is None else " among those that the loss is on"
         return f"it has no assistant's message{of}, so there is nothing to train on"
+    if options.off_prompt == "drop_turn" and all(
+        index in encoding.off_prompt for index in chosen if encoding.roles[index] == "assistant"
+    ):
+        return 'no prompt of inference leads to any of its turns, and off_prompt="drop_turn" does not train such turns'
     return f"the loss is nowhere on it (loss_on={options.loss_on!r})"
 
 
