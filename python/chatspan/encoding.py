@@ -199,7 +199,9 @@ class Encoding:
     def end_of_turn(self, message_index: int) -> CharRange | None:
         """The characters that end a message's turn, without blanks behind them; ``None`` where nothing does."""
         region = self._attributed.regions.get(message_index)
-        return None if region is None else region.end_of_turn
+        end = None if region is None else region.end_of_turn
+        # A turn may end where results begin, without a token for it.
+        return end if end is not None and end[0] < end[1] else None
 
     def mask(
         self,

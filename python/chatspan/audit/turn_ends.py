@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.encoding import Encoding
+from chatspan.kinds import Kind
 
 
 class TurnEnd(NamedTuple):
@@ -53,7 +54,7 @@ def _open_end(encoding: Encoding, mask: NDArray[np.bool_], stop_ids: Collection[
     """A turn that nothing ends: what opens the next message may be trained in its place."""
     mine = np.flatnonzero(encoding.message_index == index)
     behind = int(mine[-1]) + 1
-    if behind < len(encoding) and mask[behind]:
+    if behind < len(encoding) and mask[behind] and encoding.kind[behind] in (Kind.SCAFFOLD, Kind.GENERATION_PROMPT):
         start, end = encoding.offsets[behind].tolist()
         return TurnEnd(encoding.text[start:end], True, int(encoding.input_ids[behind]) in stop_ids)
     return TurnEnd(None, False, False)
