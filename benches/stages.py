@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import chatspan.distillation.chats.provenance
 import chatspan.distillation.collator
+import chatspan.distillation.composer
 import chatspan.render.native.template
 import chatspan.render.renderer
 import chatspan.tokenize.backends
@@ -90,7 +91,7 @@ def _one_call(tokenizer: Any, trace: Trace, with_hints: bool) -> dict[str, float
 def _functions(tokenizer: Any) -> list[tuple[Any, str, str]]:
     """Owner, name and label of what is timed, in the order of the way; under the names that the callers look up."""
     return [
-        (chatspan.distillation.collator, "read_traces", "check traces, make hints"),
+        (chatspan.distillation.composer, "read_traces", "check traces, make hints"),
         (chatspan.render.native.template.NativeTemplate, "read", "read the messages (Rust)"),
         (chatspan.render.renderer, "render_jobs", "render, with provenance (Rust)"),
         (chatspan.tokenize.backends.Backends, "encode_batch", "tokenize (Rust)"),
