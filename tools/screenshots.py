@@ -23,7 +23,7 @@ from rich.text import Text
 REPO = Path(__file__).parents[1]
 OUT = REPO / "docs" / "images"
 MOST_BYTES = 300_000
-sys.path.insert(0, str(REPO / "tests"))
+sys.path[:0] = [str(REPO / "tests" / "page"), str(REPO / "tests")]
 
 # As most terminals are: light on dark.
 _COLOURS = ("#16191c", "#ff6b68", "#6cc76c", "#e2b454", "#74a8f5", "#cf8ef0", "#56c2d6", "#d4d8dc")
