@@ -14,7 +14,7 @@ _LOADING = """
 import json, resource, sys, time
 from pathlib import Path
 from transformers import AutoTokenizer
-import chatspan.encoder
+import chatspan.tokenize.backends
 def grown():
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
@@ -25,7 +25,7 @@ before, start = grown(), time.perf_counter()
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 hf_ms, hf_mb = (time.perf_counter() - start) * 1e3, grown() - before
 before, start = grown(), time.perf_counter()
-backends = chatspan.encoder.Backends(tokenizer, "native", 0)
+backends = chatspan.tokenize.backends.Backends(tokenizer, "native", 0)
 backends.wait()
 ms, mb = (time.perf_counter() - start) * 1e3, grown() - before
 start = time.perf_counter()
