@@ -87,10 +87,9 @@ def probe_opening(
 
 def triggers_of(renderer: ChatRenderer, like: RenderRequest, literals: Sequence[str], now: datetime) -> tuple[str, ...]:
     """The texts that change an opening where they stand in a message, of those that a template looks for."""
-    texts = ["", *literals]
     histories = [
         history
-        for text in texts
+        for text in ("", *literals)
         for history in (
             [{**USER, "content": f"Zu {text}".strip()}],
             [{**SYSTEM, "content": f"Zs {text}".strip()}, USER],
@@ -102,7 +101,8 @@ def triggers_of(renderer: ChatRenderer, like: RenderRequest, literals: Sequence[
         for prompt in (True, False)
     ]
     renders = renderer.try_render(asked, now)
-    own = [_own(prompt, plain) for prompt, plain in zip(renders[::2], renders[1::2], strict=True)]
+    texts = [None if render is None else render.text for render in renders]
+    own = [_own(prompt, plain) for prompt, plain in zip(texts[::2], texts[1::2], strict=True)]
     usual = own[:2]
     pairs = zip(own[2::2], own[3::2], strict=True)
     return tuple(
@@ -110,11 +110,9 @@ def triggers_of(renderer: ChatRenderer, like: RenderRequest, literals: Sequence[
     )
 
 
-def _own(prompt: Render | None, plain: Render | None) -> str | None:
+def _own(prompt: str | None, plain: str | None) -> str | None:
     """What a render without the prompt lacks; ``None`` where it is no beginning of the one with it."""
-    if prompt is None or plain is None or not prompt.text.startswith(plain.text):
-        return None
-    return prompt.text[len(plain.text) :]
+    return prompt[len(plain) :] if prompt is not None and plain is not None and prompt.startswith(plain) else None
 
 
 def _opening_behind(
@@ -142,7 +140,7 @@ def opening_between(prompt: str, plain: str | None, row: Render, index: int) -> 
     Args:
         plain: the messages before it, rendered without a prompt.
     """
-    own = prompt[len(plain) :] if plain is not None and prompt.startswith(plain) else ""
+    own = _own(prompt, plain) or ""
     start = next((start for start, owner in row.owners if owner == index), None)
     if start is None and plain is not None and row.text.startswith(plain):
         start = len(plain)

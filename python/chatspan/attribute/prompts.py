@@ -105,8 +105,7 @@ class OwnPrompts:
                 at = first_difference(render.text[:end], before.text)
                 is_end = at == len(before.text)
                 # Two tags may begin alike.
-                inside = None if is_end else re.search(r"<[^<>\s]*$", render.text[:at])
-                found[index] = (inside.start() if inside else at, is_end)
+                found[index] = (at if is_end else tag_start(render.text, at), is_end)
         return found
 
     def off_prompt(self, render: Render, starts: Mapping[int, CharRange], open_tag: str) -> dict[int, OffPrompt]:
@@ -117,12 +116,13 @@ class OwnPrompts:
             open_tag: what the template writes in front of reasoning; empty if nothing.
         """
         found = {}
-        indices = list(starts)
-        prompts, plains = self.prompts(render, indices), self._prefixes(render, indices, prompt=False)
-        for index, prompt, before in zip(indices, prompts, plains, strict=True):
+        prompts = zip(starts, self.prompts(render, list(starts)), strict=True)
+        off = {index: prompt for index, prompt in prompts if prompt is None or not render.text.startswith(prompt.text)}
+        plains = self._prefixes(render, list(off), prompt=False)
+        for (index, prompt), before in zip(off.items(), plains, strict=True):
             if prompt is None:
                 found[index] = OffPrompt("no_prompt", 0, "", render.text[:_SHOWN])
-            elif not render.text.startswith(prompt.text):
+            else:
                 at = first_difference(prompt.text, render.text)
                 cause = _cause(prompt, before, render, at, starts[index], index, open_tag)
                 shown = (text[at : at + _SHOWN] for text in (prompt.text, render.text))
@@ -140,6 +140,17 @@ class OwnPrompts:
             for index in indices
         ]
         return self._renderer.try_render(requests, self._now)
+
+
+def tag_start(text: str, char: int) -> int:
+    """The beginning of the tag that a place is inside of; the place itself where it is in none.
+
+    Example:
+        >>> tag_start("a <think>", 5), tag_start("a <b> c", 6)
+        (2, 6)
+    """
+    start = text.rfind("<", 0, char)
+    return char if start < 0 or re.search(r"[>\s]", text[start:char]) else start
 
 
 def _for_probing(request: RenderRequest) -> RenderRequest:

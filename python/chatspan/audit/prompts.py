@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-import numpy as np
-
-from chatspan.attribute.prompts import Cause, OffPrompt
+from chatspan.attribute.prompts import Cause, OffPrompt, tag_start
 from chatspan.audit.findings import Finding, Severity
 from chatspan.encoding import Encoding
 from chatspan.errors import TurnBoundaryError
@@ -76,16 +73,15 @@ def border_findings(encoding: Encoding, messages: Collection[int] | None) -> Ite
 
 def border_tokens(encoding: Encoding) -> dict[int, int]:
     """By message, the token that has characters of the prompt and of the turn."""
-    if not len(encoding.border_tokens):
+    tokens = encoding.border_tokens
+    if not len(tokens):
         return {}
-    found = {}
+    first_chars, ends = encoding.offsets[tokens].T
+    found: dict[int, int] = {}
     for index in assistants(encoding):
         start = turn_start(encoding, index)
-        if start is None:
-            continue
-        token = int(np.searchsorted(encoding.offsets[:, 0], start)) - 1
-        if token >= 0 and encoding.offsets[token, 1] > start:
-            found[index] = token
+        if start is not None:
+            found.update((index, token) for token in tokens[(first_chars < start) & (start < ends)].tolist())
     return found
 
 
@@ -107,8 +103,8 @@ def assistants(encoding: Encoding) -> list[int]:
 
 def both_texts(encoding: Encoding, found: OffPrompt) -> tuple[str, str]:
     """What the prompt and the row have where they begin to differ, from the beginning of a tag on."""
-    tag = re.search(r"<[^<>\s]*$", encoding.text[max(0, found.start_char - _AROUND) : found.start_char])
-    shared = tag.group() if tag else ""
+    start = tag_start(encoding.text, found.start_char)
+    shared = encoding.text[start : found.start_char] if found.start_char - start <= _AROUND else ""
     return _shortened(shared + found.prompt), _shortened(shared + found.row)
 
 

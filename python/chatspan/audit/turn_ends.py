@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.audit.prompts import assistants
 from chatspan.encoding import Encoding
 from chatspan.kinds import Kind
 
@@ -37,9 +38,8 @@ def turn_ends(
     Args:
         messages: those that may be in the loss; ``None`` for all.
     """
-    present = set(encoding.message_index.tolist())
-    for index, role in enumerate(encoding.roles):
-        if role != "assistant" or index not in present or (messages is not None and index not in messages):
+    for index in assistants(encoding):
+        if messages is not None and index not in messages:
             continue
         end = encoding.end_of_turn(index)
         if end is None:

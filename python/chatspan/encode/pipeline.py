@@ -171,11 +171,10 @@ class EncodingPipeline:
 
     def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
         """Encodes what is rendered in one call of the tokenizer, which may use all cores."""
-        apart = self._boundaries == "as_prompted"
-        whole = [each for each in rendered if not (each.pieces or apart)]
+        whole = [each for each in rendered if not each.pieces]
         tokens = iter(self.tokenize(whole, [each.attributed.segments for each in whole]))
         return [
-            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces or apart else next(tokens))
+            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces else next(tokens))
             for each in rendered
         ]
 

@@ -21,14 +21,13 @@ pub fn kinds_of(fields: &[&Part], chars: &CharIndex<'_>) -> Vec<Kind> {
         let own = field(fields[at]);
         own.is_some() && fields[..at].iter().any(|part| field(part) == own && text(part) == text(fields[at]))
     };
-    let again: Vec<bool> = (0..fields.len()).map(is_again).collect();
-    for at in (0..fields.len()).rev() {
-        if again[at] && kinds.get(at + 1) == Some(&Kind::ToolResult) {
-            kinds[at] = Kind::ToolResult;
+    for at in (1..fields.len()).rev() {
+        if kinds[at] == Kind::ToolResult && is_again(at - 1) {
+            kinds[at - 1] = Kind::ToolResult;
         }
     }
     for at in 1..fields.len() {
-        if again[at] && kinds[at - 1] == Kind::ToolResult {
+        if kinds[at - 1] == Kind::ToolResult && is_again(at) {
             kinds[at] = Kind::ToolResult;
         }
     }
