@@ -26,6 +26,7 @@ from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
 from loader import report_loader
 from loss import report_loss
 from native import report_native
+from reading import report_reading
 from stages import report_stages
 from tables import Report
 
@@ -56,6 +57,7 @@ def main() -> None:
         report_loader(report, inputs, rounds)
         report_distillation(report, inputs, rounds)
         report_loss(report, rounds)
+        report_reading(report, inputs, arguments.zoo, rounds)
     except ChatspanError as error:
         # As of a template that is not prefix-stable, which has no reference to compare with.
         raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error

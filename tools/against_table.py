@@ -3,7 +3,8 @@
     python tools/against_table.py            # 50 rows of each data set
     python tools/against_table.py --rows 0   # all
 
-It needs TRL and the zoo of tokenizers and traces (``CHATSPAN_ZOO``, default ``../shared/zoo``).
+All get the rows as chatspan reads them by default. It needs TRL and the zoo of tokenizers and traces
+(``CHATSPAN_ZOO``, default ``../shared/zoo``).
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ from chatspan.errors import (
 )
 from chatspan.kinds import Kind
 from chatspan.moved import MovedModules as _MovedModules
+from chatspan.rows.options import RowOptions
 
 if _typing.TYPE_CHECKING:
     from chatspan.batch.packing import pack_dataset
@@ -61,6 +62,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.encoding import Encoding, Span
     from chatspan.render.limits import TemplateLimits
     from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
 
@@ -79,6 +81,7 @@ _LATER = {
     "align": "distillation.pairs.alignment",
     "check_layout": "distillation.model_layout",
     "pack_dataset": "batch.packing",
+    "read_row": "rows.reader",
 }
 
 __all__ = [
@@ -117,6 +120,7 @@ __all__ = [
     "RenderMismatchError",
     "RolloutError",
     "RowError",
+    "RowOptions",
     "SelfDistillationCollator",
     "SourceError",
     "Span",
@@ -135,6 +139,7 @@ __all__ = [
     "check_layout",
     "locate",
     "pack_dataset",
+    "read_row",
     "token_mask",
     "token_spans",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
@@ -14,9 +14,14 @@ from chatspan.errors import OptionError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, request_of
+from chatspan.rows.habits import Habits
+from chatspan.rows.options import RowKeywords, checked
 from chatspan.supervised.map_fn import MapFn
-from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class ChatEncoder:
@@ -78,6 +83,11 @@ class ChatEncoder:
     def backend(self) -> BackendName:
         """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
         return self._pipeline.backend
+
+    @property
+    def pipeline(self) -> EncodingPipeline:
+        """What renders and tokenizes, without the options of :meth:`encode`; what reads rows shares it."""
+        return self._pipeline
 
     @property
     def has_generation_tags(self) -> bool:
@@ -190,9 +200,11 @@ class ChatEncoder:
         truncation: Truncation = "error",
         empty_rows: EmptyRows = "error",
         special_tokens: SpecialTokens = "as_rendered",
-        column: str | None = None,
         columns: Sequence[str] = ("input_ids", "labels"),
         off_prompt: OffPromptPolicy = "keep",
+        train_on: TrainOn = "all",
+        loss_weight: bool = False,
+        **row_options: Unpack[RowKeywords],
     ) -> MapFn:
         """A function for ``Dataset.map(…, batched=True)`` of Hugging Face's ``datasets``, also of streaming data sets.
 
@@ -201,13 +213,13 @@ class ChatEncoder:
         too, so that errors say which row of the data set it is.
 
         Args:
-            loss_on, end_of_turn, max_length, truncation, special_tokens, column, off_prompt: see
-                :class:`chatspan.ChatCollator`.
+            loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight,
+            row_options: see :class:`chatspan.ChatCollator`.
             empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
                 ``remove_columns=dataset.column_names``.
             columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64, of which ``datasets``
                 makes smaller ones where it keeps them), ``"message_index"`` (int32) and ``"kind"`` (uint8). With
-                weights also ``"loss_weight"`` (float32).
+                weights or ``loss_weight=True`` also ``"loss_weight"`` (float32).
 
         Raises:
             OptionError: options that cannot be. The function raises as :class:`chatspan.ChatCollator`.
@@ -230,10 +242,16 @@ class ChatEncoder:
             truncation=truncation,
             empty_rows=empty_rows,
             special_tokens=special_tokens,
-            column=column,
             off_prompt=off_prompt,
+            train_on=train_on,
+            loss_weight=loss_weight,
+            **checked(row_options),
         )
         return MapFn(self._pipeline, options, columns)
+
+    def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> Habits:
+        """What the template of a conversation with these tools and keywords takes: what a reader of rows asks."""
+        return self._pipeline.habits(tools, template_kwargs)
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""

@@ -15,10 +15,12 @@ from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.explain import stretches
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.attribute.segments import Segment
+from chatspan.attribute.selection import require_index, require_role, selected_messages
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.attribute.unrendered import unrendered_texts
 from chatspan.errors import OptionError
 from chatspan.kinds import Kind
+from chatspan.options import require_key_parts, require_weight
 from chatspan.render.origins import Path, Run
 from chatspan.render.rendered import CharRange, Render
 
@@ -215,12 +217,13 @@ class Encoding:
         """Which tokens are whose.
 
         Args:
-            roles: of these messages; ``None``: of all, and of what belongs to no message.
+            roles: of messages of this role or these roles; ``None``: of all, and of what belongs to no message. A
+                usual role, or one that the chat template asks for, may be missing here; another may not.
             what: ``"turn"``, what an assistant has to produce itself: all behind its prompt, reasoning and calls
                 included, to the end of turn; ``"content"``; ``"generation"``, what the template's
                 ``{% generation %}`` blocks wrote, whoever's; or a set of kinds. Results of tools are in none of these
                 but ``Kind.TOOL_RESULT``, and in ``"content"`` of messages that are no assistant's.
-            messages: of these indices only.
+            messages: of these indices only; of none, where it is empty.
             end_of_turn: of a turn: ``"token"``, with the text that ends it, without blanks behind that; ``"all"``,
                 with the blanks; ``"none"``; ``"next_header"``, with the control token that opens what follows, for
                 templates whose messages have no end of their own.
@@ -231,27 +234,22 @@ class Encoding:
             bool ``[T]``.
 
         Raises:
+            OptionError: a role that nothing here knows, a message that is not there; with the roles that are.
             TurnBoundaryError: a turn's header or end cannot be told; with ``message_index``.
             StraddleError: with ``straddle="error"``.
         """
-        if isinstance(roles, str):
-            roles = (roles,)
+        wanted, chosen = selected_messages(roles, messages, self.roles, self._roles_of_template)
+        if isinstance(what, str) and what == "turn" and wanted != frozenset({"assistant"}):
+            raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
         if what not in ("turn", "generation") and straddle == "first":
-            chosen = self._chosen(roles, messages)
             mask = self._mask_of_kinds(_kinds_of(what), chosen)
             return (
                 mask | self._mask_of_kinds({Kind.TOOL_RESULT}, self._of_others(chosen)) if what == "content" else mask
             )
-        return self._mask_of(self._ranges(roles, what, messages, end_of_turn), straddle)
+        return self._mask_of(self._ranges(chosen, what, end_of_turn), straddle)
 
-    def _chosen(self, roles: Collection[str] | None, messages: Collection[int] | None) -> list[int]:
-        """The messages of these roles and indices, -1 for none's."""
-        indices = range(-1 if roles is None else 0, len(self.roles))
-        return [
-            index
-            for index in indices
-            if (messages is None or index in messages) and (roles is None or self.roles[index] in roles)
-        ]
+    def _roles_of_template(self) -> Collection[str]:
+        return self._attributed.roles_of_template
 
     def _of_others(self, messages: Sequence[int]) -> list[int]:
         """Those that are no assistant's, whose content may be results."""
@@ -281,14 +279,18 @@ class Encoding:
             weights: keys are a role (``"assistant"``), a :class:`Kind`, a message's index, a :class:`Span`, or a
                 tuple of those, all of which must fit. An index and a kind of the same number are one key of a dict:
                 give pairs where both occur.
+
+        Raises:
+            OptionError: a weight that is no number from 0 on, or a key that nothing here knows: a role as in
+                :meth:`mask`, a message that is not there, a span past the text.
         """
-        pairs = weights.items() if isinstance(weights, Mapping) else weights
         found = np.zeros(len(self), dtype=np.float32)
-        for key, weight in pairs:
+        for key, weight in _pairs(weights):
+            weight = require_weight(weight, f"the weight of {key!r:.60}")
             fits = np.ones(len(self), dtype=bool)
-            parts = key if isinstance(key, tuple) else (key,)
+            parts = require_key_parts(key, "a weight for", Span)
             for part in parts:
-                fits &= self._fits(part)
+                fits &= self._fits(part, f"a weight for {key!r:.60}")
             if Kind.TOOL_RESULT not in (part for part in parts if isinstance(part, Kind)):
                 fits &= ~self._results_of_assistants
             found[fits] = weight
@@ -300,28 +302,24 @@ class Encoding:
         assistants = [index for index, role in enumerate(self.roles) if role == "assistant"]
         return np.asarray((self.kind == Kind.TOOL_RESULT) & np.isin(self.message_index, assistants))
 
-    def _fits(self, key: Any) -> NDArray[np.bool_]:
-        if isinstance(key, Kind):
-            return np.asarray(self.kind == key)
-        if isinstance(key, Span):
-            return self._mask_of([(key.start_char, key.end_char)], "first")
-        if isinstance(key, str):
-            return np.isin(self.message_index, [i for i, role in enumerate(self.roles) if role == key])
-        if isinstance(key, int) and not isinstance(key, bool):
-            return np.asarray(self.message_index == key)
-        raise OptionError(f"a weight for {key!r}: give a role, a Kind, a message's index, a Span, or a tuple of those")
+    def _fits(self, part: Any, what: str) -> NDArray[np.bool_]:
+        """bool ``[T]``: the tokens that a part of a weight's key is of."""
+        if isinstance(part, Kind):
+            return np.asarray(self.kind == part)
+        if isinstance(part, Span):
+            if not 0 <= part.start_char <= part.end_char <= len(self.text) or part.message_index >= len(self.roles):
+                raise OptionError(
+                    f"{what}: the span is of another encoding; this one has {len(self.text)} characters and "
+                    f"{len(self.roles)} messages"
+                )
+            return self._mask_of([(part.start_char, part.end_char)], "first")
+        if isinstance(part, str):
+            require_role(part, what, self.roles, self._roles_of_template)
+            return np.isin(self.message_index, [i for i, role in enumerate(self.roles) if role == part])
+        return np.asarray(self.message_index == require_index(part, what, self.roles))
 
-    def _ranges(
-        self,
-        roles: Collection[str] | None,
-        what: What | Collection[Kind],
-        messages: Collection[int] | None,
-        end_of_turn: EndOfTurn,
-    ) -> list[CharRange]:
-        chosen = self._chosen(roles, messages)
+    def _ranges(self, chosen: Sequence[int], what: What | Collection[Kind], end_of_turn: EndOfTurn) -> list[CharRange]:
         if what == "turn":
-            if roles is None or any(role != "assistant" for role in roles):
-                raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
             return self._attributed.turns(chosen, end_of_turn)
         if what == "generation":
             if not self.has_generation_tags:
@@ -354,6 +352,15 @@ def _kinds_of(what: Any) -> Collection[Kind]:
     if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
         raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
     return kinds
+
+
+def _pairs(weights: Any) -> list[tuple[Any, Any]]:
+    if isinstance(weights, Mapping):
+        return list(weights.items())
+    pairs = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, (str, bytes)) else None
+    if pairs is None or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
+        raise OptionError(f"weights {weights!r:.60}: give a mapping, or pairs of a key and its weight")
+    return [(key, weight) for key, weight in pairs]
 
 
 def _merged(ranges: Iterable[CharRange]) -> list[CharRange]:

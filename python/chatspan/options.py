@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
+from difflib import SequenceMatcher
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from chatspan.errors import OptionError
@@ -16,6 +19,12 @@ LossOn = Literal["content", "turn"] | Collection[Kind] | Mapping[Any, float]
 
 # What chat templates know. A role outside of this set is a typo far more often than a template's own invention.
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "observation")
+
+# How alike a near miss is to a role: "asistent" is by 0.82, "reservation" and "assist" are not by more.
+_NEAR = 0.82
+_OWN_WORDS = ("python",)
+# Weights are float32.
+LARGEST_WEIGHT = 3.4e38
 
 
 def require_choices(options: Any, **choices: Any) -> None:
@@ -34,11 +43,83 @@ def require_counts(options: Any, *names: str) -> None:
             raise OptionError(f"{name}={value!r}: say how many tokens, at least 1, or None")
 
 
+def near_role(name: str) -> str | None:
+    """The usual role that a name is a near miss of; ``None`` if it is a usual role itself, or just another word.
+
+    A near miss has other capitals, blanks around it, its letters in another order, or a letter or two too many, too
+    few or wrong. A name with digits or signs (``assistant_2``, ``tool_response``) was given on purpose, and ``python``
+    is a word of its own.
+
+    Example:
+        >>> from chatspan.options import near_role
+        >>> near_role("asistant"), near_role("User"), near_role("assistant"), near_role("environment")
+        ('assistant', 'user', None, None)
+    """
+    if name in ROLES:
+        return None
+    folded = name.strip().casefold()
+    if folded in ROLES:
+        return folded
+    if not folded.isalpha() or folded in _OWN_WORDS:
+        return None
+    for role in ROLES:
+        if sorted(role) == sorted(folded):
+            return role
+    nearest = max(ROLES, key=lambda role: SequenceMatcher(None, role, folded).ratio())
+    return nearest if SequenceMatcher(None, nearest, folded).ratio() >= _NEAR else None
+
+
+def require_weight(weight: Any, what: str) -> float:
+    """A weight: a finite number, at least 0, that float32 holds.
+
+    Args:
+        what: whose weight it is, as the error calls it.
+
+    Raises:
+        OptionError: it is none.
+    """
+    is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+    if not is_number or not 0 <= weight <= LARGEST_WEIGHT or math.isnan(weight):
+        raise OptionError(f"{what} is {weight!r:.40}: weights must be numbers, at least 0 and at most 3.4e38")
+    return float(weight)
+
+
+def require_key_parts(key: Any, what: str, *others: type) -> tuple[Any, ...]:
+    """The parts of a weight's key that must all fit: the parts of a tuple, or the key itself.
+
+    Args:
+        what: what the key is of, as the error calls it.
+        others: types that may be parts besides roles, kinds and indices.
+
+    Raises:
+        OptionError: there is none, or one of another type.
+    """
+    parts = key if isinstance(key, tuple) else (key,)
+    for part in parts:
+        if isinstance(part, bool) or not isinstance(part, (str, Integral, *others)):
+            parts = ()
+    if not parts:
+        also = "".join(f", a {other.__name__}" for other in others)
+        raise OptionError(f"{what} {key!r:.60}: give a role, a Kind, a message's index{also}, or a tuple of those")
+    return parts
+
+
 def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
-    """What a loss is on: one of these names, kinds, or weights."""
+    """What a loss is on: one of these names, kinds, or weights.
+
+    Weights may be of roles that only some rows have, or that only this template knows; not of a near miss.
+
+    Raises:
+        OptionError: it is none of these; with the key that is wrong.
+    """
     if isinstance(loss_on, Mapping):
-        if not loss_on or not all(isinstance(w, (int, float)) and 0 <= w < float("inf") for w in loss_on.values()):
-            raise OptionError(f"loss_on={loss_on!r}: weights must be numbers, at least 0")
+        if not loss_on:
+            raise OptionError(f"loss_on={loss_on!r}: give at least one weight")
+        for key, weight in loss_on.items():
+            given = f"loss_on={loss_on!r:.80}:"
+            require_weight(weight, f"{given} the weight of {key!r:.60}")
+            for part in require_key_parts(key, f"{given} a weight for"):
+                _require_for_each_row(part, f"{given} a weight for {key!r:.60}")
         return
     if isinstance(loss_on, str) and loss_on in names:
         return
@@ -46,3 +127,15 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
     if not is_kinds or not all(isinstance(kind, Kind) for kind in loss_on):
         known = ", ".join(f'"{name}"' for name in names)
         raise OptionError(f"loss_on={loss_on!r}: say {known}, a set of Kinds, or weights")
+
+
+def _require_for_each_row(part: Any, what: str) -> None:
+    """A part of a weight's key that can be, before any row was seen."""
+    if isinstance(part, str):
+        near = near_role(part)
+        if near is not None:
+            raise OptionError(f"{what}: {part!r} is no role; did you mean {near!r}?")
+        if not part.strip():
+            raise OptionError(f"{what}: give the name of a role")
+    elif part < 0:
+        raise OptionError(f"{what}: messages are counted from 0")

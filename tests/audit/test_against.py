@@ -239,6 +239,7 @@ def test_what_each_does_on_the_real_conversations(
     pytest.importorskip("trl", reason="TRL is not installed")
     rows = 0 if request.config.getoption("--all") else 10
     options = ("--json", "--against", "hf,trl,prefix-delta", "--against-rows", rows, "--limit", rows or 200)
+    options += ("--null-content", "as_given")
     _, out, _ = audit.run(ZOO / "traces" / f"{name}.jsonl", *options, tokenizer=str(ZOO / "tokenizers" / tokenizer))
     hf, trl, delta = json.loads(out)["against"]
     assert hf["statements"][0].endswith("It trains nothing.")

@@ -52,12 +52,12 @@ def test_rows_that_raise_are_counted_by_kind_with_their_places_and_spoil_no_othe
     found = findings(report)
     assert report["rows"] == 8
     assert report["rows_that_raise"] == 6
-    broken = found["problem, rows that raise: RowError: not JSON: Expecting value at character …; mend the line"]
+    broken = found["problem, rows that raise: RowError: not JSON: Expecting value at character …; fix the line"]
     assert [place["row"] for place in broken["places"]] == ["data.jsonl:2", "data.jsonl:4"]
     words = " ".join(found)
     assert "RowError: it has no conversation: expected a column 'messages'" in words
-    assert "RowError: a row is a JSON object, not list" in words
-    assert "RowError: message … of 'messages' has no 'role'" in words
+    assert "RowError: a row is a JSON object, not an array; fix the line" in words
+    assert "RowError: message … has no 'role'; its keys: 'content'" in words
     assert "TextError: message … has a lone surrogate" in words
     assert all(each["advice"] for key, each in found.items() if "that raise" in key)
     # The two good rows were counted all the same.
@@ -115,8 +115,8 @@ def test_dropped_fields_that_matter_are_problems_and_ids_are_notes(audit: Comman
         found["problem, dropped fields: assistant: tool_calls[*].function.arguments"]["places"][0]["quote"] == "IC 900"
     )
     assert "problem, dropped fields: assistant: tool_calls[*].function.name" in found
-    assert found["note, dropped fields: assistant: tool_calls[*].id"]["advice"] == ""
-    assert "note, dropped fields: tool: tool_call_id" in found
+    ids = found["note, dropped fields: ids and names that the template does not write"]
+    assert (ids["advice"], ids["details"]) == ("", ["assistant: tool_calls[*].id", "tool: name", "tool: tool_call_id"])
 
 
 def test_control_tokens_in_text_are_quoted_with_their_message(audit: Command) -> None:
@@ -147,7 +147,7 @@ def test_control_tokens_that_are_not_special_are_notes(audit: Command, small_cop
          "tool_calls at 2"),
         (["assistant", "user", "assistant"], "note: an assistant message before any user's at 0"),
         (["user", "assistant", "user"], "note: the last message is no assistant’s at 2"),
-        (["user", "robot", "assistant"], "problem: unknown role 'robot' at 1"),
+        (["user", "robot", "assistant"], "note: a role of its own, 'robot' at 1"),
     ],
 )  # fmt: skip
 def test_roles_out_of_order(audit: Command, roles: list[str], expected: str) -> None:
@@ -331,7 +331,7 @@ def test_broken_input_is_a_line_that_says_what_to_do(audit: Command, tmp_path: P
     # A column that no row has is told of the rows, which are all counted.
     code, out, _ = audit.run(data, "--column", "chat", "--json")
     (found,) = json.loads(out)["findings"]
-    assert (code, found["what"]) == (1, "RowError: it has no column 'chat'; its columns are 'messages'")
+    assert (code, found["what"]) == (1, "RowError: it has no column 'chat'; its columns: 'messages'")
 
 
 def test_ctrl_c_prints_what_there_is(tmp_path: Path) -> None:
@@ -367,7 +367,8 @@ def test_memory_does_not_grow_with_the_places_of_findings(small: Any, tmp_path: 
 @pytest.mark.parametrize("tokenizer", ["qwen3", "llama3_2"])
 def test_the_real_conversations(audit: Command, zoo_tokenizer: Any, name: str, tokenizer: str) -> None:
     data = ZOO / "traces" / f"{name}.jsonl"
-    _, out, _ = audit.run(data, "--json", tokenizer=str(ZOO / "tokenizers" / tokenizer))
+    as_given = ("--tool-arguments", "as_given", "--null-content", "as_given")
+    _, out, _ = audit.run(data, "--json", *as_given, tokenizer=str(ZOO / "tokenizers" / tokenizer))
     report = json.loads(out)
     found = findings(report)
     assert report["rows"] == 200
@@ -376,14 +377,37 @@ def test_the_real_conversations(audit: Command, zoo_tokenizer: Any, name: str, t
         assert problems == set()
         assert report["messages"]["assistant"] == 2454
     elif tokenizer == "llama3_2":
-        # Llama-3.2's template writes a call and leaves out the words beside it.
-        assert problems == {"problem, dropped fields: assistant: content"}
+        # Llama-3.2's template writes a call and leaves out the words beside it; a text for arguments it quotes.
+        assert problems == {
+            "problem, dropped fields: assistant: content beside calls",
+            "problem, double-encoded JSON: assistant: tool_calls[*].function.arguments",
+        }
+        dumped = found["problem, double-encoded JSON: assistant: tool_calls[*].function.arguments"]
+        assert (dumped["rows"], dumped["count"]) == (182, 1164)
+        assert dumped["places"][0]["quote"] == '"{\\"user_id\\":\\"mia_li_3668\\"}"'
     else:
         # Messages with calls have a content of null, which transformers leaves out before the template runs.
         assert all("TemplateError" in key and "has no attribute 'content'" in key for key in problems)
         advice = {found[key]["advice"] for key in problems}
-        assert advice == {"messages lack a content, or it is null: write it as an empty string"}
+        cure = 'null_content="empty" (--null-content empty) makes it an empty string'
+        assert advice == {f"messages lack a content, or it is null: {cure}"}
         # Two lines of the template ask for it.
         assert sorted(found[key]["rows"] for key in problems) == [5, 166]
         assert report["rows_that_raise"] == 171
     assert all(end["trained"] and end["stops"] for end in report["ends_of_turns"])
+
+
+@pytest.mark.parametrize("tokenizer", ["qwen2_5", "qwen3", "llama3_2"])
+def test_the_real_conversations_are_read_as_the_template_takes_them(
+    audit: Command, zoo_tokenizer: Any, tokenizer: str
+) -> None:
+    data = ZOO / "traces" / "tau_airline_messages.jsonl"
+    code, out, _ = audit.run(data, "--json", tokenizer=str(ZOO / "tokenizers" / tokenizer))
+    report = json.loads(out)
+    found = findings(report)
+    dropped = {"problem, dropped fields: assistant: content beside calls"} if tokenizer == "llama3_2" else set()
+    assert {key for key in found if key.startswith("problem")} == dropped
+    assert (report["rows_that_raise"], code) == (0, int(bool(dropped)))
+    told = {each["what"]: each["rows"] for each in report["findings"] if "read otherwise" in each["category"]}
+    emptied = {"a null content beside calls is read as an empty text": 171} if tokenizer == "qwen3" else {}
+    assert told == {"a call's arguments are JSON text and are read as the object that they say": 182, **emptied}

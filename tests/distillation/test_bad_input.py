@@ -22,28 +22,31 @@ from references import PlainView
 
 GO = user("Go.")
 BAD_TRACES = {
-    "no turns": ({"trace_id": "t"}, r"^trace 't': it has no 'turns'; its keys are \['trace_id'\]"),
-    "empty turns": (trace(), r"^trace 't': 'turns' must be a list with at least one message, got list \[\]"),
+    "no turns": ({"trace_id": "t"}, r"^trace 't': it has no conversation: .* got 'trace_id'"),
+    "empty turns": (trace(), r"^trace 't': its 'turns' must be a list with at least one message, got list \[\]"),
     "turns of another type": ({"trace_id": "t", "turns": "Go."}, r"'turns' must be a list with at least one message"),
-    "no dict": ("Go.", r"^trace 'row 0': expected a dict, got str 'Go.'"),
-    "a turn that is none": (trace(GO, "Yes."), r"^trace 't', turn 1: expected a dict with 'role' and 'content'"),
-    "an unknown role": (trace(GO, {"role": "asistant", "content": ""}), r"^trace 't', turn 1: unknown role 'asistant'"),
-    "no role": (trace({"content": "Go."}), r"^trace 't', turn 0: unknown role None"),
+    "no dict": ("Go.", r"^trace 'row 0': a row is a dict .*; got str"),
+    "a turn that is none": (
+        trace(GO, "Yes."),
+        r"^trace 't', turn 1: message 1 of 'turns' must be a dict with 'role' and 'content', got str 'Yes.'",
+    ),
+    "no role": (trace({"content": "Go."}), r"^trace 't', turn 0: message 0 has no 'role'; its keys: 'content'"),
+    "a role that is none": (trace(GO, {"role": 7, "content": "Go."}), r"^trace 't', turn 1: message 1 has the role 7"),
     "a number as content": (trace(GO, assistant(7)), r"^trace 't', turn 1: 'content' is int 7: expected a string"),
-    "an image part": (trace(user([{"type": "image"}])), r"^trace 't', turn 0: part 0 of 'content' is dict"),
+    "an image part": (trace(user([{"type": "image"}])), r"^trace 't', turn 0: part 0 of "),
     "a part without text": (trace(user([{"type": "text"}])), r"^trace 't', turn 0: part 0 of 'content' is dict"),
     "two forms of calls": (
         trace(GO, assistant("", tool_call={}, tool_calls=[])),
         r"turn 1: it has both 'tool_call' and",
     ),
     "a call that is none": (trace(GO, assistant("", tool_call="go")), r"turn 1: 'tool_call' must be a dict, got str"),
-    "tools of another type": (trace(GO, tools="go"), r"^trace 't': 'tools' must be a list"),
+    "tools of another type": (trace(GO, tools="go"), r"^trace 't': its 'tools' must be a list"),
     "kwargs of another type": (trace(GO, chat_template_kwargs=[1]), r"'chat_template_kwargs' must be a dict"),
     "a reserved kwarg": (
         trace(GO, chat_template_kwargs={"tokenize": True, "tools": []}),
-        r"may not hold tokenize, tools; give tools as the trace's own key",
+        r"may not hold tokenize, tools; give tools as the row's own column",
     ),
-    "no trace id": ({"turns": [{"role": "bot"}]}, r"^trace 'row 0', turn 0: unknown role 'bot'"),
+    "no trace id": ({"turns": [{"content": "Go."}]}, r"^trace 'row 0', turn 0: message 0 has no 'role'"),
 }
 
 
@@ -59,8 +62,8 @@ def test_bad_traces(small: Any, bad: Any, message: str, view: Any) -> None:
 
 
 def test_the_row_that_is_bad_is_named(small: Any) -> None:
-    with pytest.raises(TraceError, match=r"^trace 'second', turn 0: unknown role") as error:
-        collate(small, trace(GO), {"trace_id": "second", "turns": [{"role": "x"}]})
+    with pytest.raises(TraceError, match=r"^trace 'second', turn 0: message 0 has no 'role'") as error:
+        collate(small, trace(GO), {"trace_id": "second", "turns": [{"content": "x"}]})
     assert (error.value.trace_id, error.value.turn_index) == ("second", 0)
 
 
@@ -104,6 +107,7 @@ def test_a_template_that_cannot_take_the_content_names_the_message(small: Any) -
         collate(
             small,
             trace(GO, assistant([{"type": "text", "text": "Yes."}]), chat_template_kwargs={"chat_template": template}),
+            text_parts="as_given",
         )
 
 

@@ -36,8 +36,7 @@ LAYOUTS = ["aligned", "indexed"]
 
 
 def row(messages: Any, teacher_messages: Any = None, **keys: Any) -> dict[str, Any]:
-    teacher = {} if teacher_messages is None else {"teacher_messages": teacher_messages}
-    return {"trace_id": "t", "messages": messages, **teacher, **keys}
+    return {"trace_id": "t", "messages": messages, "teacher_messages": teacher_messages, **keys}
 
 
 def collate(tokenizer: Any, *rows: Any, **options: Any) -> Any:
@@ -232,13 +231,13 @@ def test_random_teachers(small: Any, edits: Any, name: str, loss_on: Any, layout
 
 
 BAD_ROWS = {
-    "no dict": ("Go.", TraceError, r"^trace 'row 0': expected a dict, got str"),
-    "no messages": ({"trace_id": "t"}, TraceError, r"^trace 't': 'messages' must be a list with at least one message"),
-    "no teacher's": (row(STUDENT, []), TraceError, r"^trace 't': 'teacher_messages' must be a list with at least one"),
+    "no dict": ("Go.", TraceError, r"^trace 'row 0': a row is a dict .*; got str"),
+    "no messages": ({"trace_id": "t"}, TraceError, r"^trace 't': it has no conversation: .*, got 'trace_id'"),
+    "no teacher's": (row(STUDENT, []), TraceError, r"^trace 't': its 'teacher_messages' must"),
     "a bad message of the teacher's": (
-        row(STUDENT, [GO, {"role": "x"}]),
+        row(STUDENT, [GO, {"content": "x"}]),
         TraceError,
-        r"^trace 't', turn 1: unknown role",
+        r"^trace 't': its 'teacher_messages': message 1 has no 'role'",
     ),
     "a surrogate": (row(STUDENT, [user("\ud800")]), TextError, r"^trace 't', turn 0: 'content' has a lone surrogate"),
     "loss without a teacher": (
@@ -265,7 +264,8 @@ BAD_ROWS = {
     "calls differ": (
         row([GO, calls(call("a", {"x": 1}))], [GO, calls(call("a", {"x": 2}))], loss_messages=[1]),
         AlignmentError,
-        r"^trace 't', turn 1: .* but 'tool_calls' of the teacher's message 1 is",
+        r"^trace 't', turn 1: .* but 'tool_calls\[0\]\.function\.arguments\.x' of the teacher's message 1 is 2, "
+        r"the student's 1$",
     ),
     "ambiguous": (
         row([GO, NINE], [GO, NINE, GO, NINE], loss_messages=[1]),
@@ -285,16 +285,16 @@ BAD_ROWS = {
     "out of range": (
         row(STUDENT, STUDENT, loss_messages=[7]),
         TraceError,
-        r"^trace 't': 'loss_messages' names message 7, but there are 5",
+        r"^trace 't': its 'loss_messages' names message 7, but there are 5",
     ),
     "negative": (row(STUDENT, STUDENT, loss_messages=[-1]), TraceError, r"'loss_messages' names message -1"),
     "not rising": (row(STUDENT, STUDENT, loss_messages=[4, 2]), TraceError, r"'loss_messages' must rise: \[4, 2\]"),
     "twice": (row(STUDENT, STUDENT, loss_messages=[2, 2]), TraceError, r"'loss_messages' must rise: \[2, 2\]"),
-    "a number": (row(STUDENT, STUDENT, loss_messages=4), TraceError, r"must be a list of message indices, got 4"),
+    "a number": (row(STUDENT, STUDENT, loss_messages=4), TraceError, r"must be a list of message indices, got int 4"),
     "a mask": (
         row(STUDENT, STUDENT, loss_messages=[False, True]),
         TraceError,
-        r"must be a list of message indices, got \[False, True\]",
+        r"must be a list of message indices, got list \[False, True\]",
     ),
     "the teacher's out of range": (
         row(STUDENT, STUDENT, loss_messages=[4], teacher_loss_messages=[5]),
@@ -316,7 +316,7 @@ BAD_ROWS = {
         TraceError,
         r"^trace 't': it has 'teacher_loss_messages', but no 'loss_messages'",
     ),
-    "tools of another type": (row(STUDENT, STUDENT, tools="go"), TraceError, r"^trace 't': 'tools' must be a list"),
+    "tools of another type": (row(STUDENT, STUDENT, tools="go"), TraceError, r"^trace 't': its 'tools' must be a list"),
 }
 
 

@@ -10,7 +10,14 @@ import pytest
 import torch
 from batches import check, student_text, teacher_text
 from cases import config
-from chatspan import ChatEncoder, ChatspanError, ComposerDataCollator, DistillationConfig, SelfDistillationCollator
+from chatspan import (
+    ChatEncoder,
+    ChatspanError,
+    ComposerDataCollator,
+    DistillationConfig,
+    SelfDistillationCollator,
+    read_row,
+)
 from test_parity_zoo import PLACEMENT, real_hint
 from zoo import ZOO_TOKENIZERS
 
@@ -188,7 +195,9 @@ def test_turns_with_calls(name: str, zoo_tokenizer: Any, zoo_messages: Any, say:
         answers = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
         row = {"messages": messages, "teacher_messages": teacher, "loss_messages": answers}
         try:
-            encoding = encoder.encode(messages)
+            # Calls' arguments are JSON text there, which the collator reads as objects.
+            chat = read_row(row, encoder=encoder)
+            encoding = encoder.encode(chat.messages)
             wanted = encoding.input_ids[encoding.mask()].tolist()
             batch = collator([{**row, "teacher_loss_messages": answers}])
         except ChatspanError as error:

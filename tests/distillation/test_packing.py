@@ -125,7 +125,7 @@ def test_packing_needs_rows_without_holes() -> None:
 
 def test_a_row_that_is_too_long_by_itself_is_named(small: Any) -> None:
     collate = SelfDistillationCollator(small, DistillationConfig(layout="indexed", packing=True))
-    rows = [{"messages": [user("a")]}, {"messages": [user("word " * 99)]}]
+    rows = [{"messages": [user(text)], "teacher_messages": None} for text in ("a", "word " * 99)]
     with pytest.raises(TruncationError, match=r"^trace 'row 1': 3\d\d tokens are more than a packed"):
         pack_dataset(rows, max_length=90, collator=collate)
     with pytest.raises(OptionError, match="max_length=0"):

@@ -287,7 +287,7 @@ def test_tokenizers_without_template_or_offsets(small_copy: Any) -> None:
 
 
 def test_what_is_no_template_and_no_tools(small: Any) -> None:
-    with pytest.raises(TemplateError, match=r"cannot be compiled, line 2: unexpected 'end of template'; mend it"):
+    with pytest.raises(TemplateError, match=r"cannot be compiled, line 2: unexpected 'end of template'; fix it"):
         ChatEncoder(small, chat_template="{{ messages }}\n{{")
     with pytest.raises(OptionError, match="chat_template=3: give a template"):
         ChatEncoder(small, chat_template=3)

@@ -144,9 +144,10 @@ def furnish(folder: Path) -> None:
         link = folder / name
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(REPO / target)
-    # The sample has a line that is cut, for audits to find.
+    # The sample has a line that is cut, and a row with nothing to train on, for audits to find.
     lines = (REPO / STAND_INS["data.jsonl"]).read_text(encoding="utf-8").splitlines()
-    (folder / GOOD_ROWS).write_text("\n".join(line for line in lines if line.endswith("}")), encoding="utf-8")
+    good = [line for line in lines if line.endswith("}") and '"assistant"' in line]
+    (folder / GOOD_ROWS).write_text("\n".join(good), encoding="utf-8")
 
 
 def commands_of(block: Block) -> Iterator[tuple[dict[str, str], list[str]]]:

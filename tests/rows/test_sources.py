@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chatspan import ChatspanError, RowError, SourceError
-from chatspan.rows.conversations import chat_of
+from chatspan.rows.options import RowOptions
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.rows.sources import open_source, read_row
 
@@ -59,7 +60,7 @@ def test_places_are_lines_that_a_person_finds(tmp_path: Path) -> None:
     path.write_bytes(b"\n" + lines(CHATS[:1]) + b'\n\n{"messages": \n')
     rows = list(open_source(str(path)).rows())
     assert [row.place for row in rows] == ["data.jsonl:2", "data.jsonl:4"]
-    with pytest.raises(RowError, match=r"^data\.jsonl:4: not JSON: Expecting value at character 14; mend the line$"):
+    with pytest.raises(RowError, match=r"^data\.jsonl:4: not JSON: Expecting value at character 14; fix the line$"):
         rows[1].parsed()
 
 
@@ -79,7 +80,8 @@ def test_parquet_has_no_nulls_where_keys_are_missing(tmp_path: Path) -> None:
     rows = [{"messages": [USER, ASSISTANT], "tools": None}, *CHATS]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "data.parquet", row_group_size=2)
     source = open_source(str(tmp_path / "data.parquet"))
-    assert [row for _, row in rows_of(source)] == [{"messages": [USER, ASSISTANT]}, *CHATS]
+    messages = [RowReader().read(row).messages for row in source.rows()]
+    assert messages == [row["messages"] for row in rows]
     for start in range(7):
         assert [index for index, _ in rows_of(source, start)] == list(range(6))[start:]
     assert next(source.rows(3)).place == "row 3"
@@ -136,7 +138,7 @@ def test_a_row_that_is_not_there(tmp_path: Path) -> None:
 
 
 def chat(row: Any, column: str | None = None) -> Any:
-    return chat_of(RawRow(3, "row 3", row), column)
+    return RowReader(RowOptions(column=column)).read(RawRow(3, "row 3", row))
 
 
 SHAREGPT = [{"from": "system", "value": "S"}, {"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yo"}]
@@ -170,14 +172,14 @@ def test_tools_and_keywords_of_a_row() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ([1], "row 3: a row is a JSON object, not list; mend the line"),
+        ([1], "row 3: a row is a dict with a column of messages, a dataclass, or a row of a table; got list"),
         ({}, "it has no conversation: expected a column 'messages'"),
         ({"messages": "Hi"}, "its 'messages' must be a list with at least one message, got str 'Hi'"),
         ({"messages": ["Hi"]}, "message 0 of 'messages' must be a dict with 'role' and 'content', got str 'Hi'"),
-        ({"messages": [{"content": "Hi"}]}, "message 0 of 'messages' has no 'role'; its keys are 'content'"),
-        ({"prompt": "a", "completion": "b"}, "its 'prompt' and 'completion' are plain text"),
-        ({"messages": [USER], "tools": 5}, "row 3: 'tools' must be a list, got int 5"),
-        ({"turns": [{"role": "wizard", "content": "x"}]}, "row 3, turn 0: unknown role 'wizard'"),
+        ({"messages": [{"content": "Hi"}]}, "message 0 has no 'role'; its keys: 'content'"),
+        ({"prompt": "a", "chosen": "b", "rejected": "c"}, "'chosen' and 'rejected' are a preference pair"),
+        ({"messages": [USER], "tools": 5}, "row 3: its 'tools' must be a list, got int 5"),
+        ({"turns": [{"role": 3, "content": "x"}]}, "row 3: message 0 has the role 3: expected a text"),
     ],
 )
 def test_rows_that_are_no_conversation(row: Any, said: str) -> None:

@@ -127,7 +127,7 @@ def test_of_a_prompt_and_a_completion_the_completion_is_trained(small: Any) -> N
 def test_a_row_can_say_which_messages_are_trained(small: Any) -> None:
     collate = ChatCollator(small)
     assert trained(small, collate([{"messages": CHAT, "loss_messages": [2]}])) == ["It is 4.<|im_end|>"]
-    with pytest.raises(RowError, match=r"row 0 of the batch: its 'loss_messages' must be a list of indices of its 5"):
+    with pytest.raises(RowError, match=r"^row 0 of the batch: its 'loss_messages' names message 5, but there are 5"):
         collate([{"messages": CHAT, "loss_messages": [5]}])
 
 
@@ -229,18 +229,18 @@ def test_packed_groups_of_a_data_set(small: Any) -> None:
 
 # What each row is refused for; the first row of the batch is fine.
 WRONG: dict[str, tuple[Any, dict[str, Any], type[ChatspanError], str]] = {
-    "columns taken away": ({}, {}, RowError, r"no column 'messages'.*: none. A trainer takes .*_columns=False"),
+    "columns taken away": ({}, {}, RowError, r"no conversation: .* got none; .* A trainer takes .*_columns=False"),
     "tokenized by TRL": (
         {"input_ids": [1], "labels": [1]},
         {},
         RowError,
-        r"its columns: 'input_ids', 'labels'.*remove_unused_columns=False.*'skip_prepare_dataset': True",
+        r"got 'input_ids', 'labels'.*remove_unused_columns=False.*'skip_prepare_dataset': True",
     ),
-    "another column": ({"text": "a"}, {}, RowError, "its columns: 'text'"),
+    "another column": ({"text": "a"}, {}, RowError, "got 'text'"),
     "no column of that name": ({"messages": CHAT}, {"column": "chat"}, RowError, "no column 'chat'; its columns"),
-    "no dict": ([], {}, RowError, "a row is a JSON object, not list"),
+    "no dict": ([], {}, RowError, "a row is a dict with a column of messages.*; got list"),
     "no messages": ({"messages": []}, {}, RowError, "'messages' must be a list with at least one message"),
-    "plain text": ({"prompt": "a", "completion": "b"}, {}, RowError, "'prompt' and 'completion' are plain text"),
+    "messages in place of a row": (CHAT, {}, RowError, r"got a list of messages .*: give \{'messages': \[...\]\}"),
     "tools of no form": ({"messages": CHAT, "tools": [3]}, {}, OptionError, r"tools\[0\] is int: give a JSON schema"),
     "a template that raises": (
         {"messages": CHAT, "trace_id": "t7"},
@@ -361,8 +361,9 @@ def test_a_tokenizer_without_pad_and_eos(small_copy: Any) -> None:
 
 
 def test_no_rows(small: Any) -> None:
-    for rows in ([], {"messages": CHAT}, "row"):
-        with pytest.raises(RowError, match="expected a list of at least one row"):
+    said = {"the batch is empty": [], "expected a list of rows, got dict: put it in a list": {"messages": CHAT}}
+    for words, rows in {**said, "expected a list of rows, got str": "row"}.items():
+        with pytest.raises(RowError, match=words):
             ChatCollator(small)(rows)  # type: ignore[arg-type]
 
 

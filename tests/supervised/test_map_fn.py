@@ -185,7 +185,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[ChatspanError], str]] 
         "tokens are more than max_length=50",
     ),
     "no messages": ({"messages": []}, {}, RowError, "its 'messages' must be a list with at least one message"),
-    "no column": ({"text": "a"}, {}, RowError, "it has no column 'messages'"),
+    "no column": ({"text": "a"}, {}, RowError, "it has no conversation: .* got 'text'; .* A trainer takes"),
 }
 
 

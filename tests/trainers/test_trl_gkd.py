@@ -247,7 +247,7 @@ def test_what_is_refused(small: Any) -> None:
     for rows in (None, ROWS[0], "rows"):
         with pytest.raises(RowError, match=f"expected rows, got {type(rows).__name__}: give a list"):
             response_rows(rows)
-    with pytest.raises(RowError, match="row 0 of the batch: it has no column 'messages'"):
+    with pytest.raises(RowError, match="row 0 of the batch: it has no conversation"):
         GKDCollator(small)([{"text": "Hi"}])
     dropping = GKDCollator(small, empty_rows="drop")
     assert trained(small, dropping([{"messages": [user("Hi")]}, ROWS[0]])) == ["In Bern.<|im_end|>"]

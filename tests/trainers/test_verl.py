@@ -333,7 +333,7 @@ def test_pairs_of_conversations_and_rows_without_a_loss(small: Any) -> None:
             "messages": [question, answer, MAP, assistant("Moved.")],
             "teacher_messages": [told, answer, MAP, assistant("Moved.")],
         },
-        {"messages": [question, answer]},
+        {"messages": [question, answer], "teacher_messages": None},
     ]
     tensors = sdpo_tensors(collator, rows)
     check_contract(small, tensors)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from chatspan import ChatEncoder
 from chatspan.cli.inspect_terminal import print_view
-from chatspan.rows.conversations import chat_of
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.view.rows import views_of_chat
 from commands import chatspan, started
@@ -29,7 +29,7 @@ CHAT = [
 
 
 def printed(row: dict[str, Any], small: Any, *, loss: str = "turn", width: int = 100, colour: bool = False) -> str:
-    (view,) = views_of_chat(chat_of(RawRow(0, "row 0", row)), ChatEncoder(small), title="row 0")
+    (view,) = views_of_chat(RowReader().read(RawRow(0, "row 0", row)), ChatEncoder(small), title="row 0")
     console = Console(
         file=io.StringIO(),
         record=True,
@@ -115,12 +115,12 @@ def test_help_names_every_command_and_option() -> None:
 @pytest.mark.parametrize(
     ("content", "args", "said"),
     [
-        ('{"messages": [\n', (), "data.jsonl:1: not JSON: Expecting value at character 15; mend the line"),
+        ('{"messages": [\n', (), "data.jsonl:1: not JSON: Expecting value at character 15; fix the line"),
         ("", (), "data.jsonl is empty: name a file with one JSON object a line, or a Parquet file"),
         ('{"text": "x"}\n', (), "data.jsonl:1: it has no conversation: expected a column 'messages'"),
         ('{"messages": []}\n', (), "its 'messages' must be a list with at least one message, got list []"),
         (json.dumps({"messages": CHAT}), ("--row", "7"), "data.jsonl has 1 rows, from 0 on: there is no row 7"),
-        (json.dumps({"messages": CHAT}), ("--column", "chat"), "it has no column 'chat'; its columns are 'messages'"),
+        (json.dumps({"messages": CHAT}), ("--column", "chat"), "it has no column 'chat'; its columns: 'messages'"),
         (json.dumps({"messages": CHAT}), ("--template", "no.jinja"), "cannot read the template no.jinja"),
         (
             json.dumps({"messages": CHAT}),

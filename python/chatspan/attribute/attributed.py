@@ -54,7 +54,7 @@ class AttributedRender:
     def __reduce__(self) -> Any:
         known = vars(self).get("off_prompt")
         arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
-        return (_restored, (*arguments, self.unsampled_ends, known))
+        return (_restored, (*arguments, self.unsampled_ends, known, self.roles_of_template))
 
     @functools.cached_property
     def _prompts(self) -> OwnPrompts | None:
@@ -76,6 +76,12 @@ class AttributedRender:
         """The role of each message, ``""`` where it has none."""
         known = self.render.roles
         return tuple(str(message.get("role", "")) for message in self.render.messages) if known is None else known
+
+    @functools.cached_property
+    def roles_of_template(self) -> frozenset[str]:
+        """The words that the template compares values with, the roles that it knows among them."""
+        renderer, request, _ = self._asked
+        return renderer.template(request.tools, request.chat_template).compared_words
 
     @functools.cached_property
     def segments(self) -> Segments:
@@ -218,6 +224,7 @@ def _restored(
     has_generation_tags: bool,
     unsampled_ends: frozenset[int],
     off_prompt: Mapping[int, OffPrompt] | None,
+    roles_of_template: frozenset[str],
 ) -> AttributedRender:
     restored = AttributedRender.__new__(AttributedRender)
     # What was found stands in place of what would find it.
@@ -227,6 +234,7 @@ def _restored(
         segments=segments,
         has_generation_tags=has_generation_tags,
         unsampled_ends=unsampled_ends,
+        roles_of_template=roles_of_template,
         _prompts=None,
     )
     if off_prompt is not None:

@@ -14,6 +14,7 @@ from chatspan.attribute.scaffold import Scaffold, probe_scaffold
 from chatspan.render.jinja.template import ChatTemplate, compiled
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
+from chatspan.rows.same_text import text_key
 from chatspan.tokenize.control_tokens import control_tokens
 
 # By template, special tokens and control tokens; with the keywords, too.
@@ -118,7 +119,7 @@ def keywords_key(source: str, request: RenderRequest) -> tuple[Any, ...]:
     if not request.template_kwargs:
         return given
     read = read_keywords(compiled(source), request)
-    return (*given, *((name, type(value).__name__, repr(value)) for name, value in sorted(read.items())))
+    return (*given, *((name, text_key(value)) for name, value in sorted(read.items())))
 
 
 def _holds(value: Any, texts: Sequence[str]) -> bool:

@@ -28,11 +28,23 @@ _SPECIFIC = (
 _LONGEST_SHAPE = 300
 
 _ADVICE: tuple[tuple[type[ChatspanError], str], ...] = (
-    (RowError, "mend or drop the rows; --column names the messages' column"),
-    (TraceError, "mend or drop the rows"),
-    (TemplateError, "mend the messages, or give a template that takes them with --template"),
+    (RowError, "fix or drop the rows"),
+    (TraceError, "fix or drop the rows"),
+    (TemplateError, "fix the messages, or give a template that takes them with --template"),
     (TextError, "repair or drop the text"),
     (TokenizerError, "use another tokenizer"),
+)
+
+# By what a template says of contents that it takes for granted: transformers leaves out what is null.
+_ADVICE_ON_WORDS = (
+    (
+        "has no attribute 'content'",
+        'messages lack a content, or it is null: null_content="empty" (--null-content empty) makes it an empty string',
+    ),
+    (
+        'can only concatenate str (not "list")',
+        'the template takes strings, not lists of parts: text_parts="join" (--text-parts join) makes one text of them',
+    ),
 )
 
 # What an error about a turn says beside its reason: the place, and remedies in the words of the library.
@@ -66,8 +78,8 @@ def failure(error: Exception) -> Finding:
         'TemplateError: the chat template raised at message …: no tools'
     """
     words = _words(error)
-    advice = "messages lack a content, or it is null: write it as an empty string" if _lacks_content(words) else ""
-    advice = advice or next((text for kind, text in _ADVICE if isinstance(error, kind)), "mend or drop the rows")
+    advice = next((text for part, text in _ADVICE_ON_WORDS if part in words), "")
+    advice = advice or next((text for kind, text in _ADVICE if isinstance(error, kind)), "fix or drop the rows")
     return Finding(
         RAISED,
         f"{type(error).__name__}: {shape(words)}",
@@ -76,11 +88,6 @@ def failure(error: Exception) -> Finding:
         getattr(error, "message_index", None),
         words,
     )
-
-
-def _lacks_content(words: str) -> bool:
-    """Templates that take a content for granted; transformers leaves out what is null."""
-    return "has no attribute 'content'" in words
 
 
 def unknown_turn(error: TurnBoundaryError) -> Finding:

@@ -13,6 +13,8 @@ PLACES_KEPT = 5
 # So many kinds are kept apart; a data set whose every row fails in words of its own shall not fill the memory.
 GROUPS_KEPT = 500
 LONGEST_QUOTE = 240
+# So many details of a group are kept.
+DETAILS_KEPT = 30
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Finding:
         advice: what to do.
         message_index, quote: see :class:`Place`.
         amount: of ``unit``: characters lost, tokens lost.
+        detail: what of the kind it is, where that is told once for all: ``"tool: tool_call_id"``.
     """
 
     category: str
@@ -51,6 +54,7 @@ class Finding:
     quote: str = ""
     amount: int = 0
     unit: str = ""
+    detail: str = ""
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Group:
     Attributes:
         rows: how many rows have it; ``count``, how often they do.
         places: the first ones, at most :data:`PLACES_KEPT`, one a row.
+        details: of the findings, each once, at most :data:`DETAILS_KEPT`.
     """
 
     category: str
@@ -71,10 +76,26 @@ class Group:
     count: int = 0
     amount: int = 0
     places: list[Place] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
+
+    @property
+    def words(self) -> str:
+        """What it is, with its details."""
+        return f"{self.what}: {', '.join(sorted(self.details))}" if self.details else self.what
+
+    def add_details(self, details: Iterable[str]) -> None:
+        """Adds those that are new."""
+        for detail in details:
+            if detail and detail not in self.details and len(self.details) < DETAILS_KEPT:
+                self.details.append(detail)
 
     def as_json(self) -> dict[str, Any]:
         """For machines."""
-        found = {key: value for key, value in self.__dict__.items() if key not in ("places", "amount", "unit")}
+        found = {
+            key: value for key, value in self.__dict__.items() if key not in ("places", "details", "amount", "unit")
+        }
+        if self.details:
+            found["details"] = sorted(self.details)
         if self.unit:
             found[self.unit.replace(" ", "_")] = self.amount
         return {**found, "places": [place.__dict__ for place in self.places]}
@@ -96,6 +117,7 @@ class Groups:
             group = self._group(finding)
             group.count += 1
             group.amount += finding.amount
+            group.add_details([finding.detail])
             if id(group) in seen:
                 continue
             seen.add(id(group))
@@ -110,12 +132,13 @@ class Groups:
             group.rows += other.rows
             group.count += other.count
             group.amount += other.amount
+            group.add_details(other.details)
             group.places += other.places[: PLACES_KEPT - len(group.places)]
 
     def _group(self, like: Finding | Group) -> Group:
         what, advice, unit = like.what, like.advice, like.unit
         if (like.category, what) not in self._groups and len(self._groups) >= GROUPS_KEPT:
-            what, advice, unit = "of further kinds", "mend what is listed first, and look again", ""
+            what, advice, unit = "of further kinds", "fix what is listed first, and look again", ""
         key = (like.category, what)
         if key not in self._groups:
             self._groups[key] = Group(like.category, what, like.severity, advice, unit)

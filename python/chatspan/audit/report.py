@@ -8,17 +8,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatspan.audit.against.result import PeerReport
+from chatspan.audit.checks.calls import EMPTY_CALLS
+from chatspan.audit.checks.dropped import DROPPED
+from chatspan.audit.checks.dumps import AS_REPR, DOUBLE_ENCODED
+from chatspan.audit.checks.fields import CONTAINERS, CONTROL
+from chatspan.audit.checks.flags import FLAGS
+from chatspan.audit.checks.notes import READ
+from chatspan.audit.checks.prompts import BORDER, OFF_PROMPT
+from chatspan.audit.checks.roles import ROLES
 from chatspan.audit.failures import NO_TURN, RAISED
-from chatspan.audit.fields import CONTAINERS, CONTROL, DROPPED
 from chatspan.audit.findings import Group
-from chatspan.audit.prompts import BORDER, OFF_PROMPT
-from chatspan.audit.roles import ROLES
 from chatspan.audit.rows import EMPTY, TOO_LONG
 from chatspan.audit.run import DUPLICATES
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import KIND_COUNT, Totals
 from chatspan.audit.turn_ends import TurnEnd
 from chatspan.kinds import Kind
+from chatspan.supervised.selection import selected_roles
 
 ENDS = "ends of turns"
 CATEGORIES = (
@@ -29,11 +35,16 @@ CATEGORIES = (
     OFF_PROMPT,
     BORDER,
     DROPPED,
+    DOUBLE_ENCODED,
+    AS_REPR,
+    EMPTY_CALLS,
+    FLAGS,
     CONTAINERS,
     CONTROL,
     ROLES,
     TOO_LONG,
     DUPLICATES,
+    READ,
 )
 
 
@@ -56,7 +67,7 @@ class Report:
     @property
     def groups(self) -> list[Group]:
         """Findings: problems first, in the order of :data:`CATEGORIES`, then by rows."""
-        groups = [*self.totals.groups, *_end_groups(self.totals.ends, self.settings)]
+        groups = [*self.totals.groups, *_end_groups(self.totals.ends, self.settings), *_missing_roles(self)]
         return sorted(groups, key=lambda g: (g.severity != "problem", CATEGORIES.index(g.category), -g.rows, g.what))
 
     @property
@@ -93,6 +104,21 @@ class Report:
             "turns": totals.turns.as_json() if settings.turns else None,
             "against": [peer.as_json() for peer in self.against],
         }
+
+
+def _missing_roles(report: Report) -> list[Group]:
+    """Selected roles that no message of the data set has."""
+    totals = report.totals
+    missing = [role for role in selected_roles(report.settings.train_on) if role not in totals.messages]
+    seen = ", ".join(f"{role} ({count:,})" for role, count in totals.messages.most_common())
+    advice = f"check --train-on; the roles of all messages: {seen}"
+    return [
+        Group(
+            EMPTY, f"no message has the selected role {role!r}", "problem", advice, rows=totals.rows, count=totals.rows
+        )
+        for role in missing
+        if totals.messages
+    ]
 
 
 def turns_in_words(report: Report) -> list[str]:

@@ -102,7 +102,7 @@ def _body(report: Report) -> Iterator[str]:
 
 
 def _finding(group: Group) -> Sequence[str]:
-    what = f"<b>{escape(group.category)}</b>: {_code(group.what)}"
+    what = f"<b>{escape(group.category)}</b>: {_code(group.words)}"
     if group.amount and group.unit:
         what += f" <span class=dim>({group.amount:,} {escape(group.unit)})</span>"
     if group.advice:

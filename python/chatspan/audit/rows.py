@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.audit.checks.calls import empty_calls
+from chatspan.audit.checks.dropped import dropped_fields
+from chatspan.audit.checks.dumps import double_encoded, repr_findings
+from chatspan.audit.checks.fields import container_findings, control_token_findings
+from chatspan.audit.checks.flags import ignored_flags, ignored_keywords
+from chatspan.audit.checks.notes import reader_notes
+from chatspan.audit.checks.prompts import border_findings, off_prompt_findings
+from chatspan.audit.checks.roles import role_findings
 from chatspan.audit.failures import RAISED, failure, unknown_turn
-from chatspan.audit.fields import container_findings, control_token_findings, dropped_fields
 from chatspan.audit.findings import Finding
 from chatspan.audit.lengths import cuts_of
-from chatspan.audit.prompts import border_findings, off_prompt_findings
-from chatspan.audit.roles import role_findings
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals, digest_of
 from chatspan.audit.turn_ends import turn_ends
@@ -21,8 +27,12 @@ from chatspan.audit.turns import add_turns
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, OptionError, TurnBoundaryError
-from chatspan.rows.conversations import Chat, chat_of
+from chatspan.render.renderer import ChatRenderer
+from chatspan.rows.conversations import Chat
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
+from chatspan.supervised.options import SupervisedOptions
+from chatspan.supervised.selection import trained_messages, trained_tokens
 
 EMPTY = "nothing to train on"
 TOO_LONG = "rows over --max-length"
@@ -48,7 +58,10 @@ class RowAuditor:
         # Also in a worker process, where it would else load beside the first rows and slow them down.
         encoder.warm_up()
         self._encoder = encoder
+        self._renderer = ChatRenderer(encoder.tokenizer, chat_template=encoder.chat_template)
         self._settings = settings
+        self._reader = RowReader(settings.rows, encoder)
+        self._options = settings.supervised()
         self._special = frozenset(
             token.content for token in encoder.tokenizer.added_tokens_decoder.values() if token.special
         )
@@ -60,9 +73,10 @@ class RowAuditor:
             totals.rows += 1
             found: list[Finding] = []
             try:
-                chat = chat_of(raw, self._settings.column)
-                found += role_findings(chat.messages)
+                chat = self._reader.read(raw)
+                found += [*reader_notes(chat), *role_findings(chat.messages), *empty_calls(chat.messages)]
                 encoding = self._encoded(chat)
+                chat = with_selection(chat, encoding, self._options)
                 found += self._findings(totals, chat, encoding)
                 if self._settings.turns:
                     add_turns(totals.turns, raw.place, chat, encoding, self._settings)
@@ -72,7 +86,9 @@ class RowAuditor:
             except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError) as error:
                 found.append(failure(error))
             else:
-                totals.digests.append((digest_of(chat.messages, chat.template_kwargs), raw.place))
+                totals.digests.append(
+                    (digest_of(chat.messages, chat.template_kwargs, [chat.weights, chat.loss_messages]), raw.place)
+                )
             totals.failed += any(finding.category == RAISED for finding in found)
             totals.groups.add(raw.place, found)
         return totals
@@ -88,10 +104,15 @@ class RowAuditor:
         mask: NDArray[np.bool_] = np.zeros(len(encoding), dtype=bool)
         refused: TurnBoundaryError | None = None
         try:
-            mask = mask_of(encoding, chat, settings)
+            mask = mask_of(encoding, chat, self._options)
         except TurnBoundaryError as error:
             refused = error
-        yield from dropped_fields(encoding)
+        template = self._renderer.template(chat.template_kwargs.get("tools"))
+        yield from dropped_fields(encoding, chat.messages, chat.template_kwargs, template)
+        yield from double_encoded(encoding)
+        yield from repr_findings(encoding)
+        yield from ignored_keywords(chat.template_kwargs, template)
+        yield from ignored_flags(chat.messages, encoding, template)
         yield from container_findings(encoding, chat.messages)
         yield from control_token_findings(encoding, self._special)
         yield from off_prompt_findings(encoding, chat.loss_messages, settings.off_prompt)
@@ -116,10 +137,14 @@ def audit_chunk(auditor: RowAuditor, rows: Sequence[RawRow]) -> Totals:
     return auditor.audit(rows)
 
 
-def mask_of(encoding: Encoding, chat: Chat, settings: AuditSettings) -> NDArray[np.bool_]:
+def with_selection(chat: Chat, encoding: Encoding, options: SupervisedOptions) -> Chat:
+    """The conversation, whose ``loss_messages`` are those that flags and options leave."""
+    return replace(chat, loss_messages=trained_messages(chat, encoding.roles, options.train_on))
+
+
+def mask_of(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> NDArray[np.bool_]:
     """What is trained; bool ``[T]``."""
-    roles = None if settings.loss == "generation" else ("assistant",)
-    return encoding.mask(roles, settings.loss, messages=chat.loss_messages, end_of_turn=settings.end_of_turn)
+    return trained_tokens(encoding, chat.loss_messages, chat.weights, options)[0]
 
 
 def _empty(encoding: Encoding) -> Finding:

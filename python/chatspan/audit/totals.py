@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from chatspan.audit.turn_ends import TurnEnd
 from chatspan.audit.turns import TurnForms
 from chatspan.encoding import Encoding
 from chatspan.kinds import Kind
+from chatspan.rows.same_text import message_key, text_key
 
 KIND_COUNT = len(Kind)
 NO_MESSAGE = "(none)"
@@ -87,7 +87,11 @@ class Totals:
             self.cuts[side].add(cuts)
 
 
-def digest_of(messages: Sequence[Mapping[str, Any]], kwargs: Mapping[str, Any]) -> bytes:
-    """16 bytes that are the same for rows with the same messages and arguments of the template."""
-    text = json.dumps([messages, kwargs], sort_keys=True, default=repr)
+def digest_of(messages: Sequence[Mapping[str, Any]], kwargs: Mapping[str, Any], trained: Any = None) -> bytes:
+    """16 bytes that are the same for rows whose messages and arguments of the template are written alike.
+
+    Args:
+        trained: what the row says of what is trained.
+    """
+    text = "\n".join([*map(message_key, messages), message_key(kwargs), text_key(trained)])
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

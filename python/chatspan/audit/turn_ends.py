@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.audit.prompts import assistants
+from chatspan.audit.checks.prompts import assistants
 from chatspan.encoding import Encoding
 from chatspan.kinds import Kind
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from chatspan.attribute.prompts import Cause
+from chatspan.audit.checks.prompts import assistants, border_tokens, both_texts
 from chatspan.audit.failures import unknown_turn
-from chatspan.audit.prompts import assistants, border_tokens, both_texts
 from chatspan.audit.settings import AuditSettings
 from chatspan.encoding import Encoding
 from chatspan.errors import TurnBoundaryError

@@ -40,7 +40,8 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: HasLengths)
         >>> from chatspan import DistillationConfig, SelfDistillationCollator, pack_dataset
         >>> config = DistillationConfig(layout="indexed", packing=True)
         >>> collate = SelfDistillationCollator(AutoTokenizer.from_pretrained("examples/tokenizer"), config)
-        >>> rows = [{"messages": [{"role": "user", "content": "word " * n}]} for n in (20, 90, 30, 60)]
+        >>> rows = [{"messages": [{"role": "user", "content": "word " * n}], "teacher_messages": None}
+        ...         for n in (20, 90, 30, 60)]
         >>> [[len(row["messages"][0]["content"].split()) for row in group]
         ...  for group in pack_dataset(rows, max_length=400, collator=collate)]
         [[20, 60], [90, 30]]

@@ -8,13 +8,14 @@ import typer
 
 from chatspan._core import __version__
 from chatspan.cli.audit import audit
+from chatspan.cli.convert import convert
 from chatspan.cli.encode import encode
 from chatspan.cli.failures import exit_code_of, stoppable
 from chatspan.cli.inspect import inspect
 
 app = typer.Typer(
     name="chatspan",
-    help="Whose is each token of a rendered chat? See one conversation, audit a data set, encode it.",
+    help="Whose is each token of a rendered chat? See one conversation, audit a data set, encode it, convert it.",
     epilog="FILE is JSON lines, a JSON array, Parquet, a folder or a data set of the Hugging Face hub, with "
     "'messages', 'conversations', 'prompt' and 'completion', or 'turns' in each row.",
     no_args_is_help=True,
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (inspect, audit, encode):
+for _command in (inspect, audit, encode, convert):
     app.command()(stoppable(_command))
 
 

@@ -97,7 +97,12 @@ def audit(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.", rich_help_panel=_OUTPUT)] = False,
+    train_on: options.TrainOn = "all",
     column: options.Column = None,
+    row_format: options.RowFormat = None,
+    tool_arguments: options.ToolArguments = options.ToolArgumentsName.auto,
+    null_content: options.NullContent = options.NullContentName.auto,
+    text_parts: options.TextParts = options.TextPartsName.auto,
     split: options.Split = "train",
     subset: options.Subset = None,
 ) -> None:
@@ -109,7 +114,11 @@ def audit(
 
     - turns whose header or end cannot be told, or is not trained, or stops nothing
 
-    - contents, reasoning and arguments of calls that the template drops
+    - text of the conversation, tools and documents that the template drops
+
+    - arguments that are JSON text inside a JSON string, lists and dicts printed as Python does
+
+    - empty calls, and keywords and flags that nothing reads
 
     - special tokens in text
 
@@ -136,10 +145,11 @@ def audit(
         loss.value,
         end_of_turn.value,
         max_length,
-        column,
         stop_ids(encoder.tokenizer, tokenizer),
         off_prompt.value,
         turns,
+        options.row_options(column, row_format, tool_arguments, null_content, text_parts),
+        options.train_on(train_on),
     )
     report = _report(
         source, encoder, settings, tokenizer, names, limit, against_rows or None, processes or os.cpu_count() or 1

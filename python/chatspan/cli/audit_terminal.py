@@ -100,7 +100,7 @@ def _finding(group: FindingGroup) -> RenderableType:
         more.append(f"{group.count:,} times")
     if group.amount and group.unit:
         more.append(f"{group.amount:,} {group.unit}")
-    head = Text.assemble((f"{group.category}: ", "bold"), visible_words(group.what))
+    head = Text.assemble((f"{group.category}: ", "bold"), visible_words(group.words))
     if more:
         head.append(f" ({', '.join(more)})", style=_DIM)
     parts: list[RenderableType] = [head]

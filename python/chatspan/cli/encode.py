@@ -96,6 +96,14 @@ def encode(
     ] = False,
     as_json: options.Json = False,
     column: options.Column = None,
+    row_format: options.RowFormat = None,
+    tool_arguments: options.ToolArguments = options.ToolArgumentsName.auto,
+    null_content: options.NullContent = options.NullContentName.auto,
+    text_parts: options.TextParts = options.TextPartsName.auto,
+    train_on: options.TrainOn = "all",
+    loss_weight: Annotated[
+        bool, typer.Option("--loss-weight", help="Write the column loss_weight: the weights of messages' own flags.")
+    ] = False,
     split: options.Split = "train",
     subset: options.Subset = None,
 ) -> None:
@@ -125,6 +133,12 @@ def encode(
         tokenizer=tokenizer,
         template=template,
         column=column,
+        row_format=None if row_format is None else row_format.value,
+        tool_arguments=tool_arguments.value,
+        null_content=null_content.value,
+        text_parts=text_parts.value,
+        train_on=options.train_on(train_on),
+        loss_weight=loss_weight,
         split=split,
         subset=subset,
         loss=loss.value,
@@ -183,11 +197,28 @@ def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:
         f"({plural(summary.shards, 'file')}): {plural(summary.tokens, 'token')}, {summary.trained:,} "
         f"({part:.0%}) in the loss" + (f"; {plural(summary.cut, 'row')} cut" if summary.cut else "")
     )
+    for role in summary.missing_roles:
+        stderr().print(f"chatspan: no row has a message of the selected role {role!r}", soft_wrap=True)
+    for message, count in summary.notes.items():
+        stderr().print(f"chatspan: {plural(count, 'row')}: {printable(message)}", soft_wrap=True)
     loader = "load_from_disk" if file_format is FormatName.arrow else "load_dataset"
     if summary.shards:
         typer.echo(f"datasets.{loader}({printable(summary.out)!r}) loads it")
     if summary.rejected:
-        place = printable(str(Path(summary.out) / "rejects.jsonl"))
+        file = Path(summary.out) / "rejects.jsonl"
         stderr().print(
-            f"chatspan: {plural(summary.rejected, 'row')} rejected, each with its error in {place}", soft_wrap=True
+            f"chatspan: {plural(summary.rejected, 'row')} rejected, each with its error in {printable(str(file))}"
+            f"{_first_reject(file)}",
+            soft_wrap=True,
         )
+
+
+def _first_reject(file: Path) -> str:
+    """The first row that was rejected, and why."""
+    try:
+        with file.open(encoding="utf-8", errors="surrogatepass") as lines:
+            reject = json.loads(next(lines))
+    # Of a run that was whole before, its file may be gone.
+    except OSError:
+        return ""
+    return printable(f"; the first: {reject['place']}: {reject['message']}")

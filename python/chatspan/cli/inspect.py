@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatspan.cli import options
-from chatspan.cli.console import stdout, waiting
+from chatspan.cli.console import stderr, stdout, waiting
 from chatspan.cli.failures import CliError
 from chatspan.cli.output import check_output, write_output
 from chatspan.cli.text import printable, size_text
@@ -58,6 +58,10 @@ def inspect(
         str, typer.Option("--hint-role", metavar="ROLE", help="Of a trace.", rich_help_panel=_TEACHER)
     ] = "system",
     column: options.Column = None,
+    row_format: options.RowFormat = None,
+    tool_arguments: options.ToolArguments = options.ToolArgumentsName.auto,
+    null_content: options.NullContent = options.NullContentName.auto,
+    text_parts: options.TextParts = options.TextPartsName.auto,
     split: options.Split = "train",
     subset: options.Subset = None,
 ) -> None:
@@ -66,7 +70,7 @@ def inspect(
     A trace with tool errors, or a row with 'teacher_messages', is shown as student and teacher.
     """
     from chatspan.cli.load import load_encoder
-    from chatspan.rows.conversations import chat_of
+    from chatspan.rows.reader import RowReader
     from chatspan.rows.sources import open_source, read_row
     from chatspan.view.rows import HintOptions, views_of_chat
 
@@ -75,8 +79,12 @@ def inspect(
             raise CliError("--html and --json show it in two ways: give one of them")
         check_output(html, force=force)
     with waiting(f"reading {file}"):
-        chat = chat_of(raw := read_row(open_source(file, split=split, subset=subset), row), column)
+        raw = read_row(open_source(file, split=split, subset=subset), row)
     encoder = load_encoder(tokenizer, template)
+    how = options.row_options(column, row_format, tool_arguments, null_content, text_parts)
+    chat = RowReader(how, encoder).read(raw)
+    for note in chat.notes:
+        stderr().print(f"chatspan: {printable(str(note))}", soft_wrap=True)
     hints = HintOptions(hint, hint_placement.value, hint_role)
     with waiting("loading the tokenizer in Rust, rendering and tokenizing"):
         views = views_of_chat(chat, encoder, title=raw.place, end_of_turn=end_of_turn.value, hints=hints)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from chatspan.rows.options import RowOptions
 
 
 class LossName(str, enum.Enum):
@@ -28,6 +31,7 @@ class EndName(str, enum.Enum):
 
 _SOURCE = "Data set"
 _MODEL = "Tokenizer"
+_ROWS = "Reading rows"
 
 File = Annotated[
     str,
@@ -95,3 +99,109 @@ Processes = Annotated[
 def process_count(given: int | None) -> int:
     """How many worker processes, where none are asked for."""
     return given or os.cpu_count() or 1
+
+
+class RowFormatName(str, enum.Enum):
+    """The dialect of rows."""
+
+    messages = "messages"
+    sharegpt = "sharegpt"
+    anthropic = "anthropic"
+    trace = "trace"
+    prompt_completion = "prompt_completion"
+    alpaca = "alpaca"
+    xlam = "xlam"
+    glaive = "glaive"
+    atif = "atif"
+
+
+class ToolArgumentsName(str, enum.Enum):
+    """What becomes of arguments that are JSON text."""
+
+    auto = "auto"
+    parse = "parse"
+    as_given = "as_given"
+
+
+class NullContentName(str, enum.Enum):
+    """What becomes of a null content beside calls."""
+
+    auto = "auto"
+    empty = "empty"
+    as_given = "as_given"
+
+
+class TextPartsName(str, enum.Enum):
+    """What becomes of a list of text parts."""
+
+    auto = "auto"
+    # As a member, `join` would take the place of a method of str.
+    joined = "join"
+    as_given = "as_given"
+
+
+RowFormat = Annotated[
+    RowFormatName | None,
+    typer.Option(
+        "--row-format",
+        help="The dialect of rows, if their columns do not tell.",
+        rich_help_panel=_ROWS,
+        show_default=False,
+    ),
+]
+ToolArguments = Annotated[
+    ToolArgumentsName,
+    typer.Option(
+        "--tool-arguments",
+        help="Arguments of calls that are JSON text: read as objects, unless the template takes none; always; never.",
+        rich_help_panel=_ROWS,
+    ),
+]
+NullContent = Annotated[
+    NullContentName,
+    typer.Option(
+        "--null-content",
+        help="A null content beside calls: empty if the template needs it; always empty; as given.",
+        rich_help_panel=_ROWS,
+    ),
+]
+TextParts = Annotated[
+    TextPartsName,
+    typer.Option(
+        "--text-parts",
+        help="A content that is a list of text parts: joined if the template takes none; always; never.",
+        rich_help_panel=_ROWS,
+    ),
+]
+TrainOn = Annotated[
+    str,
+    typer.Option(
+        "--train-on",
+        metavar="WHICH",
+        help="Which messages are trained: all of the assistant, last, or roles with commas between them.",
+    ),
+]
+
+
+def row_options(
+    column: str | None,
+    row_format: RowFormatName | None,
+    tool_arguments: ToolArgumentsName,
+    null_content: NullContentName,
+    text_parts: TextPartsName,
+) -> RowOptions:
+    """How rows are read."""
+    from chatspan.rows.options import RowOptions
+
+    return RowOptions(
+        column=column,
+        format=None if row_format is None else row_format.value,
+        tool_arguments=tool_arguments.value,
+        null_content=null_content.value,
+        text_parts=text_parts.value,
+    )
+
+
+def train_on(given: str) -> Any:
+    """The value of ``train_on``: a name, or roles."""
+    return given if given in ("all", "last") else [role.strip() for role in given.split(",")]

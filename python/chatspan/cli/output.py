@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from chatspan.cli.failures import NO_ROOM, CliError
-from chatspan.shards.whole_files import write_whole
+from chatspan.shards.whole_files import TEMPORARY, write_whole
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -36,5 +40,27 @@ def write_output(path: Path, text: str, *, force: bool) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         if error.errno in NO_ROOM:
+            raise
+        raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None
+
+
+@contextlib.contextmanager
+def growing_output(path: Path, *, force: bool) -> Iterator[TextIO]:
+    """A file in UTF-8 to write to bit by bit; it has its name only when all of it is written.
+
+    Raises:
+        CliError: as :func:`check_output`, or the folder cannot be written to.
+        OSError: there is no space left.
+    """
+    check_output(path, force=force)
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError) or error.errno in NO_ROOM:
             raise
         raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None

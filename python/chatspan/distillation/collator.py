@@ -19,15 +19,20 @@ from chatspan.distillation.chats.provenance import ProvenanceRoute, is_fast
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example
+from chatspan.distillation.examples.reading import name_of, read_chats
 from chatspan.distillation.examples.rows import row_examples
 from chatspan.distillation.explain import explain_row
 from chatspan.distillation.layouts import Row, row_of
 from chatspan.distillation.pairs.lengths import fitted
 from chatspan.distillation.pairs.off_prompt import off_prompt_of
 from chatspan.distillation.pairs.pair import Pair, pair_of, placeholder_pair, unrendered
-from chatspan.encode.off_prompt import OffPromptSummary, off_prompt_error
+from chatspan.encode.first_rows import FirstRowsSummary
+from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encoding import Encoding
 from chatspan.errors import BackendError, EmptyBatchError, OptionError, TruncationError
+from chatspan.rows.conversations import Chat
+from chatspan.rows.notes import NoteLog
+from chatspan.rows.reader import RowReader
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
 _ROWS_AT_ONCE = 64
@@ -40,7 +45,9 @@ class SelfDistillationCollator:
     Called with a list of rows ``{"messages", "teacher_messages", "loss_messages"?, "teacher_loss_messages"?,
     "trace_id"?, "tools"?, "chat_template_kwargs"?}``. The teacher's conversation may insert messages anywhere, replace
     a message's content or append to one; the messages that the loss is on (indices in ``messages``; else each
-    assistant's message that both sides have) are the same on both. Without ``teacher_messages`` a row has no loss.
+    assistant's message that both sides have) are the same on both. A row with ``"teacher_messages": None`` has no
+    loss. Rows may be in another dialect that :func:`chatspan.read_row` knows; a message's flag (``weight``, ``train``,
+    …) takes it out of the loss, or gives it a weight.
 
     Args:
         tokenizer: any HF fast tokenizer with a chat template.
@@ -98,7 +105,9 @@ class SelfDistillationCollator:
             raise OptionError(f'off_prompt={self.config.off_prompt!r} needs an HF fast tokenizer; without one: "keep"')
         elif self.config.boundaries != "as_rendered":
             raise OptionError('boundaries="as_prompted" needs an HF fast tokenizer; without one: "as_rendered"')
-        self._off_prompt = OffPromptSummary()
+        self._first_rows = FirstRowsSummary(self.config.off_prompt, self.config.loss_on)
+        self._notes = NoteLog()
+        self._reader = RowReader(self.config, None if self._route is None else self._route.pipeline)
         if self.config.backend == "native":
             self.warm_up()
 
@@ -152,7 +161,13 @@ class SelfDistillationCollator:
         return "\n\n".join(explain_row(found, self.tokenizer) for found in self._rows([row])[0]) or "left out\n"
 
     def _examples(self, rows: Sequence[Any]) -> list[Example]:
-        return row_examples(rows)
+        return row_examples(self._chats(rows, "rows"))
+
+    def _chats(self, rows: Sequence[Any], what: str) -> list[Chat]:
+        chats = read_chats(rows, self._reader, what)
+        for index, chat in enumerate(chats):
+            self._notes.tell(chat.notes, f"trace {name_of(chat, index)!r}")
+        return chats
 
     def examined(self, rows: Sequence[Any]) -> list[Row]:
         """The rows of a batch before they are tensors, with all that is known of their tokens.
@@ -166,7 +181,7 @@ class SelfDistillationCollator:
         """The rows of a batch, and how many examples were left out."""
         pairs = self._fitted(self._pairs(self._examples(rows)))
         found = [row_of(pair, self.config.layout) for pair in pairs if pair is not None]
-        self._off_prompt.tell_of(_encodings(found), self.config.off_prompt, self.config.loss_on)
+        self._first_rows.tell_of(_encodings(found))
         for row in found:
             if row.dropped_tokens:
                 what = f"{row.dropped_tokens} in-loss tokens have no counterpart and are not trained"

@@ -25,7 +25,9 @@ class ComposerDataCollator(SelfDistillationCollator):
 
     Called with a list of traces ``{"trace_id", "turns": [{"role", "content", "tool_call"?, "tool_error"?,
     "error_meta"?}], "tools"?, "chat_template_kwargs"?, "dpo_pairs"?}``. An assistant turn with a ``tool_error`` and a
-    content is an *error site*: the teacher sees a hint before it, the student does not.
+    content is an *error site*: the teacher sees a hint before it, the student does not. Rows may be in another dialect
+    that :func:`chatspan.read_row` knows; a message's flag (``weight``, ``train``, …) takes its turn out of the loss, or
+    gives it a weight.
 
     Args:
         tokenizer: any HF fast tokenizer with a chat template; or one that has only ``__call__`` →
@@ -70,13 +72,16 @@ class ComposerDataCollator(SelfDistillationCollator):
 
     def _arrays(self, rows: Sequence[Any]) -> Arrays:
         batch = super()._arrays(rows)
-        pairs = read_pairs(rows) if self.config.enable_replay_dpo else []
+        pairs = read_pairs(rows, self._reader) if self.config.enable_replay_dpo else []
         if pairs:
             batch.update(self._replay(pairs))
         return batch
 
     def _examples(self, traces: Sequence[Any]) -> list[Example]:
-        return trace_examples(read_traces(traces, self.config), self.config)
+        found = read_traces(traces, self.config, self._reader)
+        for trace in found:
+            self._notes.tell(trace.notes, f"trace {trace.plain.trace_id!r}")
+        return trace_examples(found, self.config)
 
     def _mirrored(self, pair: Pair) -> Pair:
         example = pair.example

@@ -18,6 +18,7 @@ from chatspan.options import (
     require_counts,
     require_loss_on,
 )
+from chatspan.rows.options import RowOptions
 
 HintGenerator = Callable[[Any, Any], str]
 HintPlacement = Literal["before_turn", "append_to_previous", "first_system"]
@@ -28,8 +29,9 @@ Straddle = Literal["blanks", "inside", "touch", "error"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationConfig:
-    """How a student's and a teacher's conversation become a batch.
+class DistillationConfig(RowOptions):
+    """How rows are read, and how a student's and a teacher's conversation become a batch. The options of
+    :class:`chatspan.RowOptions` are options here too.
 
     Attributes:
         layout: ``"aligned"``: both sides have one shape, and a hole (``attention_mask`` 0) where only the other has
@@ -76,6 +78,7 @@ class DistillationConfig:
     boundaries: Boundaries = "as_rendered"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
         require_choices(self, off_prompt=OffPromptPolicy, boundaries=Boundaries)
         require_choices(self, layout=self._layouts())

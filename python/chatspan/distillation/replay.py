@@ -8,8 +8,11 @@ from typing import Any
 
 from chatspan.distillation.chats.encoded_chat import EncodedChat, TokenRange
 from chatspan.distillation.examples.conversation import Conversation
-from chatspan.errors import ContentNotFoundError, TraceError
-from chatspan.rows.messages import read_messages, template_kwargs_of, trace_id_of
+from chatspan.distillation.examples.reading import name_of, read_chats, require_texts
+from chatspan.errors import ContentNotFoundError, RowError, TraceError
+from chatspan.rows.conversations import Chat
+from chatspan.rows.reader import RowReader
+from chatspan.rows.steps.plain import decoded, plain_data
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class ReplayPair:
     rejected: Conversation
 
 
-def read_pairs(traces: Sequence[Mapping[str, Any]]) -> list[ReplayPair]:
+def read_pairs(traces: Sequence[Any], reader: RowReader) -> list[ReplayPair]:
     """The checked ``dpo_pairs`` of all traces, in order.
 
     Raises:
         TraceError: a pair of the wrong form; with its trace's id and its own index.
     """
-    return [pair for row, trace in enumerate(traces) for pair in _pairs_of(trace, row)]
+    chats = enumerate(read_chats(traces, reader, "traces"))
+    return [pair for row, chat in chats for pair in _pairs_of(chat, row, reader)]
 
 
 def response_ranges(chat: EncodedChat, conversation: Conversation) -> list[TokenRange]:
@@ -49,22 +53,26 @@ def response_ranges(chat: EncodedChat, conversation: Conversation) -> list[Token
     return [*content, chat.end_of_turn]
 
 
-def _pairs_of(trace: Mapping[str, Any], row: int) -> list[ReplayPair]:
-    trace_id, pairs = trace_id_of(trace, row), trace.get("dpo_pairs")
+def _pairs_of(chat: Chat, row: int, reader: RowReader) -> list[ReplayPair]:
+    trace_id, pairs = name_of(chat, row), decoded(plain_data(chat.row.get("dpo_pairs")))
     if pairs is None:
         return []
-    if not isinstance(pairs, Sequence) or isinstance(pairs, (str, bytes)):
+    if not isinstance(pairs, list):
         raise TraceError(f"'dpo_pairs' must be a list, got {type(pairs).__name__}", trace_id=trace_id)
-    kwargs = template_kwargs_of(trace, trace_id)
-    return [_read_pair(pair, row, f"{trace_id} dpo_pairs[{index}]", kwargs) for index, pair in enumerate(pairs)]
+    return [_read_pair(pair, row, f"{trace_id} dpo_pairs[{index}]", chat, reader) for index, pair in enumerate(pairs)]
 
 
-def _read_pair(pair: Any, row: int, pair_id: str, kwargs: Mapping[str, Any]) -> ReplayPair:
+def _read_pair(pair: Any, row: int, pair_id: str, chat: Chat, reader: RowReader) -> ReplayPair:
     if not isinstance(pair, Mapping):
         raise TraceError(
             f"expected a dict with 'prompt', 'chosen' and 'rejected', got {type(pair).__name__}", trace_id=pair_id
         )
-    prompt = read_messages(pair.get("prompt"), pair_id, "'prompt'")
+    kwargs = chat.template_kwargs
+    try:
+        prompt = reader.messages(pair.get("prompt"), "prompt", chat)
+    except RowError as error:
+        raise TraceError(error.message, trace_id=pair_id, turn_index=error.message_index) from None
+    require_texts(prompt, pair_id)
 
     def conversation(answer: str) -> Conversation:
         text = pair.get(answer)

@@ -15,6 +15,7 @@ from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_id
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TextError, TokenizerError
 from chatspan.options import BackendOption, Boundaries
+from chatspan.render.habits import TemplateHabits
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.rendered import Render
@@ -77,13 +78,14 @@ class EncodingPipeline:
         self._backends = Backends(tokenizer, backend, cache_bytes)
         self._boundaries = boundaries
         self._conventions: dict[Any, Conventions] = {}
+        self._habits: dict[Any, TemplateHabits] = {}
         self._own_prompts = 0
         if backend == "native":
             self._backends.wait()
 
     def __getstate__(self) -> dict[str, Any]:
         # What was found out about templates is found out anew.
-        return {**self.__dict__, "_conventions": {}}
+        return {**self.__dict__, "_conventions": {}, "_habits": {}}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -126,6 +128,16 @@ class EncodingPipeline:
     def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
         """The template that conversations with these tools are rendered with."""
         return self._renderer.template(tools)
+
+    def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> TemplateHabits:
+        """What the template of a conversation with these tools and keywords does with the forms of messages."""
+        keywords = dict(template_kwargs)
+        source = self._renderer.source(tools, keywords.pop("chat_template", None))
+        like = RenderRequest((), tools, template_kwargs=keywords, chat_template=source)
+        key = (source, keywords_key(source, like))
+        if key not in self._habits:
+            self._habits[key] = TemplateHabits(self._renderer, like)
+        return self._habits[key]
 
     def render(
         self,

@@ -12,7 +12,7 @@ from chatspan.render.origins import field_runs
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages
 from chatspan.tokenize.pieces import Piece
-from chatspan.tokenize.sampled_ids import sampled_offsets
+from chatspan.tokenize.sampled_ids import sampled_offsets, whole_ids
 
 TokenIds = Mapping[int, Sequence[int]]
 
@@ -64,6 +64,7 @@ def _sampled_piece(
 ) -> Piece:
     if index not in attributed.regions and index not in attributed.segments.homeless:
         raise OptionError(f"message {index} has token_ids, but the template does not render it")
+    whole = whole_ids(ids)
     parts = attributed.turn(index, "token")
     if len(parts) != 1:
         raise RolloutError(
@@ -74,7 +75,7 @@ def _sampled_piece(
     render, region = attributed.render, attributed.regions[index]
 
     def offsets_in(end: int, *, check: bool) -> list[CharRange]:
-        found = sampled_offsets(tokenizer, ids, render.text[start:end], _untrimmed(render, start, end), check=check)
+        found = sampled_offsets(tokenizer, whole, render.text[start:end], _untrimmed(render, start, end), check=check)
         return [(first + start, last + start) for first, last in found]
 
     stop = end if region.end_of_turn is None else region.end_of_turn[0]
@@ -84,8 +85,8 @@ def _sampled_piece(
             offsets = offsets_in(each, check=True)
             if each < end:
                 attributed.unsampled_ends |= {index}
-            return Piece(start, each, ([int(i) for i in ids], offsets))
-    return Piece(start, end, ([int(i) for i in ids], offsets_in(end, check=check)))
+            return Piece(start, each, (whole, offsets))
+    return Piece(start, end, (whole, offsets_in(end, check=check)))
 
 
 def _untrimmed(render: Render, start: int, end: int) -> list[tuple[str, int, int]]:

@@ -14,14 +14,18 @@ from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
 from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
+from chatspan.rows.options import checked
 from chatspan.supervised.options import SupervisedOptions
 from chatspan.tokenize.pretrained import load_pretrained
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from chatspan.attribute.turns import EndOfTurn
     from chatspan.encode.escapes import SpecialTokens
     from chatspan.encode.truncation import Truncation
-    from chatspan.supervised.options import EmptyRows, SupervisedLossOn
+    from chatspan.rows.options import RowKeywords
+    from chatspan.supervised.options import EmptyRows, SupervisedLossOn, TrainOn
 
 
 def encode(
@@ -34,15 +38,17 @@ def encode(
     truncation: Truncation = "error",
     empty_rows: EmptyRows = "error",
     special_tokens: SpecialTokens = "as_rendered",
-    column: str | None = None,
     chat_template: str | Mapping[str, str] | None = None,
     backend: BackendOption = "auto",
     off_prompt: OffPromptPolicy = "keep",
     boundaries: Boundaries = "as_rendered",
+    train_on: TrainOn = "all",
+    loss_weight: bool = False,
     on_error: OnError = "raise",
     concurrency: int | tuple[int, int] | None = None,
     num_cpus: float = NUM_CPUS,
     batch_size: int = 256,
+    **row_options: Unpack[RowKeywords],
 ) -> Any:
     """Encodes conversations on all machines of a Ray cluster, with labels; with one encoder in each worker.
 
@@ -52,11 +58,10 @@ def encode(
 
     Args:
         dataset: a ``ray.data.Dataset`` of conversations in the forms that :class:`chatspan.ChatCollator` takes, or
-            what :func:`chatspan.ray.read` gives. Nulls are taken away, but for a message's ``content``: tables give
-            every dict each other's keys.
+            what :func:`chatspan.ray.read` gives.
         tokenizer: an HF fast tokenizer, or its name or folder, which only this machine has to know.
-        loss_on, end_of_turn, max_length, truncation, special_tokens, column, off_prompt: see
-            :class:`chatspan.ChatCollator`.
+        loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight, row_options:
+            see :class:`chatspan.ChatCollator`.
         empty_rows: what becomes of rows with nothing to train on: ``"error"``, ``"drop"``.
         chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
         on_error: what becomes of a row that fails. ``"raise"``: its error ends the run, and has its ``row_index``.
@@ -68,10 +73,10 @@ def encode(
 
     Returns:
         a ``ray.data.Dataset`` with ``row_index`` (int64), ``input_ids``, ``labels``, ``message_index`` (lists of int32)
-        and ``kind`` (lists of uint8), as ``chatspan encode`` writes them; with weights also ``loss_weight`` (lists of
-        float32). Ray does not keep the order of rows; ``sort("row_index")`` brings it back. If ``dataset`` has a
-        column ``row_index``, it is that one, else :func:`chatspan.ray.with_row_index` adds it, which executes
-        ``dataset``.
+        and ``kind`` (lists of uint8), as ``chatspan encode`` writes them; with weights or ``loss_weight=True`` also
+        ``loss_weight`` (lists of float32). Ray does not keep the order of rows; ``sort("row_index")`` brings it back.
+        If ``dataset`` has a column ``row_index``, it is that one, else :func:`chatspan.ray.with_row_index` adds it,
+        which executes ``dataset``.
 
     Raises:
         OptionError: options that cannot be, no ``ray.data.Dataset``, or a ``row_index`` that is not of whole numbers.
@@ -96,8 +101,10 @@ def encode(
         truncation=truncation,
         empty_rows=empty_rows,
         special_tokens=special_tokens,
-        column=column,
         off_prompt=off_prompt,
+        train_on=train_on,
+        loss_weight=loss_weight,
+        **checked(row_options),
     )
     if on_error not in get_args(OnError):
         raise OptionError(f'on_error={on_error!r}: say "raise" or "reject"')

@@ -16,7 +16,6 @@ from chatspan.ray.cluster import require_ray
 from chatspan.rows.parallel import in_chunks
 from chatspan.rows.row import RawRow, Source
 from chatspan.rows.sources import open_source
-from chatspan.rows.tables import as_lists, without_nulls
 
 ROW_INDEX = "row_index"
 # What `read` gives beside it. The row is a JSON object in bytes: in a table, dicts would get each other's keys.
@@ -155,9 +154,7 @@ def raw_rows(table: pa.Table) -> Sequence[RawRow]:
         values: list[Any] = table.column(JSON).to_pylist()
     else:
         places = [f"row {number}" for number in numbers]
-        rows = table.drop_columns([ROW_INDEX]).to_pylist()
-        # Ray has tensors of its own.
-        values = [without_nulls(as_lists(row)) for row in rows]
+        values = table.drop_columns([ROW_INDEX]).to_pylist()
     return [
         RawRow(index=number, place=place, value=value)
         for number, place, value in zip(numbers, places, values, strict=True)

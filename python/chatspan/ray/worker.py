@@ -12,10 +12,11 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import ChatspanError
 from chatspan.options import BackendOption, Boundaries
 from chatspan.ray.rows import raw_rows
+from chatspan.rows.notes import NoteLog
 from chatspan.rows.row import RawRow
 from chatspan.shards.columns import columns_of
 from chatspan.supervised.options import SupervisedOptions
-from chatspan.supervised.rows import SupervisedRow, supervised_rows
+from chatspan.supervised.rows import SupervisedRow, outcomes_of
 
 OnError = Literal["raise", "reject"]
 
@@ -54,6 +55,7 @@ class RowEncoder:
             boundaries=settings.boundaries,
         )
         self._pipeline.warm_up()
+        self._notes = NoteLog()
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         rows = raw_rows(batch)
@@ -64,26 +66,21 @@ class RowEncoder:
 
     def _encoded(self, rows: Sequence[RawRow]) -> list[tuple[RawRow, SupervisedRow | Exception]]:
         """Each row with what became of it, without those that are to be left out."""
-        try:
-            found = supervised_rows(self._pipeline, rows, self._settings.options)
-        # One bad row must not cost its neighbours; which one it is shows one by one.
-        except Exception as error:
-            if self._settings.on_error == "raise":
-                raise _of_a_user(error) from None
-            if len(rows) == 1:
-                return [(rows[0], error)]
-            return [each for row in rows for each in self._encoded([row])]
+        found = outcomes_of(self._pipeline, rows, self._settings.options)
+        if self._settings.on_error == "raise" and (errors := [each for each in found if isinstance(each, Exception)]):
+            raise _of_a_user(errors[0]) from None
+        for made in found:
+            if isinstance(made, SupervisedRow):
+                self._notes.tell(made.notes, made.place)
         return [(row, made) for row, made in zip(rows, found, strict=True) if made is not None]
 
 
 def _table(done: Sequence[tuple[RawRow, SupervisedRow | Exception]], settings: EncoderSettings) -> pa.Table:
     made = [(row, each) for row, each in done if isinstance(each, SupervisedRow)]
     indices = [row.index for row, _ in made]
-    batch = columns_of(indices, [each.encoding for _, each in made], [each.labels for _, each in made])
+    weights = [each.weights for _, each in made if each.weights is not None] if settings.options.has_weights else None
+    batch = columns_of(indices, [each.encoding for _, each in made], [each.labels for _, each in made], weights)
     table = pa.Table.from_batches([batch])
-    if isinstance(settings.options.loss_on, Mapping):
-        weights = pa.array([each.weights for _, each in made], pa.list_(pa.float32()))
-        table = table.append_column("loss_weight", weights)
     return table if settings.on_error == "raise" else _with_rejects(table, done)
 
 

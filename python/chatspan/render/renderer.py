@@ -110,7 +110,7 @@ class ChatRenderer:
             return compiled(self.source(tools, chat_template))
         except TemplateSyntaxError as error:
             raise TemplateError(
-                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; mend it, or give another"
+                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; fix it, or give another"
             ) from None
 
     def engine(self) -> tuple[str, str]:
@@ -316,7 +316,7 @@ class ChatRenderer:
                 )
             if name not in template.variables and name not in self._warned and not name.endswith("_token"):
                 self._warned.add(name)
-                known = ", ".join(sorted(template.variables - _ALWAYS_GIVEN)) or "none"
+                known = ", ".join(template.keywords) or "none"
                 warnings.warn(
                     f"the chat template does not read {name!r}; the keywords that it reads: {known}",
                     UnknownKeywordWarning,
@@ -339,10 +339,6 @@ def _roles(messages: Messages) -> tuple[str, ...]:
         role = message.get("role", "")
         roles.append("" if role is None and preparation().drops_none else str(role))
     return tuple(roles)
-
-
-_ALWAYS_GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
-_ALWAYS_GIVEN |= {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
 
 
 def _cut(render: Render, own: str) -> Render:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from chatspan.errors import SourceError, one_line
+from chatspan.rows.dialects.sessions import PEEKED_RECORDS, SessionKind, may_be_session, rows_of_session, session_kind
+from chatspan.rows.notes import Note
 from chatspan.rows.row import RawRow, Source
-from chatspan.rows.tables import without_nulls
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
@@ -29,6 +30,8 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
 
     Raises:
         SourceError: there is no such thing, it cannot be read, or it has no rows.
+
+    A file of JSON lines that is a session log of a coding agent has a row for each conversation in it.
     """
     path = Path(name)
     suffixes = [suffix.lower() for suffix in path.suffixes]
@@ -48,8 +51,11 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
             raise SourceError(f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet: convert it")
         with _opened(path) as file:
             begins_with = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        return _JsonArraySource(path) if begins_with == b"[" else _JsonLinesSource(path)
-    except OSError as error:
+        if begins_with == b"[":
+            return _JsonArraySource(path)
+        session = _session_kind(path)
+        return _JsonLinesSource(path) if session is None else _SessionSource(path, session)
+    except (OSError, EOFError, zlib.error) as error:
         raise _unreadable(name, error) from None
 
 
@@ -99,6 +105,58 @@ class _JsonLinesSource:
             index += 1
 
 
+class _SessionSource:
+    """A session log: its lines together make conversations, so all of it has to be in memory."""
+
+    def __init__(self, path: Path, kind: SessionKind) -> None:
+        self.name = str(path)
+        self.notes: list[Note] = []
+        with _opened(path) as file:
+            lines = [line for line in file.read().removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+        records = []
+        for number, line in enumerate(lines, 1):
+            record = _record(line)
+            if record is not None:
+                records.append(record)
+            elif number < len(lines):
+                # The last line may be half written: the session may go on.
+                raise SourceError(f"{path} is a session log, but its line {number} is no JSON object; fix the line")
+        self._rows = rows_of_session(records, self.notes, kind=kind)
+        if not self._rows:
+            raise SourceError(f"{path} is a session log without an answer in it: name another file")
+
+    def rows(self, start: int = 0) -> Iterator[RawRow]:
+        count, name = len(self._rows), Path(self.name).name
+        for index in range(start, count):
+            place = name if count == 1 else f"{name}, conversation {index + 1}"
+            yield RawRow(index, place, self._rows[index], (index + 1) / count)
+
+
+def _session_kind(path: Path) -> SessionKind | None:
+    """Whose session log a file is; of other files only the first line is read."""
+    records: list[Any] = []
+    with _opened(path) as file:
+        for line in file:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line.strip():
+                continue
+            records.append(_record(line))
+            if not may_be_session(records[0]) or len(records) == PEEKED_RECORDS:
+                break
+            if (kind := session_kind(records)) is not None:
+                return kind
+    return session_kind(records)
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """A line that is a JSON object; ``None`` for any other."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 class _JsonArraySource:
     """A whole file, which has to be in memory."""
 
@@ -108,7 +166,7 @@ class _JsonArraySource:
             with _opened(path) as file:
                 self._values = json.load(file)
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SourceError(f"{path} begins with '[' but is no JSON array: {error}; mend it") from None
+            raise SourceError(f"{path} begins with '[' but is no JSON array: {error}; fix it") from None
         if not self._values:
             raise _no_rows(str(path))
 
@@ -151,7 +209,7 @@ class _ParquetSource:
                         skipped = min(max(0, start - index), batch.num_rows)
                         index += skipped
                         for row in batch.slice(skipped).to_pylist():
-                            yield RawRow(index, f"row {index}", without_nulls(row), (index + 1) / self._count)
+                            yield RawRow(index, f"row {index}", row, (index + 1) / self._count)
                             index += 1
                 except (pa.ArrowException, OSError) as error:
                     raise SourceError(f"{self._path} cannot be read behind row {index}: {_line(error)}") from None
@@ -192,7 +250,7 @@ class _DatasetSource:
         try:
             for row in rows:
                 position = None if self._count is None else (index + 1) / self._count
-                yield RawRow(index, f"row {index}", without_nulls(row), position)
+                yield RawRow(index, f"row {index}", row, position)
                 index += 1
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.name} cannot be read behind row {index}: {_line(error)}") from None

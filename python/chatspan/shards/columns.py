@@ -22,12 +22,21 @@ SCHEMA = pa.schema(
 )
 
 
-def columns_of(rows: Sequence[int], encodings: Sequence[Encoding], labels: Sequence[NDArray[np.int64]]) -> Any:
-    """A record batch of :data:`SCHEMA`.
+WEIGHTED_SCHEMA = SCHEMA.append(pa.field("loss_weight", pa.list_(pa.float32())))
+
+
+def columns_of(
+    rows: Sequence[int],
+    encodings: Sequence[Encoding],
+    labels: Sequence[NDArray[np.int64]],
+    weights: Sequence[NDArray[np.float32]] | None = None,
+) -> Any:
+    """A record batch of :data:`SCHEMA`, or with weights of :data:`WEIGHTED_SCHEMA`.
 
     Args:
         rows: the index of each encoding's row.
         labels: of each encoding, int64 ``[T]``.
+        weights: of each encoding, float32 ``[T]``.
     """
     edges = np.cumsum([0, *(len(encoding) for encoding in encodings)]).astype(np.int32)
 
@@ -35,13 +44,13 @@ def columns_of(rows: Sequence[int], encodings: Sequence[Encoding], labels: Seque
         values = np.concatenate(arrays) if arrays else np.zeros(0)
         return pa.ListArray.from_arrays(edges, values.astype(dtype, copy=False))
 
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(rows, type=pa.int64()),
-            lists([encoding.input_ids for encoding in encodings], np.int32),
-            lists(labels, np.int32),
-            lists([encoding.message_index for encoding in encodings], np.int32),
-            lists([encoding.kind for encoding in encodings], np.uint8),
-        ],
-        schema=SCHEMA,
-    )
+    columns = [
+        pa.array(rows, type=pa.int64()),
+        lists([encoding.input_ids for encoding in encodings], np.int32),
+        lists(labels, np.int32),
+        lists([encoding.message_index for encoding in encodings], np.int32),
+        lists([encoding.kind for encoding in encodings], np.uint8),
+    ]
+    if weights is None:
+        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    return pa.RecordBatch.from_arrays([*columns, lists(weights, np.float32)], schema=WEIGHTED_SCHEMA)

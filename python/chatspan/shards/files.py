@@ -15,15 +15,15 @@ from chatspan.shards.plan import Format
 _ROW_GROUP = 256
 
 
-def table_bytes(batches: Sequence[Any], file_format: Format) -> Any:
+def table_bytes(batches: Sequence[Any], file_format: Format, schema: Any = SCHEMA) -> Any:
     """The file of a shard, as a buffer of Arrow; the same for the same rows."""
     sink = pa.BufferOutputStream()
     if file_format == "arrow":
-        with pa.ipc.new_stream(sink, SCHEMA) as stream:
+        with pa.ipc.new_stream(sink, schema) as stream:
             for batch in batches:
                 stream.write_batch(batch)
     else:
-        table = pa.Table.from_batches(batches, SCHEMA)
+        table = pa.Table.from_batches(batches, schema)
         # Ids have too many values for a dictionary; what says whose they are has few, in long runs.
         dictionaries = ["labels.list.element", "message_index.list.element", "kind.list.element"]
         pq.write_table(

@@ -16,6 +16,9 @@ from chatspan.encode.truncation import Truncation
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import What
 from chatspan.errors import OutputError
+from chatspan.rows.options import Format as RowFormat
+from chatspan.rows.options import NullContent, TextParts, ToolArguments
+from chatspan.supervised.options import SupervisedOptions, TrainOn
 
 Format = Literal["parquet", "arrow"]
 Manifest = Mapping[str, Any]
@@ -35,9 +38,12 @@ class EncodePlan:
     """What is to be encoded and how. All of it decides what the shards hold.
 
     Attributes:
-        source, split, subset, column: the data set, see :func:`chatspan.rows.sources.open_source`.
+        source, split, subset: the data set, see :func:`chatspan.rows.sources.open_source`.
+        column, row_format, tool_arguments, null_content, text_parts: how rows are read, see
+            :class:`chatspan.RowOptions`.
         tokenizer, template: by the names that a person gave; what is in them is in the manifest too.
-        loss, end_of_turn: which tokens have labels, see :meth:`chatspan.Encoding.labels`.
+        loss, end_of_turn, train_on, loss_weight: which tokens have labels, and weights beside them, see
+            :class:`chatspan.ChatCollator`.
         max_length, truncation, special_tokens: see :meth:`chatspan.ChatEncoder.encode`.
         file_format: ``"parquet"``, ``"arrow"``.
         rows_per_shard: rows of the source a shard.
@@ -47,15 +53,42 @@ class EncodePlan:
     tokenizer: str
     template: str | None = None
     column: str | None = None
+    row_format: RowFormat | None = None
+    tool_arguments: ToolArguments = "auto"
+    null_content: NullContent = "auto"
+    text_parts: TextParts = "auto"
     split: str = "train"
     subset: str | None = None
     loss: What = "turn"
     end_of_turn: EndOfTurn = "token"
+    train_on: TrainOn = "all"
+    loss_weight: bool = False
     max_length: int | None = None
     truncation: Truncation = "error"
     special_tokens: SpecialTokens = "as_rendered"
     file_format: Format = "parquet"
     rows_per_shard: int = 1000
+
+    def supervised(self) -> SupervisedOptions:
+        """How rows are read and encoded, and what of them is trained.
+
+        Raises:
+            OptionError: options that cannot be.
+        """
+        return SupervisedOptions(
+            column=self.column,
+            format=self.row_format,
+            tool_arguments=self.tool_arguments,
+            null_content=self.null_content,
+            text_parts=self.text_parts,
+            loss_on=self.loss,
+            end_of_turn=self.end_of_turn,
+            train_on=self.train_on,
+            loss_weight=self.loss_weight,
+            max_length=self.max_length,
+            truncation=self.truncation,
+            special_tokens=self.special_tokens,
+        )
 
 
 def manifest_of(plan: EncodePlan, encoder: ChatEncoder) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from chatspan.shards.worker import (
     shard_path,
     write_shard,
 )
+from chatspan.supervised.selection import selected_roles
 
 REJECTS = "rejects.jsonl"
 
@@ -45,6 +47,8 @@ class Summary:
         out: the folder.
         rows, rejected, tokens, trained, cut, shards: of the whole run, with what was there before.
         rows_before: the rows that were there before.
+        notes: in how many rows a reader changed something, by what it was.
+        missing_roles: those that the plan selects and no row has.
     """
 
     out: str
@@ -55,6 +59,8 @@ class Summary:
     cut: int
     shards: int
     rows_before: int
+    notes: dict[str, int] = field(default_factory=dict)
+    missing_roles: list[str] = field(default_factory=list)
 
 
 def prepare(out: Path, manifest: Manifest, *, force: bool) -> Summary | None:
@@ -115,6 +121,7 @@ def encode_files(
         progress(done.row_count, done.position)
     records = written(out)
     rows = sum(record.rows for record in records.values())
+    roles = _counted(record.roles for record in records.values())
     summary = Summary(
         out=str(out),
         rows=rows,
@@ -124,11 +131,20 @@ def encode_files(
         cut=sum(record.cut for record in records.values()),
         shards=_finish(out, folder, records, plan),
         rows_before=rows_before,
+        notes=_counted(record.notes for record in records.values()),
+        missing_roles=[role for role in selected_roles(plan.train_on) if role not in roles],
     )
     told = {name: value for name, value in asdict(summary).items() if name not in ("out", "rows_before")}
     write_json(out / MANIFEST, {**read_manifest(out), "summary": told})
     shutil.rmtree(folder)
     return summary
+
+
+def _counted(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part)
+    return dict(found.most_common())
 
 
 def written(out: Path) -> dict[int, ShardRecord]:

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from chatspan.encoder import ChatEncoder
-from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError
-from chatspan.rows.conversations import Chat, chat_of
 from chatspan.rows.row import RawRow
-from chatspan.shards.columns import columns_of
+from chatspan.shards.columns import SCHEMA, WEIGHTED_SCHEMA, columns_of
 from chatspan.shards.files import table_bytes
 from chatspan.shards.plan import EncodePlan
 from chatspan.shards.whole_files import write_json, write_whole
+from chatspan.supervised.rows import IGNORED, SupervisedRow, outcomes_of
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32
+# Words of rows are in some notes, and roles are: a data set with thousands of them shall not fill a record.
+_WORDS_KEPT = 50
 
 
 @dataclass
@@ -34,6 +32,8 @@ class ShardRecord:
         rows, rejected: of the source.
         tokens, trained: of the rows that were written.
         cut: rows that were cut to ``max_length``.
+        notes: in how many rows a reader changed something, by what it was.
+        roles: how many rows have a message of each role.
     """
 
     rows: int = 0
@@ -41,6 +41,8 @@ class ShardRecord:
     tokens: int = 0
     trained: int = 0
     cut: int = 0
+    notes: dict[str, int] = field(default_factory=dict)
+    roles: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -51,13 +53,11 @@ class ShardWorker:
         plan: what is written.
         folder: where to.
         encoder: that of the plan's tokenizer and template.
-        rejects: of the shard that is being written.
     """
 
     plan: EncodePlan
     folder: Path
     encoder: ChatEncoder
-    rejects: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,26 +86,49 @@ def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:
 
 def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
     """Encodes rows; nothing is written yet. The same rows give the same bytes."""
-    worker.rejects = []
-    record = ShardRecord(rows=len(rows))
+    options = worker.plan.supervised()
+    record, rejects = ShardRecord(rows=len(rows)), []
     batches = []
     each = iter(rows)
     while some := list(islice(each, _ROWS_AT_ONCE)):
-        found = list(_encoded(worker, some))
-        if found:
-            indices, encodings, labels = zip(*found, strict=True)
-            batches.append(columns_of(indices, encodings, labels))
-            record.tokens += sum(map(len, encodings))
-            record.trained += sum(int((label != -100).sum()) for label in labels)
-            record.cut += sum(encoding.truncated > 0 for encoding in encodings)
-    record.rejected = len(worker.rejects)
-    lines = "".join(json.dumps(reject, ensure_ascii=False, default=str) + "\n" for reject in worker.rejects)
+        outcomes = outcomes_of(worker.encoder.pipeline, some, options)
+        made = [(row.index, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, SupervisedRow)]
+        rejects += [_reject(row, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, Exception)]
+        if made:
+            batches.append(_batch(made, record))
+    record.rejected = len(rejects)
+    lines = "".join(json.dumps(reject, ensure_ascii=False, default=str) + "\n" for reject in rejects)
+    schema = WEIGHTED_SCHEMA if options.has_weights else SCHEMA
     return Shard(
         number=rows[0].index // worker.plan.rows_per_shard,
-        table=table_bytes(batches, worker.plan.file_format),
+        table=table_bytes(batches, worker.plan.file_format, schema),
         rejects=lines.encode("utf-8", "surrogatepass"),
         record=record,
     )
+
+
+def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord) -> Any:
+    """The rows as a record batch, counted."""
+    for _, row in made:
+        record.tokens += len(row.encoding)
+        record.trained += int((row.labels != IGNORED).sum())
+        record.cut += row.encoding.truncated > 0
+        _count(record.notes, (note.message for note in row.notes))
+        _count(record.roles, row.encoding.roles)
+    weights = [row.weights for _, row in made if row.weights is not None]
+    return columns_of(
+        [index for index, _ in made],
+        [row.encoding for _, row in made],
+        [row.labels for _, row in made],
+        weights or None,
+    )
+
+
+def _count(counts: dict[str, int], words: Iterable[str]) -> None:
+    """Counts a row's words, each once."""
+    for word in dict.fromkeys(words):
+        if word in counts or len(counts) < _WORDS_KEPT:
+            counts[word] = counts.get(word, 0) + 1
 
 
 def save_shard(folder: Path, shard: Shard) -> None:
@@ -128,73 +151,6 @@ def rejects_path(folder: Path, number: int) -> Path:
 def record_path(folder: Path, number: int) -> Path:
     """Where its record lies."""
     return folder / f"{number:05}.json"
-
-
-Encoded = tuple[int, Encoding, NDArray[np.int64]]
-
-
-def _encoded(worker: ShardWorker, rows: Sequence[RawRow]) -> Iterator[Encoded]:
-    """The rows that can be encoded; the others are rejected."""
-    chats: list[tuple[RawRow, Chat]] = []
-    for row in rows:
-        try:
-            chats.append((row, chat_of(row, worker.plan.column)))
-        except ChatspanError as error:
-            worker.rejects.append(_reject(row, error))
-    order: dict[int, Encoded] = {}
-    for group in _alike(chats):
-        loss_messages = {row.index: chat.loss_messages for row, chat in group}
-        for row, encoding in _encode_group(worker, group):
-            try:
-                labels = encoding.labels(
-                    what=worker.plan.loss,
-                    messages=loss_messages[row.index],
-                    end_of_turn=worker.plan.end_of_turn,
-                )
-            except ChatspanError as error:
-                worker.rejects.append(_reject(row, error))
-            else:
-                order[row.index] = (row.index, encoding, labels)
-    worker.rejects.sort(key=lambda reject: int(reject["row_index"]))
-    yield from (order[index] for index in sorted(order))
-
-
-def _alike(chats: Sequence[tuple[RawRow, Chat]]) -> Iterator[list[tuple[RawRow, Chat]]]:
-    """Neighbours with the same tools and keywords, which can be encoded in one call."""
-    group: list[tuple[RawRow, Chat]] = []
-    for row, chat in chats:
-        if group and group[0][1].template_kwargs != chat.template_kwargs:
-            yield group
-            group = []
-        group.append((row, chat))
-    if group:
-        yield group
-
-
-def _encode_group(worker: ShardWorker, group: Sequence[tuple[RawRow, Chat]]) -> Iterator[tuple[RawRow, Encoding]]:
-    kwargs = group[0][1].template_kwargs
-    try:
-        encodings = _encode(worker, [chat for _, chat in group], kwargs)
-    # One bad row must not cost its neighbours; which one it is shows one by one.
-    except Exception as error:
-        if len(group) == 1:
-            worker.rejects.append(_reject(group[0][0], error))
-            return
-        for one in group:
-            yield from _encode_group(worker, [one])
-        return
-    yield from zip((row for row, _ in group), encodings, strict=True)
-
-
-def _encode(worker: ShardWorker, chats: Sequence[Chat], kwargs: Mapping[str, Any]) -> list[Encoding]:
-    plan = worker.plan
-    return worker.encoder.encode_batch(
-        [chat.messages for chat in chats],
-        max_length=plan.max_length,
-        truncation=plan.truncation,
-        special_tokens=plan.special_tokens,
-        **kwargs,
-    )
 
 
 def _reject(row: RawRow, error: Exception) -> dict[str, Any]:

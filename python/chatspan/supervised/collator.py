@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,14 +14,20 @@ from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
-from chatspan.encode.off_prompt import OffPromptSummary
+from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
+from chatspan.rows.notes import NoteLog
+from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow
-from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
+from chatspan.supervised.selection import selected_roles
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
 _ROWS_AT_ONCE = 64
@@ -46,10 +52,10 @@ class ChatCollator:
     """Builds the batch of supervised fine-tuning: the ``data_collator`` of ``transformers.Trainer`` and of TRL's
     ``SFTTrainer``, both with ``remove_unused_columns=False``.
 
-    Called with a list of rows ``{"messages", "tools"?, "documents"?, "chat_template_kwargs"?, "loss_messages"?}``;
-    instead of ``messages`` ``conversations`` (also with ``from`` and ``value``), ``turns``, or ``prompt`` and
-    ``completion`` as messages, of which the completion is trained. ``loss_messages`` are the indices of the messages
-    that may be trained, else each assistant's.
+    Called with a list of rows ``{"messages", "tools"?, "documents"?, "chat_template_kwargs"?, "loss_messages"?}``, or
+    of rows in another dialect that :func:`chatspan.read_row` knows. ``loss_messages`` are the indices of the messages
+    that may be trained; else those of a ``completion``, else each assistant's. A message's own flag (``weight``,
+    ``train``, ``training``, ``loss``, ``loss_mask``) takes it out, or gives it a weight.
 
     Args:
         tokenizer: an HF fast tokenizer.
@@ -64,7 +70,11 @@ class ChatCollator:
         packing: whether all rows of a call become one row without padding.
         pad_to_multiple_of: rows are filled up to a multiple of it.
         padding_side: ``"right"``, ``"left"``.
-        column: the column of the messages, if it has another name.
+        train_on: which messages are trained: ``"all"``, each assistant's; ``"last"``, the last assistant's of the row;
+            or roles: of others than assistants the content and what ends it.
+        loss_weight: whether the batch has ``loss_weight``, which carries weights of messages other than 0 and 1;
+            without it such a weight is an error.
+        row_options: how rows are read: the fields of :class:`chatspan.RowOptions`.
         special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
         chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
         off_prompt: what becomes of turns that no prompt of inference leads to (:attr:`chatspan.Encoding.off_prompt`):
@@ -74,8 +84,8 @@ class ChatCollator:
     Returns (of a call):
         int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``;
         ``attention_mask``; ``labels``, -100 where nothing is trained, unshifted. A row's first token is never trained:
-        nothing in front of it predicts it. With weights also float32 ``[B, T]`` ``loss_weight``, which a trainer has
-        to be told to use.
+        nothing in front of it predicts it. With weights or ``loss_weight=True`` also float32 ``[B, T]``
+        ``loss_weight``, which a trainer has to be told to use.
         With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
         ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
         ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
@@ -117,12 +127,14 @@ class ChatCollator:
         packing: bool = False,
         pad_to_multiple_of: int | None = None,
         padding_side: PaddingSide = "right",
-        column: str | None = None,
         special_tokens: SpecialTokens = "as_rendered",
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
         off_prompt: OffPromptPolicy = "keep",
         boundaries: Boundaries = "as_rendered",
+        train_on: TrainOn = "all",
+        loss_weight: bool = False,
+        **row_options: Unpack[RowKeywords],
     ) -> None:
         self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
         self._options = SupervisedOptions(
@@ -132,12 +144,15 @@ class ChatCollator:
             truncation=truncation,
             empty_rows=empty_rows,
             special_tokens=special_tokens,
-            column=column,
             off_prompt=off_prompt,
+            train_on=train_on,
+            loss_weight=loss_weight,
+            **checked(row_options),
         )
         self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
         self._pad_id = pad_id_of(tokenizer)
-        self._off_prompt = OffPromptSummary()
+        self._first_rows = FirstRowsSummary(off_prompt, loss_on, selected_roles(train_on))
+        self._notes = NoteLog()
         self.dropped_rows = 0
 
     def warm_up(self) -> None:
@@ -149,7 +164,9 @@ class ChatCollator:
             rows = ungrouped(rows)
         found = self._rows(rows, "row {} of the batch")
         kept = [row for row in found if row is not None]
-        self._off_prompt.tell_of((row.encoding for row in kept), self._options.off_prompt, self._options.loss_on)
+        self._first_rows.tell_of(row.encoding for row in kept)
+        for row in kept:
+            self._notes.tell(row.notes, row.place)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
             raise EmptyBatchError(
@@ -187,14 +204,19 @@ class ChatCollator:
         found = self._rows([row], "row {}")[0]
         if found is None:
             return "left out\n"
-        return f"{found.encoding.explain()}\ntrained: {self.encoder.decode(found.labels[found.labels != IGNORED])!r}\n"
+        trained = self.encoder.decode(found.labels[found.labels != IGNORED])
+        notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.notes)
+        return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
     def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
         return _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
 
     def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> list[SupervisedRow | None]:
-        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence) or not rows:
-            raise RowError(f"expected a list of at least one row, got {type(rows).__name__}")
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
+            hint = ": put it in a list" if isinstance(rows, Mapping) else ""
+            raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
+        if not rows:
+            raise RowError("the batch is empty: give at least one row")
         numbered = enumerate(rows, start)
         return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
 

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan._core import __version__
-from chatspan.encode.off_prompt import OffPromptSummary
+from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import OptionError
+from chatspan.rows.notes import NoteLog
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions
 from chatspan.supervised.rows import SupervisedRow, supervised_rows
+from chatspan.supervised.selection import selected_roles
 
 Array = NDArray[Any]
 
@@ -42,7 +44,8 @@ class MapFn:
         self._pipeline = pipeline
         self._options = options
         self._columns = tuple(columns)
-        self._off_prompt = OffPromptSummary()
+        self._first_rows = FirstRowsSummary(options.off_prompt, options.loss_on, selected_roles(options.train_on))
+        self._notes = NoteLog()
 
     def __call__(self, batch: Mapping[str, Any], indices: Sequence[int] | None = None) -> dict[str, list[Array]]:
         names = list(batch)
@@ -59,9 +62,11 @@ class MapFn:
             for number, place, value in zip(numbers, places, values, strict=True)
         ]
         rows = [row for row in supervised_rows(self._pipeline, raw, self._options) if row is not None]
-        self._off_prompt.tell_of((row.encoding for row in rows), self._options.off_prompt, self._options.loss_on)
+        self._first_rows.tell_of(row.encoding for row in rows)
+        for row in rows:
+            self._notes.tell(row.notes, row.place)
         found = {name: [_COLUMNS[name](row) for row in rows] for name in self._columns}
-        if isinstance(self._options.loss_on, Mapping):
+        if self._options.has_weights:
             found["loss_weight"] = [row.weights for row in rows if row.weights is not None]
         return found
 
@@ -69,6 +74,8 @@ class MapFn:
         import transformers
 
         options = {**asdict(self._options), "loss_on": None}
+        if not isinstance(self._options.train_on, str):
+            options["train_on"] = tuple(sorted(self._options.train_on))
         loss_on = self._options.loss_on
         if isinstance(loss_on, Mapping):
             # The last weight that fits counts, and a dict is hashed without its order.

@@ -2,33 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation
-from chatspan.options import LossOn, OffPromptPolicy, require_choices, require_counts, require_loss_on
+from chatspan.errors import OptionError
+from chatspan.options import LossOn, OffPromptPolicy, near_role, require_choices, require_counts, require_loss_on
+from chatspan.rows.options import RowOptions
 
 SupervisedLossOn = Literal["generation"] | LossOn
 EmptyRows = Literal["error", "drop"]
+TrainOn = Literal["all", "last"] | Collection[str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SupervisedOptions:
-    """How rows are encoded and what is trained; see :class:`chatspan.ChatCollator`."""
+class SupervisedOptions(RowOptions):
+    """How rows are read and encoded, and what is trained; see :class:`chatspan.ChatCollator`."""
 
     loss_on: SupervisedLossOn = "turn"
+    train_on: TrainOn = "all"
+    loss_weight: bool = False
     end_of_turn: EndOfTurn = "token"
     max_length: int | None = None
     truncation: Truncation = "error"
     empty_rows: EmptyRows = "error"
     special_tokens: SpecialTokens = "as_rendered"
-    column: str | None = None
     off_prompt: OffPromptPolicy = "keep"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_loss_on(self.loss_on, ("turn", "content", "generation"))
         require_choices(self, end_of_turn=EndOfTurn, truncation=Truncation, empty_rows=EmptyRows)
-        require_choices(self, special_tokens=SpecialTokens, off_prompt=OffPromptPolicy)
+        require_choices(self, special_tokens=SpecialTokens, off_prompt=OffPromptPolicy, loss_weight=(True, False))
         require_counts(self, "max_length")
+        require_train_on(self.train_on)
+        if self.train_on != "all" and self.loss_on == "generation":
+            raise OptionError(
+                'train_on selects messages, and loss_on="generation" is what the template\'s own blocks select: leave '
+                "out one of them"
+            )
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether tokens have weights beside labels."""
+        return self.loss_weight or isinstance(self.loss_on, Mapping)
+
+
+def require_train_on(train_on: Any) -> None:
+    """Which messages are trained.
+
+    Raises:
+        OptionError: it is neither of the names nor some roles, or a role that is a typing error.
+    """
+    if isinstance(train_on, str):
+        if train_on not in ("all", "last"):
+            raise OptionError(f'train_on={train_on!r}: use "all", "last", or a list of roles such as ["assistant"]')
+        return
+    is_roles = isinstance(train_on, Collection) and not isinstance(train_on, (bytes, Mapping)) and len(train_on) > 0
+    if not is_roles or not all(isinstance(role, str) for role in train_on):
+        raise OptionError(f'train_on={train_on!r}: use "all", "last", or a list of roles such as ["assistant"]')
+    for role in train_on:
+        if (near := near_role(role)) is not None:
+            raise OptionError(f"train_on={train_on!r}: the role {role!r} is unknown: did you mean {near!r}?")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,17 @@ from chatspan.encode.pipeline import EncodingPipeline, Rendered
 from chatspan.encode.truncation import truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, EmptyRowError, RowError
+from chatspan.options import near_role
 from chatspan.render.request import request_of
-from chatspan.rows.conversations import Chat, chat_of
+from chatspan.rows.conversations import Chat
+from chatspan.rows.dialects import sharegpt
+from chatspan.rows.messages import name_text
+from chatspan.rows.notes import Note
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
+from chatspan.rows.steps.columns import names_conversation
 from chatspan.supervised.options import SupervisedOptions
+from chatspan.supervised.selection import trained_messages, trained_roles, trained_tokens
 
 IGNORED = -100
 logger = logging.getLogger("chatspan")
@@ -33,93 +41,169 @@ class SupervisedRow:
         encoding: cut to ``max_length``.
         labels: int64 ``[T]``, -100 where nothing is trained; the first token's is, since nothing in front predicts it.
         weights: float32 ``[T]``, where the loss is weighted.
+        notes: what its reader changed.
+        place: where a person finds it.
     """
 
     encoding: Encoding
     labels: NDArray[np.int64]
     weights: NDArray[np.float32] | None
+    notes: Sequence[Note] = ()
+    place: str = ""
 
 
 def supervised_rows(
     pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions
 ) -> list[SupervisedRow | None]:
-    """Encodes rows in one call of the tokenizer; ``None`` for one with nothing to train on that is to be left out.
+    """Reads and encodes rows, in one call of the tokenizer; ``None`` for one with nothing to train on that is to be
+    left out.
 
     Raises:
         ChatspanError: one of its kinds, with the row's place.
     """
-    chats: list[Chat] = []
-    for row in rows:
-        with _placed(row):
-            require_columns(row, options.column)
-            chats.append(chat_of(row, options.column))
-    requests = [request_of(chat.messages, **chat.template_kwargs) for chat in chats]
-    renders = pipeline.render(requests, special_tokens=options.special_tokens)
-    rendered: list[Rendered] = []
-    for row in rows:
-        with _placed(row):
-            rendered.append(next(renders))
     found: list[SupervisedRow | None] = []
-    for row, chat, encoding in zip(rows, chats, pipeline.encode_rendered(rendered), strict=True):
-        with _placed(row):
-            try:
-                chosen = messages_on_prompt(encoding, chat.loss_messages, options.off_prompt)
-                cut = truncated(encoding, options.max_length, options.truncation)
-                found.append(_labelled(cut, chat, chosen, options))
-            except EmptyRowError as error:
-                if options.empty_rows == "error":
-                    raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
-                logger.warning("%s is left out: %s", row.place, error.message)
-                found.append(None)
+    for outcome in outcomes_of(pipeline, rows, options):
+        if isinstance(outcome, Exception):
+            raise outcome
+        found.append(outcome)
     return found
 
 
-def _labelled(
-    encoding: Encoding, chat: Chat, messages: Collection[int] | None, options: SupervisedOptions
-) -> SupervisedRow:
-    mask, weights = _trained(encoding, messages, options)
+def outcomes_of(
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions
+) -> list[SupervisedRow | Exception | None]:
+    """As :func:`supervised_rows`; for a row that fails its error, which costs the other rows nothing."""
+    reader = RowReader(options, pipeline)
+    chats = [_tried(row, partial(chat_of, row, reader)) for row in rows]
+    rendered = _rendered(pipeline, rows, chats, options)
+    whole = [each for each in rendered if isinstance(each, Rendered)]
+    encodings: Iterator[Any]
+    try:
+        encodings = iter(pipeline.encode_rendered(whole))
+    # Which of them it is shows one by one.
+    except Exception:
+        encodings = (
+            _tried(row, partial(_encoded, pipeline, each))
+            for row, each in zip(rows, rendered, strict=True)
+            if isinstance(each, Rendered)
+        )
+    found: list[SupervisedRow | Exception | None] = []
+    for row, chat, each in zip(rows, chats, rendered, strict=True):
+        encoding = next(encodings) if isinstance(each, Rendered) else each
+        if isinstance(encoding, Exception) or isinstance(chat, Exception):
+            found.append(encoding)
+        else:
+            found.append(_tried(row, partial(_labelled, encoding, chat, options, row)))
+    return found
+
+
+def _rendered(
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], chats: Sequence[Any], options: SupervisedOptions
+) -> list[Rendered | Exception]:
+    """The render of each chat, or why there is none."""
+    at = [index for index, chat in enumerate(chats) if not isinstance(chat, Exception)]
+    found = list(chats)
+    while at:
+        requests = [request_of(chats[index].messages, **chats[index].template_kwargs) for index in at]
+        renders = pipeline.render(requests, special_tokens=options.special_tokens)
+        done = 0
+        for index in at:
+            found[index] = _tried(rows[index], partial(next, renders))
+            done += 1
+            # A generator that raised has ended: the others are rendered anew.
+            if isinstance(found[index], Exception):
+                break
+        at = at[done:]
+    return found
+
+
+def _encoded(pipeline: EncodingPipeline, rendered: Rendered) -> Encoding:
+    return pipeline.encode_rendered([rendered])[0]
+
+
+def _tried(row: RawRow, make: Callable[[], Any]) -> Any:
+    """What is made of a row, or the error, with the row's place."""
+    try:
+        with _placed(row):
+            return make()
+    except Exception as error:
+        return error
+
+
+def chat_of(row: RawRow, reader: RowReader) -> Chat:
+    """The row's conversation.
+
+    Raises:
+        RowError: there is none, as where a trainer took the columns away; with the row's place.
+    """
+    try:
+        return reader.read(row)
+    except RowError as error:
+        names = set(map(str, row.value)) if isinstance(row.value, Mapping) else None
+        if names is None or names_conversation(names, reader.options.column):
+            raise
+        hint = "A trainer takes columns away unless it is given remove_unused_columns=False"
+        if "input_ids" in names:
+            hint += ", and TRL's SFTTrainer tokenizes unless given dataset_kwargs={'skip_prepare_dataset': True}"
+        raise RowError(f"{error.message}. {hint}", row_index=row.index, row_place=row.place) from None
+
+
+def _labelled(encoding: Encoding, chat: Chat, options: SupervisedOptions, row: RawRow) -> SupervisedRow | None:
+    try:
+        return _row_of(encoding, chat, options, row.place)
+    except EmptyRowError as error:
+        if options.empty_rows == "error":
+            raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
+        logger.warning("%s is left out: %s", row.place, error.message)
+        return None
+
+
+def _row_of(encoding: Encoding, chat: Chat, options: SupervisedOptions, place: str) -> SupervisedRow:
+    selected = trained_messages(chat, encoding.roles, options.train_on)
+    chosen = messages_on_prompt(encoding, selected, options.off_prompt)
+    cut = truncated(encoding, options.max_length, options.truncation)
+    mask, weights = trained_tokens(cut, chosen, chat.weights, options)
     mask[:1] = False
     if not mask.any():
-        raise EmptyRowError(_why_empty(encoding, chat, options))
-    labels = np.where(mask, encoding.input_ids, IGNORED)
-    return SupervisedRow(encoding, labels, None if weights is None else np.where(mask, weights, np.float32(0)))
+        raise EmptyRowError(_why_empty(cut, chat, selected, options))
+    labels = np.where(mask, cut.input_ids, IGNORED)
+    weights = None if weights is None else np.where(mask, weights, np.float32(0))
+    return SupervisedRow(cut, labels, weights, chat.notes, place)
 
 
-def _trained(
-    encoding: Encoding, messages: Collection[int] | None, options: SupervisedOptions
-) -> tuple[NDArray[np.bool_], NDArray[np.float32] | None]:
-    """Which tokens the loss is on, and with what weights."""
-    loss_on = options.loss_on
-    if isinstance(loss_on, Mapping):
-        weights = encoding.weights(loss_on)
-        return (weights > 0) & _of_messages(encoding, messages), weights
-    if loss_on == "generation":
-        return encoding.mask(what=loss_on) & _of_messages(encoding, messages), None
-    return encoding.mask(what=loss_on, messages=messages, end_of_turn=options.end_of_turn), None
-
-
-def _of_messages(encoding: Encoding, messages: Collection[int] | None) -> NDArray[np.bool_]:
-    if messages is None:
-        return np.ones(len(encoding), dtype=bool)
-    return np.isin(encoding.message_index, list(messages))
-
-
-def _why_empty(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> str:
+def _why_empty(encoding: Encoding, chat: Chat, selected: Sequence[int] | None, options: SupervisedOptions) -> str:
     if encoding.truncated:
         count = len(encoding) + encoding.truncated
         return (
             f"nothing that the loss is on is left of its {count} tokens, cut to max_length={options.max_length} "
             f"on the {options.truncation}"
         )
-    chosen = range(len(encoding.roles)) if chat.loss_messages is None else chat.loss_messages
-    if all(encoding.roles[index] != "assistant" for index in chosen):
+    wanted = trained_roles(options.train_on)
+    possible = range(len(encoding.roles)) if chat.loss_messages is None else chat.loss_messages
+    if all(encoding.roles[index] not in wanted for index in possible):
         of = "" if chat.loss_messages is None else " among those that the loss is on"
-        return f"it has no assistant's message{of}, so there is nothing to train on"
+        whose = "assistant's message" if wanted == {"assistant"} else f"message of {', '.join(sorted(wanted))}"
+        return f"it has no {whose}{of}, so there is nothing to train on; its roles: {_roles_seen(encoding)}"
+    left = None if selected is None else [index for index in selected if encoding.roles[index] in wanted]
+    if left == [] and any(weight == 0 for weight in chat.weights.values()):
+        return "the flags of its messages (weight, train, loss, …) leave nothing to train on"
+    chosen = possible if selected is None else selected
     if options.off_prompt == "drop_turn" and all(
         index in encoding.off_prompt for index in chosen if encoding.roles[index] == "assistant"
     ):
         return 'no prompt of inference leads to any of its turns, and off_prompt="drop_turn" does not train such turns'
     return f"the loss is nowhere on it (loss_on={options.loss_on!r})"
+
+
+def _roles_seen(encoding: Encoding) -> str:
+    """The roles of a row, and what a misspelt one may have meant."""
+    seen = list(dict.fromkeys(encoding.roles))
+    near = next((found for role in seen if (found := near_role(role)) is not None), None)
+    told = ", ".join(map(repr, seen))
+    if near is not None:
+        return f"{told}: did you mean {near!r}?"
+    known = [role for role in seen if sharegpt.role_of(role) not in (role, "call")]
+    return f'{told}: format="sharegpt" (--row-format sharegpt) reads {known[0]!r}' if known else told
 
 
 @contextmanager
@@ -129,7 +213,7 @@ def _placed(row: RawRow) -> Iterator[None]:
     place: dict[str, Any] = {
         "row_index": row.index,
         "row_place": row.place,
-        "trace_id": None if name is None else str(name),
+        "trace_id": None if name is None else name_text(name),
     }
     try:
         yield
@@ -138,18 +222,3 @@ def _placed(row: RawRow) -> Iterator[None]:
     # What transformers says of tools or a user's own type of message.
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise RowError(f"{type(error).__name__}: {error}", **place) from error
-
-
-def require_columns(row: RawRow, column: str | None) -> None:
-    """The columns are there that a trainer takes away that was not told to leave them."""
-    if not isinstance(row.value, Mapping) or column in row.value:
-        return
-    names = set(map(str, row.value))
-    if column is None and (names & {"messages", "conversations", "turns"} or {"prompt", "completion"} <= names):
-        return
-    wanted = "'messages', 'conversations', 'turns', or 'prompt' and 'completion'" if column is None else repr(column)
-    has = ", ".join(map(repr, sorted(names))) or "none"
-    hint = "a trainer takes columns away unless it is given remove_unused_columns=False"
-    if "input_ids" in names:
-        hint += ", and TRL's SFTTrainer tokenizes unless given dataset_kwargs={'skip_prepare_dataset': True}"
-    raise row.error(f"it has no column {wanted}; its columns: {has}. {hint[0].upper()}{hint[1:]}")

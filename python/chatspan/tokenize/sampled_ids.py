@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from chatspan.errors import RolloutError, first_difference
@@ -26,9 +27,7 @@ def sampled_offsets(
     Raises:
         RolloutError: the ids are not those of the turn, or are no ids.
     """
-    if not len(token_ids) or not all(isinstance(i, int) or hasattr(i, "__index__") for i in token_ids):
-        raise RolloutError("token_ids must be the ids of the turn, whole numbers, at least one")
-    ids = [int(i) for i in token_ids]
+    ids = whole_ids(token_ids)
     decoded = decode(tokenizer, ids)
     whole = "".join(piece for piece, _, _ in untrimmed)
     if decoded.lstrip(" ") == turn.lstrip(" ") and decoded.endswith(turn.lstrip(" ")):
@@ -43,6 +42,21 @@ def sampled_offsets(
     if check:
         raise RolloutError(_difference(decoded, turn))
     return _from_both_ends(tokenizer, ids, turn)
+
+
+def whole_ids(token_ids: Any) -> list[int]:
+    """Ids as numbers of Python.
+
+    Raises:
+        RolloutError: they are no ids.
+    """
+    try:
+        ids = [index(each) for each in token_ids]
+    except TypeError:
+        ids = []
+    if not ids:
+        raise RolloutError("token_ids must be the ids of the turn, whole numbers, at least one")
+    return ids
 
 
 def _kept_characters(untrimmed: Sequence[Untrimmed]) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,12 +15,18 @@ from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation, truncated
 from chatspan.errors import LayoutError, OptionError, RowError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, require_choices
-from chatspan.rows.conversations import Chat, chat_of
+from chatspan.rows.conversations import Chat
+from chatspan.rows.options import RowKeywords, RowOptions, checked
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.supervised.collator import ChatCollator
-from chatspan.supervised.options import EmptyRows, SupervisedLossOn
-from chatspan.supervised.rows import IGNORED, SupervisedRow, require_columns
+from chatspan.supervised.options import EmptyRows, SupervisedLossOn, TrainOn
+from chatspan.supervised.rows import IGNORED, SupervisedRow, chat_of
+from chatspan.supervised.selection import trained_messages
 from chatspan.trl.byte_offsets import response_byte_offsets
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Responses = Literal["one", "all"]
 
@@ -39,8 +45,8 @@ class GKDCollator(ChatCollator):
             every turn; for GKD with ``lmbda=0`` and GOLD with one tokenizer, where nothing is sampled.
         check_prompt: with ``"one"``, whether a prompt is an error that the chat template does not write when it is
             asked for the response, since the student may sample from it; see :func:`chatspan.verl.sdpo_tensors`.
-        loss_on, end_of_turn, max_length, truncation, empty_rows, column, special_tokens, chat_template, backend,
-            off_prompt, boundaries: see :class:`chatspan.ChatCollator`.
+        loss_on, end_of_turn, max_length, truncation, empty_rows, special_tokens, chat_template, backend,
+            off_prompt, boundaries, train_on, row_options: see :class:`chatspan.ChatCollator`.
 
     Returns (of a call):
         int64, padded on the left: ``input_ids``, ``attention_mask``, ``labels`` (-100 where nothing is trained)
@@ -78,12 +84,13 @@ class GKDCollator(ChatCollator):
         max_length: int | None = None,
         truncation: Truncation = "error",
         empty_rows: EmptyRows = "error",
-        column: str | None = None,
         special_tokens: SpecialTokens = "as_rendered",
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
         off_prompt: OffPromptPolicy = "keep",
         boundaries: Boundaries = "as_rendered",
+        train_on: TrainOn = "all",
+        **row_options: Unpack[RowKeywords],
     ) -> None:
         super().__init__(
             tokenizer,
@@ -93,12 +100,13 @@ class GKDCollator(ChatCollator):
             truncation=truncation,
             empty_rows=empty_rows,
             padding_side="left",
-            column=column,
             special_tokens=special_tokens,
             chat_template=chat_template,
             backend=backend,
             off_prompt=off_prompt,
             boundaries=boundaries,
+            train_on=train_on,
+            **checked(row_options),
         )
         self.responses: Responses = responses
         self.check_prompt = check_prompt
@@ -109,8 +117,8 @@ class GKDCollator(ChatCollator):
     def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
         if self.responses == "all":
             return super()._supervised(rows)
-        column = self._options.column
-        rows = [replace(row, value=_up_to_its_response(row, column)) for row in rows]
+        reader = RowReader(self._options, self.encoder)
+        rows = [replace(row, value=_up_to_its_response(row, reader, self._options.train_on)) for row in rows]
         found = super()._supervised(rows)
         kept = [None if one is None else _its_response(one, row) for one, row in zip(found, rows, strict=True)]
         for one, row in zip(kept, rows, strict=True):
@@ -119,7 +127,7 @@ class GKDCollator(ChatCollator):
         return kept
 
     def _require_asked(self, found: SupervisedRow, row: RawRow) -> None:
-        chat = chat_of(row, self._options.column)
+        chat = RowReader(self._options, self.encoder).read(row)
         start = _stretches(found)[0][0]
         template = self.encoder.template(chat.template_kwargs.get("tools")).source
         require_asked(
@@ -159,12 +167,13 @@ class GKDCollator(ChatCollator):
         return {**found, "byte_offsets": offsets}
 
 
-def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = None) -> list[dict[str, Any]]:
+def response_rows(rows: Iterable[Any], **row_options: Unpack[RowKeywords]) -> list[dict[str, Any]]:
     """A row for each response: each message that the loss is on, with the conversation up to it.
 
     Args:
         rows: as :class:`chatspan.ChatCollator` takes them.
-        column: the column of the messages, if it has another name.
+        row_options: how rows are read: the fields of :class:`chatspan.RowOptions`. The template is not known yet, and
+            what depends on it is left to the collator.
 
     Returns:
         ``{"messages", "loss_messages"}``, with ``tools``, ``documents``, ``chat_template_kwargs`` and ``trace_id``
@@ -183,9 +192,11 @@ def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = Non
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
         raise RowError(f"expected rows, got {type(rows).__name__}: give a list of them, or a data set")
     found = []
+    row_options.setdefault("tool_arguments", "as_given")
+    reader = RowReader(RowOptions(**checked(row_options)))
     for index, row in enumerate(rows):
         raw = RawRow(index=index, place=f"row {index}", value=row)
-        chat = chat_of(raw, column)
+        chat = reader.read(raw)
         responses = _responses(chat)
         if not responses:
             among = "" if chat.loss_messages is None else " among those that the loss is on"
@@ -194,22 +205,22 @@ def response_rows(rows: Iterable[Mapping[str, Any]], *, column: str | None = Non
     return found
 
 
-def _responses(chat: Chat) -> list[int]:
+def _responses(chat: Chat, train_on: TrainOn = "all") -> list[int]:
     """The messages that the loss may be on."""
-    chosen = range(len(chat.messages)) if chat.loss_messages is None else chat.loss_messages
-    return [index for index in chosen if chat.messages[index].get("role") == "assistant"]
+    roles = [str(message.get("role")) for message in chat.messages]
+    chosen = trained_messages(chat, roles, train_on)
+    return [index for index in (range(len(roles)) if chosen is None else chosen) if roles[index] == "assistant"]
 
 
 def _row_up_to(chat: Chat, response: int) -> dict[str, Any]:
-    kept = {key: chat.row[key] for key in ("tools", "documents", "chat_template_kwargs", "trace_id") if key in chat.row}
-    return {"messages": list(chat.messages[: response + 1]), "loss_messages": [response], **kept}
+    row = chat.as_row()
+    return {**row, "messages": row["messages"][: response + 1], "loss_messages": [response]}
 
 
-def _up_to_its_response(row: RawRow, column: str | None) -> Mapping[str, Any]:
+def _up_to_its_response(row: RawRow, reader: RowReader, train_on: TrainOn) -> Mapping[str, Any]:
     """The row without what follows its response, so that the template writes that as the last message."""
-    require_columns(row, column)
-    chat = chat_of(row, column)
-    responses = _responses(chat)
+    chat = chat_of(row, reader)
+    responses = _responses(chat, train_on)
     if len(responses) > 1:
         raise LayoutError(
             f"the loss is on {len(responses)} messages ({', '.join(map(str, responses))}), and GKD and GOLD know one "
@@ -220,8 +231,9 @@ def _up_to_its_response(row: RawRow, column: str | None) -> Mapping[str, Any]:
             message_index=responses[1],
         )
     # One without any is told of by what looks for something to train on.
-    found = _row_up_to(chat, responses[0]) if responses else {**chat.row, "messages": list(chat.messages)}
-    return {column or "messages": found.pop("messages"), **found}
+    found = _row_up_to(chat, responses[0]) if responses else chat.as_row()
+    column = reader.options.column or "messages"
+    return {column: found.pop("messages"), **found}
 
 
 def _its_response(found: SupervisedRow, row: RawRow) -> SupervisedRow:

@@ -8,7 +8,8 @@ from typing import Any
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.traces import Trace, read_traces
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
-from chatspan.rows.tables import as_lists
+from chatspan.rows.same_text import text_key
+from chatspan.rows.steps.plain import plain_data
 
 
 def sdpo_rows(
@@ -63,7 +64,7 @@ def sdpo_rows(
 def _require_same_kwargs(trace: Trace, given: Mapping[str, Any]) -> None:
     own = trace.plain.template_kwargs
     for name in sorted({*own, *given}):
-        if as_lists(own.get(name)) != as_lists(given.get(name)):
+        if text_key(plain_data(own.get(name))) != text_key(plain_data(given.get(name))):
             raise LayoutError(
                 f"its {name!r} is {own.get(name)!r:.60}, that of SDPOConfig's chat_template_kwargs is "
                 f"{given.get(name)!r:.60}: TRL renders every row with the same; make a data set for each",

@@ -11,6 +11,7 @@ from chatspan.distillation.config import HintPlacement
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError
 from chatspan.rows.conversations import Chat
+from chatspan.supervised.selection import trained_messages
 from chatspan.view.view import View, view_of_encoding
 
 
@@ -52,9 +53,8 @@ def views_of_chat(
     """
     if chat.form == "messages":
         encoding = encoder.encode(chat.messages, **chat.template_kwargs)
-        view = view_of_encoding(
-            encoding, encoder.tokenizer, title, end_of_turn=end_of_turn, loss_messages=chat.loss_messages
-        )
+        chosen = trained_messages(chat, encoding.roles, "all")
+        view = view_of_encoding(encoding, encoder.tokenizer, title, end_of_turn=end_of_turn, loss_messages=chosen)
         return [view]
     # Only these need torch.
     from chatspan.distillation.config import CollatorConfig, DistillationConfig
@@ -73,4 +73,4 @@ def views_of_chat(
         if not isinstance(encoder.chat_template, str):
             raise OptionError("a trace or a pair takes one template, not several by name")
         encoder.tokenizer.chat_template = encoder.chat_template
-    return view_of_pair(chat.row, encoder.tokenizer, config, title)
+    return view_of_pair(chat.as_row(), encoder.tokenizer, config, title)

@@ -20,7 +20,6 @@ import numpy as np
 from chatspan.audit.against.peer import PeerRefusal, PeerRow, ids_of
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import Message
-from chatspan.rows.tables import without_nulls
 
 _COMMIT = "01f6a5c"
 # How far behind the content the end-of-sequence token may stand.
@@ -88,9 +87,15 @@ def differing_range(dummy: Sequence[int], full: Sequence[int]) -> tuple[int, int
 
 def _message(message: Message) -> Message:
     """A message as it prepares it: without nulls, arguments of calls as dicts."""
-    found: Message = {key: value for key, value in without_nulls(message).items() if value is not None}
+    found: Message = dict(_without_nulls(message))
     calls = found.get("tool_calls")
     return {**found, "tool_calls": [_call(call) for call in calls]} if isinstance(calls, list) else found
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def _call(call: Any) -> Any:

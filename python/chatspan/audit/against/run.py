@@ -16,13 +16,13 @@ from chatspan.audit.against.result import NOTHING, OTHER, OUTCOME, REMARK, SAME,
 from chatspan.audit.against.trl import Trl
 from chatspan.audit.failures import shape
 from chatspan.audit.findings import Finding
-from chatspan.audit.rows import mask_of
+from chatspan.audit.rows import mask_of, with_selection
 from chatspan.audit.run import limited
 from chatspan.audit.settings import AuditSettings
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
-from chatspan.rows.conversations import chat_of
 from chatspan.rows.parallel import in_chunks, map_chunks
+from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow, Source
 
 PEERS: dict[str, Callable[[Any], Peer]] = {
@@ -47,7 +47,8 @@ class PeerAuditor:
 
     def __init__(self, encoder: ChatEncoder, settings: AuditSettings, names: Sequence[str]) -> None:
         self._encoder = encoder
-        self._settings = settings
+        self._reader = RowReader(settings.rows, encoder)
+        self._options = settings.supervised()
         # Its template is that of the encoder, without changing the one that was given.
         tokenizer = copy.copy(encoder.tokenizer)
         if encoder.chat_template is not None:
@@ -64,7 +65,7 @@ class PeerAuditor:
         reports = self.reports()
         for raw in rows:
             try:
-                chat = chat_of(raw, self._settings.column)
+                chat = self._reader.read(raw)
             except ChatspanError:
                 continue
             encoding: Any = None
@@ -72,7 +73,8 @@ class PeerAuditor:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     encoding = self._encoder.encode(chat.messages, **chat.template_kwargs)
-                ours: Any = mask_of(encoding, chat, self._settings)
+                chat = with_selection(chat, encoding, self._options)
+                ours: Any = mask_of(encoding, chat, self._options)
             except ChatspanError as error:
                 ours = error
             for peer, report in zip(self.peers, reports, strict=True):

@@ -38,6 +38,11 @@ class ProvenanceRoute:
         )
         self._straddle = config.straddle
 
+    @property
+    def pipeline(self) -> EncodingPipeline:
+        """What renders and tokenizes."""
+        return self._pipeline
+
     def warm_up(self) -> None:
         """Loads the native tokenizer now; see :meth:`chatspan.ChatEncoder.warm_up`."""
         self._pipeline.warm_up()

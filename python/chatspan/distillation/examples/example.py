@@ -38,6 +38,7 @@ class Example:
         loss_messages: of the student.
         hints: by loss message.
         with_loss_on: the example with fewer loss messages, and without the hints of the others.
+        message_weights: of loss messages that weigh otherwise than 1 in the loss.
         dropped_sites: how many loss messages it had that it has no more.
     """
 
@@ -48,4 +49,5 @@ class Example:
     loss_messages: Sequence[int] = ()
     hints: Mapping[int, Hint] = field(default_factory=dict)
     with_loss_on: Callable[[Sequence[int]], Example] | None = None
+    message_weights: Mapping[int, float] = field(default_factory=dict)
     dropped_sites: int = 0

@@ -58,6 +58,7 @@ def _example(trace: Trace, row: int, config: CollatorConfig, sites: Sequence[Err
         teacher=teacher,
         message_map={turn: index for index, turn in enumerate(teacher.turn_indices) if turn is not None},
         loss_messages=[site.turn_index for site in sites],
+        message_weights=trace.weights,
         hints=hints,
         with_loss_on=with_loss_on,
     )

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from chatspan.errors import first_difference
+from chatspan.rows.same_text import message_key
 
 Messages = Sequence[Any]
 Pairs = list[tuple[int, int]]
@@ -15,8 +16,8 @@ Pairs = list[tuple[int, int]]
 def map_messages(student: Messages, teacher: Messages, known: Sequence[tuple[int, int]] = ()) -> dict[int, int]:
     """For the student's messages the teacher's that they are, rising on both sides.
 
-    As many equal ones as can be; between those, messages of the same role, from the end on: a content that was
-    replaced or appended to. What the teacher inserted is nobody's.
+    As many as can be that templates write alike; between those, messages of the same role, from the end on: a content
+    that was replaced or appended to. What the teacher inserted is nobody's.
 
     Args:
         known: pairs that are given, rising.
@@ -59,16 +60,9 @@ def ambiguous(student: Messages, teacher: Messages, wanted: Sequence[int]) -> li
 
 
 def _numbers(student: Messages, teacher: Messages) -> tuple[list[int], list[int]]:
-    """The same number for equal messages, which have no hash."""
-    known: dict[tuple[Any, str], list[tuple[Any, int]]] = {}
-    numbers: list[int] = []
-    for message in (*student, *teacher):
-        content = message.get("content")
-        alike = known.setdefault((message.get("role"), content if isinstance(content, str) else repr(content)), [])
-        number = next((number for other, number in alike if other == message), len(numbers))
-        if number == len(numbers):
-            alike.append((message, number))
-        numbers.append(number)
+    """The same number for messages that templates write alike."""
+    known: dict[str, int] = {}
+    numbers = [known.setdefault(message_key(message), len(known)) for message in (*student, *teacher)]
     return numbers[: len(student)], numbers[len(student) :]
 
 

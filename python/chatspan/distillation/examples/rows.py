@@ -2,51 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.examples.message_map import ambiguous, map_messages
+from chatspan.distillation.examples.reading import name_of
 from chatspan.errors import AlignmentError, TraceError
-from chatspan.rows.messages import is_blank, read_messages, template_kwargs_of, trace_id_of
+from chatspan.rows.conversations import Chat
+from chatspan.rows.messages import is_blank, name_text
+from chatspan.rows.same_text import message_key, text_difference
+
+# How alike a column is to one that it may have been meant for.
+_NEAR = 0.8
 
 
-def row_examples(rows: Sequence[Mapping[str, Any]]) -> list[Example]:
-    """Checks rows ``{"messages", "teacher_messages", "loss_messages"?, "teacher_loss_messages"?, "trace_id"?, "tools"?,
-    "chat_template_kwargs"?}``.
+def row_examples(chats: Sequence[Chat]) -> list[Example]:
+    """Examples of rows ``{"messages", "teacher_messages", "loss_messages"?, "teacher_loss_messages"?, …}``, read.
 
     Raises:
-        TraceError: a row is of the wrong form, or a loss message is no assistant's.
+        TraceError: a row without a teacher that does not say so, or a loss message that is no assistant's.
         AlignmentError: a loss message is not the teacher's, or is another one there, or could be several.
     """
-    if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
-        raise TraceError(f"expected a list of rows, got {type(rows).__name__}")
-    if not rows:
-        raise TraceError("an empty list of rows makes no batch")
-    return [_example(row, index) for index, row in enumerate(rows)]
+    return [_example(chat, index) for index, chat in enumerate(chats)]
 
 
-def _example(row: Any, row_index: int) -> Example:
-    if not isinstance(row, Mapping):
-        raise TraceError(f"expected a dict, got {type(row).__name__}", trace_id=f"row {row_index}")
-    trace_id = trace_id_of(row, row_index)
-    kwargs = template_kwargs_of(row, trace_id)
-    messages = read_messages(row.get("messages"), trace_id, "'messages'")
-    student = Conversation(trace_id, messages, range(len(messages)), kwargs)
-    if row.get("teacher_messages") is None:
-        if row.get("loss_messages"):
-            raise TraceError("it has 'loss_messages', but no 'teacher_messages'", trace_id=trace_id)
+def _example(chat: Chat, row_index: int) -> Example:
+    trace_id, kwargs = name_of(chat, row_index), chat.template_kwargs
+    student = Conversation(trace_id, chat.messages, range(len(chat.messages)), kwargs)
+    if chat.teacher_messages is None:
+        _require_told(chat, trace_id)
         return Example(row_index, student)
-    teacher_messages = read_messages(row["teacher_messages"], trace_id, "'teacher_messages'")
-    loss_messages, message_map = _loss_messages(row, student, teacher_messages)
+    teacher_messages = chat.teacher_messages
+    loss_messages, message_map = _loss_messages(chat, student, teacher_messages)
     if not loss_messages:
         return Example(row_index, student)
     turn_of = {at: index for index, at in message_map.items()}
     turn_indices = [turn_of.get(index) for index in range(len(teacher_messages))]
     teacher = Conversation(trace_id, teacher_messages, turn_indices, kwargs)
-    example = Example(row_index, student, teacher, message_map, loss_messages)
+    example = Example(row_index, student, teacher, message_map, loss_messages, message_weights=chat.weights)
 
     def with_loss_on(fewer: Sequence[int]) -> Example:
         dropped = len(loss_messages) - len(fewer)
@@ -57,28 +54,38 @@ def _example(row: Any, row_index: int) -> Example:
     return replace(example, with_loss_on=with_loss_on)
 
 
-def _loss_messages(
-    row: Mapping[str, Any], student: Conversation, teacher: Sequence[Any]
-) -> tuple[list[int], dict[int, int]]:
+def _require_told(chat: Chat, trace_id: str) -> None:
+    """A row without a teacher says so itself: else a misspelt column would train nothing, without a word."""
+    if chat.row.get("loss_messages"):
+        raise TraceError("it has 'loss_messages', but no 'teacher_messages'", trace_id=trace_id)
+    if "teacher_messages" in chat.row:
+        return
+    names = [name_text(key) for key in chat.row]
+    near = difflib.get_close_matches("teacher_messages", names, 1, _NEAR)
+    hint = f": is {near[0]!r} meant?" if near else f"; its columns: {', '.join(map(repr, names))}."
+    raise TraceError(
+        f"it has no 'teacher_messages'{hint} "
+        'A row without a teacher, on which the loss is nowhere, has "teacher_messages": None',
+        trace_id=trace_id,
+    )
+
+
+def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) -> tuple[list[int], dict[int, int]]:
     """The messages that the loss is on, and which of the teacher's each of the student's is."""
     messages, trace_id = student.messages, student.trace_id
-    given, given_teacher = row.get("loss_messages"), row.get("teacher_loss_messages")
-    if given is None:
+    given, given_teacher = chat.loss_messages, chat.teacher_loss_messages
+    if given is None or isinstance(given, range):
         if given_teacher is not None:
             raise TraceError("it has 'teacher_loss_messages', but no 'loss_messages'", trace_id=trace_id)
-        message_map = map_messages(messages, teacher)
-        shared = [
-            index
-            for index, message in enumerate(messages)
-            if message["role"] == "assistant"
-            and not (is_blank(message.get("content")) and not message.get("tool_calls"))
-            and index in message_map
-            and teacher[message_map[index]] == message
-        ]
-        _require_certain(messages, teacher, shared, trace_id)
-        return shared, message_map
+        return _shared(chat, teacher, trace_id)
     loss_messages = _indices(given, "'loss_messages'", len(messages), trace_id)
     for index in loss_messages:
+        if chat.weights.get(index, 1) == 0:
+            raise TraceError(
+                "it is in 'loss_messages', and its own flag says that it is not trained: keep one",
+                trace_id=trace_id,
+                turn_index=index,
+            )
         if messages[index]["role"] != "assistant":
             role = messages[index]["role"]
             raise TraceError(
@@ -98,6 +105,26 @@ def _loss_messages(
     for index in loss_messages:
         _require_same(messages, teacher, index, message_map.get(index), trace_id)
     return loss_messages, message_map
+
+
+def _shared(chat: Chat, teacher: Sequence[Any], trace_id: str) -> tuple[list[int], dict[int, int]]:
+    """The answers that both sides have; of a row with a completion, those of it."""
+    messages, message_map = chat.messages, map_messages(chat.messages, teacher)
+    answers = [
+        index
+        for index, message in enumerate(messages)
+        if message["role"] == "assistant"
+        and chat.weights.get(index, 1) > 0
+        and (chat.loss_messages is None or index in chat.loss_messages)
+        and not (is_blank(message.get("content")) and not message.get("tool_calls"))
+    ]
+    alike = {i: at for i, at in message_map.items() if message_key(messages[i]) == message_key(teacher[at])}
+    shared = [index for index in answers if index in alike]
+    for index in answers:
+        if index not in alike:
+            _require_not_equal(messages, teacher, index, set(alike.values()), trace_id)
+    _require_certain(messages, teacher, shared, trace_id)
+    return shared, message_map
 
 
 def _require_certain(messages: Any, teacher: Any, loss_messages: Sequence[int], trace_id: str) -> None:
@@ -122,15 +149,24 @@ def _indices(given: Any, what: str, count: int, trace_id: str) -> list[int]:
     return list(given)
 
 
+def _require_not_equal(messages: Any, teacher: Any, index: int, taken: Collection[int], trace_id: str) -> None:
+    """No message of the teacher's is this one for Python, but not for the template: it would be lost without a word."""
+    for at, message in enumerate(teacher):
+        if at not in taken and message == messages[index]:
+            _require_same(messages, teacher, index, at, trace_id)
+
+
 def _require_same(messages: Any, teacher: Any, index: int, at: int | None, trace_id: str) -> None:
     place: dict[str, Any] = {"trace_id": trace_id, "turn_index": index}
     if at is None:
         raise AlignmentError("the teacher's messages lack this loss message", **place)
-    for key in sorted({*messages[index], *teacher[at]}):
-        mine, theirs = messages[index].get(key), teacher[at].get(key)
-        if mine != theirs:
+    for key in sorted({*messages[index], *teacher[at]}, key=name_text):
+        found = text_difference(messages[index].get(key), teacher[at].get(key), str(key))
+        if found is not None:
+            where = "" if found.start_char is None else f"; they differ from character {found.start_char} on"
             raise AlignmentError(
-                f"a loss message must be the same on both sides, but {key!r} of the teacher's message {at} is "
-                f"{theirs!r:.60}, the student's {mine!r:.60}",
+                f"a loss message must be the same on both sides, but {found.path!r} of the teacher's message {at} is "
+                f"{found.other}, the student's {found.one}{where}",
+                start_char=found.start_char,
                 **place,
             )

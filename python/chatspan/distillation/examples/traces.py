@@ -7,13 +7,18 @@ of its template. Everything that can be wrong with a trace is found here, before
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.conversation import Conversation
+from chatspan.distillation.examples.reading import name_of, read_chats
 from chatspan.errors import HintError, TraceError
-from chatspan.rows.messages import is_blank, lone_surrogate, read_messages, shown, template_kwargs_of, trace_id_of
+from chatspan.options import near_role
+from chatspan.rows.conversations import Chat
+from chatspan.rows.messages import is_blank, lone_surrogate, shown
+from chatspan.rows.notes import Note
+from chatspan.rows.reader import RowReader
 
 
 @dataclass(frozen=True)
@@ -26,49 +31,64 @@ class ErrorSite:
 
 @dataclass(frozen=True)
 class Trace:
-    """A checked trace: the student's plain conversation, and where hints go."""
+    """A checked trace.
+
+    Attributes:
+        plain: the student's conversation.
+        error_sites: where hints go.
+        weights: of messages, see :class:`chatspan.rows.conversations.Chat`.
+        notes: what the reader changed.
+    """
 
     plain: Conversation
     error_sites: Sequence[ErrorSite]
+    weights: Mapping[int, float] = field(default_factory=dict)
+    notes: Sequence[Note] = ()
 
 
-def read_traces(traces: Sequence[Mapping[str, Any]], config: CollatorConfig) -> list[Trace]:
-    """Checks traces and asks the hint generator at each assistant turn with a ``tool_error`` and a content.
+def read_traces(traces: Any, config: CollatorConfig, reader: RowReader | None = None) -> list[Trace]:
+    """Reads traces, and asks the hint generator at each assistant turn with a ``tool_error`` and a content.
+
+    Args:
+        reader: of the rows; by default one that knows no chat template.
 
     Raises:
         TraceError: the first thing that is wrong with a trace, with its ``trace_id`` and ``turn_index``.
         HintError: the hint generator raised, or returned no string.
     """
-    if not isinstance(traces, Sequence) or isinstance(traces, (str, bytes)):
-        raise TraceError(f"expected a list of traces, got {type(traces).__name__}")
-    if not traces:
-        raise TraceError("an empty list of traces makes no batch")
-    return [_read_trace(trace, row, config) for row, trace in enumerate(traces)]
+    chats = read_chats(traces, RowReader(config) if reader is None else reader, "traces")
+    return [_trace(chat, name_of(chat, row), config) for row, chat in enumerate(chats)]
 
 
-def _read_trace(trace: Any, row: int, config: CollatorConfig) -> Trace:
-    if not isinstance(trace, Mapping):
-        raise TraceError(f"expected a dict, got {shown(trace)}", trace_id=f"row {row}")
-    trace_id = trace_id_of(trace, row)
-    if "turns" not in trace:
-        raise TraceError(f"it has no 'turns'; its keys are {sorted(map(str, trace))}", trace_id=trace_id)
-    messages = read_messages(trace["turns"], trace_id, "'turns'")
-    plain = Conversation(trace_id, messages, range(len(messages)), template_kwargs_of(trace, trace_id))
-    hints = ((i, _hint(turn, i, trace_id, config)) for i, turn in enumerate(trace["turns"]))
-    return Trace(plain, [ErrorSite(turn_index, hint) for turn_index, hint in hints if hint])
+def _trace(chat: Chat, trace_id: str, config: CollatorConfig) -> Trace:
+    plain = Conversation(trace_id, chat.messages, range(len(chat.messages)), chat.template_kwargs)
+    sites = []
+    for index, (tool_error, meta) in chat.tool_errors.items():
+        if chat.weights.get(index, 1) == 0 or (chat.loss_messages is not None and index not in chat.loss_messages):
+            continue
+        role = chat.messages[index]["role"]
+        if near_role(role) == "assistant":
+            what = f"it has a tool_error, and its role {role!r} is none: did you mean 'assistant'?"
+            raise TraceError(what, trace_id=trace_id, turn_index=index)
+        hint = _hint(chat.messages[index], index, (tool_error, meta), trace_id, config)
+        if hint is not None:
+            sites.append(ErrorSite(index, hint))
+    return Trace(plain, sites, chat.weights, chat.notes)
 
 
-def _hint(turn: Mapping[str, Any], turn_index: int, trace_id: str, config: CollatorConfig) -> str | None:
+def _hint(
+    turn: Mapping[str, Any], turn_index: int, error_and_meta: tuple[Any, Any], trace_id: str, config: CollatorConfig
+) -> str | None:
     """The hint of an error site; ``None`` where the turn is none."""
-    if turn["role"] != "assistant" or not turn.get("tool_error") or is_blank(turn.get("content")):
+    tool_error, meta = error_and_meta
+    if turn["role"] != "assistant" or not tool_error or is_blank(turn.get("content")):
         return None
 
     def wrong(message: str) -> HintError:
         return HintError(f"hint_generator {message}", trace_id=trace_id, turn_index=turn_index)
 
-    meta = turn.get("error_meta")
     try:
-        hint = config.hint_generator(turn["tool_error"], {} if meta is None else meta)
+        hint = config.hint_generator(tool_error, {} if meta is None else meta)
     except Exception as error:
         raise wrong(f"raised {type(error).__name__}: {error}") from error
     if not isinstance(hint, str):

@@ -14,6 +14,8 @@ from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.pairs.alignment import align
 from chatspan.distillation.pairs.hint_places import require_hints_in_place
+from chatspan.encode.first_rows import weights_of_row
+from chatspan.encode.message_weights import weights_by_token
 from chatspan.errors import AlignmentError, ChatspanError, ContentNotFoundError
 from chatspan.kinds import Kind
 from chatspan.options import LossOn
@@ -72,6 +74,7 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
     try:
         if student.encoding is not None and teacher.encoding is not None:
             weights = loss_weights(student, example.loss_messages, config.loss_on)
+            weights *= weights_by_token(student.encoding, example.message_weights)
             loss_map = {index: example.message_map[index] for index in example.loss_messages}
             found = align(
                 student.encoding, teacher.encoding, loss_map, wanted=weights > 0, max_dropped=config.max_dropped
@@ -127,7 +130,7 @@ def loss_weights(chat: EncodedChat, messages: Sequence[int], loss_on: LossOn) ->
         return encoding.mask(what="turn", messages=messages).astype(np.float32)
     if not isinstance(loss_on, Mapping):
         return encoding.mask(None, loss_on, messages=messages).astype(np.float32)
-    weights = encoding.weights(loss_on)
+    weights = encoding.weights(weights_of_row(loss_on, encoding.roles))
     return np.where(np.isin(encoding.message_index, list(messages)), weights, np.float32(0))
 
 

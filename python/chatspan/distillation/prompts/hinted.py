@@ -31,7 +31,7 @@ from chatspan.errors import (
 from chatspan.options import ROLES, BackendOption, require_choices
 from chatspan.render.request import request_of
 from chatspan.rows.messages import RESERVED_KWARGS, read_messages
-from chatspan.rows.tables import as_lists
+from chatspan.rows.steps.plain import plain_data
 
 Ints = NDArray[np.int64]
 
@@ -157,7 +157,7 @@ class HintedPrompts:
 
     def _read(self, name: str, messages: Any, hint: Any) -> tuple[Conversation, tuple[Hint, Conversation] | None]:
         """The student's conversation; with a hint, where that is and the teacher's."""
-        messages = read_messages(as_lists(messages), name, "the prompt")
+        messages = read_messages(plain_data(messages), name, "the prompt")
         plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
         if hint is not None and not isinstance(hint, str):
             raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")

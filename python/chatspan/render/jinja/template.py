@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import TracebackType
@@ -17,6 +18,11 @@ from chatspan.render.jinja.text import Field, OwnerMark
 from chatspan.render.origins import Run
 from chatspan.render.rendered import CharRange, Render
 
+# What a template reads that no row gives as a keyword of its own.
+ALWAYS_GIVEN = frozenset(
+    {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "range"}
+    | {"namespace", "dict", "bos_token", "eos_token", "pad_token", "unk_token", "loop"}
+)
 # Methods of strings that look for one.
 _SEARCHES = ("startswith", "endswith", "find", "rfind", "index", "count", "split", "rsplit", "partition", "rpartition")
 
@@ -49,6 +55,18 @@ class ChatTemplate:
         return frozenset(jinja2.meta.find_undeclared_variables(self.tree))
 
     @functools.cached_property
+    def keywords(self) -> tuple[str, ...]:
+        """The names that the template reads from its caller and that a row may give, in order."""
+        return tuple(sorted(name for name in self.variables - ALWAYS_GIVEN if not name.endswith("_token")))
+
+    @functools.cached_property
+    def keys(self) -> frozenset[str]:
+        """All names that the template may look up in what it is given: attributes, and texts that it writes out."""
+        attributes = {node.attr for node in self.tree.find_all(jinja2.nodes.Getattr)}
+        constants = {node.value for node in self.tree.find_all(jinja2.nodes.Const) if isinstance(node.value, str)}
+        return frozenset(attributes | constants)
+
+    @functools.cached_property
     def has_generation_tags(self) -> bool:
         """Whether the template says itself what an assistant wrote."""
         return any(self.tree.find_all(jinja2.nodes.ExtensionAttribute))
@@ -71,6 +89,24 @@ class ChatTemplate:
             if isinstance(call.node, jinja2.nodes.Getattr) and call.node.attr in _SEARCHES and call.args:
                 found.add(_text_of(call.args[0]))
         return tuple(sorted(text for text in found if text.strip() and not text.replace("_", "").isalnum()))
+
+    @functools.cached_property
+    def compared_words(self) -> frozenset[str]:
+        """The words that the template compares values with or keeps something by: the roles it knows among them."""
+        found: list[jinja2.nodes.Node] = []
+        for compared in self.tree.find_all(jinja2.nodes.Compare):
+            for operand in compared.ops:
+                if operand.op in ("eq", "ne"):
+                    found += [compared.expr, operand.expr]
+                elif operand.op in ("in", "notin") and isinstance(
+                    operand.expr, (jinja2.nodes.List, jinja2.nodes.Tuple)
+                ):
+                    found += operand.expr.items
+        found += [pair.key for pair in self.tree.find_all(jinja2.nodes.Pair)]
+        for called in self.tree.find_all(jinja2.nodes.Filter):
+            found += called.args if called.name in ("selectattr", "rejectattr") else []
+        words = map(_text_of, found)
+        return frozenset(word for word in words if re.fullmatch(r"[\w-]+", word))
 
     @functools.cached_property
     def tree(self) -> jinja2.nodes.Template:

@@ -1,4 +1,4 @@
-"""Fields that the template leaves out, and control tokens that stand in the text of fields."""
+"""Parts of contents that say of no part whose text it is, and control tokens that stand in the text of fields."""
 
 from __future__ import annotations
 
@@ -12,39 +12,15 @@ from chatspan.kinds import Kind
 from chatspan.render.origins import Path
 from chatspan.view.view import path_pattern
 
-DROPPED = "dropped fields"
 CONTROL = "control tokens in text"
 CONTAINERS = "parts of contents of no known type"
 
-# Keys whose text is a message's own; all others (ids, names) most templates leave out.
-_OWN_TEXT = ("content", "reasoning_content", "reasoning", "thinking")
 # Words in the type of a part of a content that is the assistant's own text, or no text; other types that say something
 # make another kind of it than content.
 _OWN_TYPES = ("text", "response", "answer", "refusal", "image", "audio", "video", "media", "file", "document")
 _OWN_KEYS = ("text", "content")
 # Text of the message around a quoted control token.
 _AROUND = 25
-
-
-def dropped_fields(encoding: Encoding) -> Iterator[Finding]:
-    """Fields of which the template left out more than blanks, by the pattern of their path."""
-    for (index, path), text in encoding.unrendered_texts.items():
-        pattern, matters = path_pattern(path), _matters(path)
-        role = encoding.roles[index] if 0 <= index < len(encoding.roles) else "row"
-        yield Finding(
-            DROPPED,
-            f"{role}: {pattern}",
-            "problem" if matters else "note",
-            "the model never sees this text; give a template that writes it, or move it" if matters else "",
-            index,
-            text.strip(),
-            len(text),
-            "characters lost",
-        )
-
-
-def _matters(path: Path) -> bool:
-    return path[0] in _OWN_TEXT or "arguments" in path or path[-2:] == ("function", "name")
 
 
 def container_findings(encoding: Encoding, messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chatspan.audit.findings import Finding, Severity
+from chatspan.options import ROLES as ROLE_NAMES
+from chatspan.options import near_role
 
 ROLES = "roles out of order"
 
@@ -29,7 +31,9 @@ def role_findings(messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     for index, role in enumerate(roles):
         before = roles[index - 1] if index else None
         if role not in _KNOWN:
-            yield found(f"unknown role {role!r}", "problem", "rename it, or see that the template writes it", index)
+            # The template writes it, else the reader had refused it, which also tells of near misses.
+            if role not in ROLE_NAMES and near_role(role) is None:
+                yield found(f"a role of its own, {role!r}", "note", "check that it is meant", index)
         elif role in _SYSTEM and index and before not in _SYSTEM:
             yield found(f"a {role} message that is not first", "problem", "templates drop, move or refuse those", index)
         elif role in _TOOL:

@@ -1,0 +1,106 @@
+"""Images, videos and audio of a row: marks in texts become parts, and what a tokenizer cannot encode is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from chatspan.errors import RowError
+from chatspan.rows.notes import Note
+from chatspan.rows.steps.plain import is_empty
+
+# The columns of TRL, LLaMA-Factory and LLaVA, and the type of part of each.
+COLUMNS = {
+    "images": "image",
+    "image": "image",
+    "videos": "video",
+    "video": "video",
+    "audios": "audio",
+    "audio": "audio",
+}
+_MARKS = re.compile("<(image|video|audio)>")
+_PART_TYPES = {"image": "image", "image_url": "image", "input_image": "image", "video": "video", "video_url": "video"}
+_PART_TYPES |= {"audio": "audio", "audio_url": "audio", "input_audio": "audio"}
+
+
+def media_of(row: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What the columns for media hold, by type of part; without empty ones."""
+    found: dict[str, list[Any]] = {}
+    for column, kind in COLUMNS.items():
+        value: Any = row.get(column)
+        if is_empty(value):
+            continue
+        is_list = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1
+        found.setdefault(kind, []).extend(list(value) if is_list else [value])  # type: ignore[arg-type]
+    return found
+
+
+def with_parts(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]], notes: list[Note]) -> list[Any]:
+    """Messages in which each ``<image>`` of a text is a part with its image, where there are as many as images.
+
+    The marks of LLaVA and LLaMA-Factory, which also know ``<video>`` and ``<audio>``.
+    """
+    if not media:
+        return messages
+    texts = [message["content"] for message in messages if isinstance(message.get("content"), str)]
+    counts = {kind: sum(text.count(f"<{kind}>") for text in texts) for kind in media}
+    matching = {kind: iter(media[kind]) for kind, count in counts.items() if count and count == len(media[kind])}
+    for kind, count in counts.items():
+        if count and kind not in matching:
+            what = f"marks <{kind}> stay text: there are not as many as {kind}s"
+            notes.append(Note("media_marks_kept", what))
+    if not matching:
+        return messages
+    notes.append(Note("media_marks_read", f"marks {', '.join(f'<{kind}>' for kind in matching)} are read as parts"))
+    return [
+        {**message, "content": list(_parts(message["content"], matching))}
+        if isinstance(message.get("content"), str) and any(f"<{kind}>" in message["content"] for kind in matching)
+        else message
+        for message in messages
+    ]
+
+
+def _parts(text: str, media: Mapping[str, Iterator[Any]]) -> Iterator[dict[str, Any]]:
+    at = 0
+    for mark in _MARKS.finditer(text):
+        kind = mark[1]
+        if kind not in media:
+            continue
+        if mark.start() > at:
+            yield {"type": "text", "text": text[at : mark.start()]}
+        yield {"type": kind, kind: next(media[kind])}
+        at = mark.end()
+    if at < len(text):
+        yield {"type": "text", "text": text[at:]}
+
+
+def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequence[Any]]) -> None:
+    """Refuses rows with images, videos or audio: a tokenizer makes no tokens of them.
+
+    Raises:
+        RowError: with the ``message_index`` of a part.
+    """
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        if type(content) is not list:
+            continue
+        for at, part in enumerate(content):
+            given = part.get("type") if isinstance(part, Mapping) else None
+            kind = _PART_TYPES.get(given) if isinstance(given, str) else None
+            if kind is not None:
+                raise RowError(_refused(f"part {at} of message {index}'s content is {_one(kind)}"), message_index=index)
+    for kind, values in media.items():
+        if values:
+            raise RowError(_refused(f"it has {len(values)} {kind}{'s' if len(values) > 1 else ''}"))
+
+
+def _one(kind: str) -> str:
+    return f"{'an' if kind[0] in 'ai' else 'a'} {kind}"
+
+
+def _refused(what: str) -> str:
+    return (
+        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) to a trainer that "
+        "takes one, or remove it to train on the text alone; chatspan reads text only so far"
+    )

@@ -1,0 +1,119 @@
+"""Values of tables and objects → plain Python data: dicts, lists, texts, numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+_PLAIN = (str, int, float, bool, type(None))
+
+
+def plain_row(value: Any) -> Mapping[str, Any] | None:
+    """The columns of a row, whatever holds them; the columns' own values stay as they are. ``None``: it is no row.
+
+    A mapping, a dataclass, a ``pandas.Series``, a row of pyarrow (``StructScalar``), a named tuple (as
+    ``DataFrame.itertuples`` gives), or a pydantic model.
+    """
+    if isinstance(value, Mapping):
+        return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    for name in ("_asdict", "model_dump", "as_py", "to_dict"):
+        method = getattr(value, name, None)
+        if callable(method) and not isinstance(value, type):
+            found = method()
+            return found if isinstance(found, Mapping) else None
+    return None
+
+
+def plain_data(value: Any) -> Any:
+    """A value as plain Python data, also what is in it; the value itself where it is plain already.
+
+    Arrays, tuples and Arrow's lists are lists; numpy's and Arrow's scalars Python's; dataclasses and other mappings
+    dicts. A NaN in a dict is null, which pandas writes so beside numbers. What is none of these, such as a function,
+    stays.
+
+    Example:
+        >>> import numpy as np
+        >>> plain_data({"messages": np.array([{"role": "user", "content": np.str_("Hi")}], dtype=object)})
+        {'messages': [{'role': 'user', 'content': 'Hi'}]}
+    """
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        changed: dict[Any, Any] | None = None
+        for key, part in value.items():
+            made = _or_null(part if type(part) in _PLAIN else plain_data(part))
+            if made is not part:
+                changed = dict(value) if changed is None else changed
+                changed[key] = made
+        return value if changed is None else changed
+    if kind is list:
+        copied: list[Any] | None = None
+        for index, part in enumerate(value):
+            if type(part) not in _PLAIN and (made := plain_data(part)) is not part:
+                copied = list(value) if copied is None else copied
+                copied[index] = made
+        return value if copied is None else copied
+    return _converted(value)
+
+
+def _or_null(value: Any) -> Any:
+    return None if type(value) is float and value != value else value
+
+
+def _converted(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return plain_data(value.tolist())
+    if isinstance(value, Mapping):
+        return plain_data(dict(value))
+    if isinstance(value, (list, tuple)):
+        return [plain_data(part) for part in value]
+    # bool is final, and no subclass of it can be met here.
+    for plain in (str, int, float):
+        if isinstance(value, plain):
+            return plain(value) if plain is not str else str.__str__(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_data({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    for name in ("model_dump", "as_py", "tolist"):
+        method = getattr(value, name, None)
+        if callable(method) and not isinstance(value, type):
+            return plain_data(method())
+    return value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a column has nothing in this row: null, or what pandas writes for it (NaN, NA, NaT)."""
+    if value is None:
+        return True
+    if isinstance(value, float):
+        return value != value
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a column has nothing in this row, or a list, text or dict without anything in it."""
+    if is_missing(value):
+        return True
+    try:
+        return len(value) == 0
+    # A number, or an array without dimensions.
+    except TypeError:
+        return False
+
+
+def decoded(value: Any) -> Any:
+    """JSON text as what it says, also that of a list's items: tables keep lists of dicts that differ as text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    if isinstance(value, list) and value and all(isinstance(item, str) and item.lstrip()[:1] == "{" for item in value):
+        return [decoded(item) for item in value]
+    return value
