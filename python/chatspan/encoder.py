@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation, truncated
 from chatspan.encoding import Encoding
-from chatspan.errors import OptionError
+from chatspan.errors import ChatspanError, OptionError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, request_of
@@ -22,6 +23,8 @@ from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+Made = TypeVar("Made")
 
 
 class ChatEncoder:
@@ -156,18 +159,17 @@ class ChatEncoder:
             ControlTokenError: with ``special_tokens="error"``; with ``message_index``.
             RolloutError, TurnBoundaryError: ``token_ids`` that do not fit; with ``message_index``.
         """
-        return self.encode_batch(
-            [messages],
+        _check_options(max_length, truncation, special_tokens)
+        request = request_of(
+            messages,
             tools=tools,
             documents=documents,
             add_generation_prompt=add_generation_prompt,
             continue_final_message=continue_final_message,
-            max_length=max_length,
-            truncation=truncation,
-            special_tokens=special_tokens,
-            token_ids_check=token_ids_check,
             **template_kwargs,
-        )[0]
+        )
+        renders = self._pipeline.render([request], special_tokens=special_tokens, token_ids_check=token_ids_check)
+        return truncated(self._pipeline.encode_rendered(list(renders))[0], max_length, truncation)
 
     def encode_batch(
         self,
@@ -181,15 +183,18 @@ class ChatEncoder:
         token_ids_check: bool = True,
         **render_kwargs: Any,
     ) -> list[Encoding]:
-        """Encodes conversations: read one by one, then rendered and tokenized on all cores. See :meth:`encode`."""
+        """Encodes conversations: read one by one, then rendered and tokenized on all cores. See :meth:`encode`.
+
+        Raises:
+            ChatspanError: as there; with ``conversation_index``.
+        """
         _check_options(max_length, truncation, special_tokens)
         requests = [
             request_of(messages, tools=tools, documents=documents, **render_kwargs) for messages in conversations
         ]
-        rendered = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
-        return [
-            truncated(encoding, max_length, truncation) for encoding in self._pipeline.encode_rendered(list(rendered))
-        ]
+        renders = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
+        encodings = self._pipeline.encode_rendered(list(_counted(renders)))
+        return list(_counted(truncated(each, max_length, truncation) for each in encodings))
 
     def as_map_fn(
         self,
@@ -256,6 +261,18 @@ class ChatEncoder:
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
         return self._pipeline.decode(ids)
+
+
+def _counted(made: Iterator[Made]) -> Iterator[Made]:
+    """What is made of conversations, in order; an error says of which one it is."""
+    for index in count():
+        try:
+            each = next(made)
+        except StopIteration:
+            return
+        except ChatspanError as error:
+            raise error.at(conversation_index=index) from error.__cause__
+        yield each
 
 
 def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:

@@ -32,6 +32,7 @@ class ChatspanError(ValueError):
     """Base of all errors that chatspan raises on purpose.
 
     Attributes:
+        conversation_index: the conversation, in the argument of :meth:`chatspan.ChatEncoder.encode_batch`.
         trace_id: the trace, by its ``trace_id`` or ``"row N"``.
         turn_index: the index in the trace's ``turns``.
         message_index: the index in the messages that were rendered; differs from ``turn_index`` behind a hint.
@@ -51,6 +52,7 @@ class ChatspanError(ValueError):
         self,
         message: str,
         *,
+        conversation_index: int | None = None,
         trace_id: str | None = None,
         turn_index: int | None = None,
         message_index: int | None = None,
@@ -64,6 +66,7 @@ class ChatspanError(ValueError):
         candidates: list[Range] | None = None,
     ) -> None:
         super().__init__(message)
+        self.conversation_index = conversation_index
         self.trace_id = trace_id
         self.turn_index = turn_index
         self.message_index = message_index
@@ -90,6 +93,8 @@ class ChatspanError(ValueError):
 
     def __str__(self) -> str:
         place = [] if self.row_place is None else [self.row_place]
+        if self.conversation_index is not None:
+            place.append(f"conversation {self.conversation_index}")
         if self.trace_id is not None:
             place.append(f"trace {self.trace_id!r}")
         if self.turn_index is not None:

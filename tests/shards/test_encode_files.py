@@ -206,9 +206,9 @@ def until_some_shards_are_there(out: Path, process: subprocess.Popen[str]) -> No
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("processes", "number"), [(1, signal.SIGKILL), (2, signal.SIGKILL), (2, signal.SIGINT)])
+@pytest.mark.parametrize(("processes", "number"), [(2, signal.SIGKILL), (1, signal.SIGINT)])
 def test_killed_in_the_middle_and_started_again(tmp_path: Path, processes: int, number: signal.Signals) -> None:
-    rows = [{"messages": chat(i)["messages"] * 12} for i in range(5000)]
+    rows = [{"messages": chat(i)["messages"] * 12} for i in range(2000)]
     source = write_rows(tmp_path / "data.jsonl", rows)
     out = tmp_path / "out"
     process = encoding(source, out, processes)
@@ -216,7 +216,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path, processes: int, 
     os.killpg(process.pid, number)
     _, said = process.communicate(timeout=120)
     shards = len(list((out / ".unfinished").glob("[0-9]*.json")))
-    assert 3 <= shards < 100
+    assert 3 <= shards < 40
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert f"stopped; {shards * 50:,} rows in {out} are whole, and the same command goes on from there" in said

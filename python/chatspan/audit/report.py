@@ -55,6 +55,7 @@ class Report:
     Attributes:
         source, tokenizer: their names.
         partial: why it is not of the whole data set, if it is not.
+        stopped: whether that is because somebody stopped it.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Report:
     settings: AuditSettings
     totals: Totals
     partial: str | None = None
+    stopped: bool = False
     against: Sequence[PeerReport] = field(default_factory=list)
 
     @property

@@ -26,7 +26,7 @@ from chatspan.audit.turn_ends import turn_ends
 from chatspan.audit.turns import add_turns
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
-from chatspan.errors import ChatspanError, OptionError, TurnBoundaryError
+from chatspan.errors import OptionError, TurnBoundaryError
 from chatspan.render.renderer import ChatRenderer
 from chatspan.rows.conversations import Chat
 from chatspan.rows.reader import RowReader
@@ -80,10 +80,8 @@ class RowAuditor:
                 found += self._findings(totals, chat, encoding)
                 if self._settings.turns:
                     add_turns(totals.turns, raw.place, chat, encoding, self._settings)
-            except ChatspanError as error:
-                found.append(failure(error))
             # What a template meets in a row nobody can foresee; the other rows shall not suffer for it.
-            except (TypeError, ValueError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+            except Exception as error:
                 found.append(failure(error))
             else:
                 totals.digests.append(

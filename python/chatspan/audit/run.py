@@ -11,7 +11,7 @@ from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals
 from chatspan.encoder import ChatEncoder
 from chatspan.rows.parallel import in_chunks, map_chunks
-from chatspan.rows.row import RawRow, Source
+from chatspan.rows.row import RawRow, Source, UntilBroken
 
 DUPLICATES = "rows that repeat another"
 CHUNK_ROWS = 64
@@ -37,13 +37,15 @@ def audit(
         on_rows: is told how many more rows are done, and how much of the data set, from 0 to 1, if anybody knows.
 
     Raises:
-        SourceError: the data set cannot be read on.
+        BrokenSourceError: the data set is broken somewhere; all that could be read was counted.
+        SourceError: it cannot be read on.
         OptionError: see :class:`RowAuditor`.
         WorkerError: a worker process ended by itself.
     """
     totals = Totals() if totals is None else totals
     seen: dict[bytes, str] = {}
-    chunks = in_chunks(limited(source, limit), CHUNK_ROWS)
+    rows = UntilBroken(source.rows())
+    chunks = in_chunks(islice(rows, limit), CHUNK_ROWS)
     for done in map_chunks(chunks, RowAuditor(encoder, settings), audit_chunk, processes):
         part: Totals = done.result
         for digest, place in part.digests:
@@ -54,12 +56,14 @@ def audit(
                 seen[digest] = place
         totals.merge(part)
         on_rows(done.row_count, _limited_position(done.first_row + done.row_count, done.position, limit))
+    if rows.error is not None:
+        raise rows.error
     return totals
 
 
 def limited(source: Source, limit: int | None) -> Iterator[RawRow]:
-    """The rows of a data set, or the first of them."""
-    return islice(source.rows(), limit)
+    """The rows of a data set that can be read, or the first of them."""
+    return islice(UntilBroken(source.rows()), limit)
 
 
 def _limited_position(rows: int, position: float | None, limit: int | None) -> float | None:

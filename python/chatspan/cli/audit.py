@@ -168,7 +168,7 @@ def audit(
         stderr().print(f"chatspan: the page is in {html}", soft_wrap=True)
     if report.partial is not None:
         stderr().print(f"chatspan: {report.partial}", soft_wrap=True)
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(STOPPED if report.stopped else 1)
     raise typer.Exit(1 if report.problems else 0)
 
 
@@ -187,6 +187,7 @@ def _report(
     from chatspan.audit.report import Report
     from chatspan.audit.run import audit as run
     from chatspan.audit.totals import Totals
+    from chatspan.rows.row import BrokenSourceError
 
     report = Report(source.name, tokenizer, settings, Totals())
     auditor = None
@@ -198,15 +199,16 @@ def _report(
         with waiting("loading the tokenizer in Rust"):
             encoder.warm_up()
         with RowProgress("auditing") as progress:
-            run(
-                source,
-                encoder,
-                settings,
-                limit=limit,
-                processes=processes,
-                totals=report.totals,
-                on_rows=progress.advance,
-            )
+            try:
+                run(
+                    *(source, encoder, settings),
+                    limit=limit,
+                    processes=processes,
+                    totals=report.totals,
+                    on_rows=progress.advance,
+                )
+            except BrokenSourceError as error:
+                report.partial = error.message
         if auditor is not None:
             rows = min((n for n in (limit, against_rows) if n is not None), default=None)
             with RowProgress(f"comparing with {', '.join(names)}") as progress:
@@ -225,6 +227,7 @@ def _report(
     except KeyboardInterrupt:
         compared = max((peer.rows for peer in report.against), default=0)
         behind = f", and {plural(compared, 'row')} compared" if compared else ""
+        report.stopped = True
         report.partial = f"stopped: the report is of the first {plural(report.totals.rows, 'row')} only{behind}"
     return report
 

@@ -66,6 +66,7 @@ def convert(
     Each line has 'messages', and 'tools', 'documents', 'chat_template_kwargs', 'loss_messages' and 'trace_id' where the
     row has them. A row that fails is named on standard error, and the exit code is 1.
     """
+    from chatspan.rows.row import UntilBroken
     from chatspan.rows.sources import open_source
 
     with waiting(f"opening {file}"):
@@ -76,8 +77,11 @@ def convert(
         target = sys.stdout if out is None else stack.enter_context(growing_output(out, force=force))
         progress = stack.enter_context(RowProgress("converting"))
         how = options.row_options(column, row_format, tool_arguments, null_content, text_parts)
-        _convert(islice(source.rows(), limit), how, to, target, tally, progress)
+        rows = UntilBroken(source.rows())
+        _convert(islice(rows, limit), how, to, target, tally, progress)
     _report(tally, to, out)
+    if rows.error is not None:
+        raise rows.error
     if tally.failed:
         raise typer.Exit(1)
 
@@ -97,13 +101,15 @@ def _convert(
 ) -> None:
     from chatspan.errors import ChatspanError
     from chatspan.rows.reader import RowReader
+    from chatspan.rows.row import naming
 
     reader = RowReader(how)
     for raw in rows:
         try:
-            chat = reader.read(raw)
-            row = _messages_row(chat) if to is FormName.messages else _trace_row(chat)
-            line = _line(row, raw)
+            with naming([raw]):
+                chat = reader.read(raw)
+                row = _messages_row(chat) if to is FormName.messages else _trace_row(chat)
+                line = _line(row, raw)
         except ChatspanError as error:
             tally.failed += 1
             stderr().print(f"chatspan: {printable(line_of(error))}", soft_wrap=True)

@@ -6,7 +6,7 @@ import enum
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +19,10 @@ from chatspan.cli.failures import Stopped
 from chatspan.cli.text import plural, printable
 
 if TYPE_CHECKING:
-    from chatspan.shards.run import Summary
+    from chatspan.encoder import ChatEncoder
+    from chatspan.rows.row import Source
+    from chatspan.shards.plan import EncodePlan, Manifest
+    from chatspan.shards.run import Summary, WriteShards
 
 _WRITING = "What is written"
 
@@ -115,17 +118,10 @@ def encode(
     """
     from chatspan.cli.load import load_encoder
     from chatspan.rows.sources import open_source
-    from chatspan.shards.plan import EncodePlan, manifest_of
-    from chatspan.shards.run import encode_files, prepare, write_on_this_machine, written
+    from chatspan.shards.plan import EncodePlan, manifest_of, require_apart
 
-    write = write_on_this_machine
-    if engine is EngineName.ray:
-        from chatspan.ray.cluster import require_ray
-        from chatspan.ray.shards import write_on_ray
-
-        # Said before anything is waited for.
-        require_ray()
-        write = write_on_ray
+    require_apart(out, file, tokenizer, template)
+    write = _writer(engine)
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     plan = EncodePlan(
@@ -150,14 +146,54 @@ def encode(
         rows_per_shard=rows_per_shard,
     )
     encoder = load_encoder(tokenizer, template)
-    summary = prepare(out, manifest_of(plan, encoder), force=force)
-    if summary is None:
+    summary = _encoded(
+        source, plan, encoder, manifest_of(plan, encoder), out, force, _workers(engine, processes), write
+    )
+    _report(summary, file_format, as_json)
+    if summary.rejected or summary.broken:
+        raise typer.Exit(1)
+
+
+def _writer(engine: EngineName) -> WriteShards:
+    """What writes the shards."""
+    from chatspan.shards.run import write_on_this_machine
+
+    if engine is EngineName.local:
+        return write_on_this_machine
+    from chatspan.ray.cluster import require_ray
+    from chatspan.ray.shards import write_on_ray
+
+    # Said before anything is waited for.
+    require_ray()
+    return write_on_ray
+
+
+def _encoded(
+    source: Source,
+    plan: EncodePlan,
+    encoder: ChatEncoder,
+    manifest: Manifest,
+    out: Path,
+    force: bool,
+    workers: AbstractContextManager[int],
+    write: WriteShards,
+) -> Summary:
+    """The run, or what is left of it, with nobody else in the folder."""
+    from chatspan.shards.lock import locked
+    from chatspan.shards.records import written
+    from chatspan.shards.run import encode_files, prepare
+
+    with locked(out, _say):
+        with waiting(f"comparing {plan.source} with {out}"):
+            summary = prepare(out, manifest, force=force, source=source, say=_say)
+        if summary is not None:
+            return summary
         before = sum(record.rows for record in written(out).values())
         if before:
-            stderr().print(f"chatspan: {plural(before, 'row')} are there already", soft_wrap=True)
+            _say(f"{plural(before, 'row')} are there already")
         try:
-            with _workers(engine, processes) as wanted, RowProgress("encoding") as progress:
-                summary = encode_files(
+            with workers as wanted, RowProgress("encoding") as progress:
+                return encode_files(
                     *(source, plan, encoder, out), processes=wanted, progress=progress.advance, write=write
                 )
         except KeyboardInterrupt:
@@ -165,9 +201,10 @@ def encode(
             raise Stopped(
                 f"stopped; {plural(rows, 'row')} in {out} are whole, and the same command goes on from there"
             ) from None
-    _report(summary, file_format, as_json)
-    if summary.rejected:
-        raise typer.Exit(1)
+
+
+def _say(line: str) -> None:
+    stderr().print(f"chatspan: {printable(line)}", soft_wrap=True)
 
 
 @contextmanager
@@ -198,19 +235,17 @@ def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:
         f"({part:.0%}) in the loss" + (f"; {plural(summary.cut, 'row')} cut" if summary.cut else "")
     )
     for role in summary.missing_roles:
-        stderr().print(f"chatspan: no row has a message of the selected role {role!r}", soft_wrap=True)
+        _say(f"no row has a message of the selected role {role!r}")
     for message, count in summary.notes.items():
-        stderr().print(f"chatspan: {plural(count, 'row')}: {printable(message)}", soft_wrap=True)
+        _say(f"{plural(count, 'row')}: {message}")
     loader = "load_from_disk" if file_format is FormatName.arrow else "load_dataset"
     if summary.shards:
         typer.echo(f"datasets.{loader}({printable(summary.out)!r}) loads it")
     if summary.rejected:
         file = Path(summary.out) / "rejects.jsonl"
-        stderr().print(
-            f"chatspan: {plural(summary.rejected, 'row')} rejected, each with its error in {printable(str(file))}"
-            f"{_first_reject(file)}",
-            soft_wrap=True,
-        )
+        _say(f"{plural(summary.rejected, 'row')} rejected, each with its error in {file}{_first_reject(file)}")
+    if summary.broken:
+        _say(summary.broken)
 
 
 def _first_reject(file: Path) -> str:
@@ -221,4 +256,4 @@ def _first_reject(file: Path) -> str:
     # Of a run that was whole before, its file may be gone.
     except OSError:
         return ""
-    return printable(f"; the first: {reject['place']}: {reject['message']}")
+    return f"; the first: {reject['place']}: {reject['message']}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from chatspan.cli.text import printable
 from chatspan.errors import ChatspanError, one_line
+from chatspan.rows.row import ROWS_OF_ERROR
 
 # Set to anything, a traceback is printed too: for reports of errors that nobody foresaw.
 TRACEBACK_VARIABLE = "CHATSPAN_TRACEBACK"
@@ -43,6 +44,9 @@ def stoppable(command: Callable[..., None]) -> Callable[..., None]:
             command(**options)
         except KeyboardInterrupt:
             raise Stopped("stopped") from None
+        except EOFError as error:
+            # The CLI library takes it for an end of what a person types, and says "Aborted." alone.
+            raise RuntimeError(f"EOFError: {error}") from error
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -83,8 +87,10 @@ def line_of(error: BaseException) -> str:
         return f"no space left{where}: {error.strerror}; make room, or name another place"
     if isinstance(error, OSError) and error.filename:
         return f"cannot open {error.filename}: {error.strerror}"
+    rows = getattr(error, ROWS_OF_ERROR, None)
+    where = "" if rows is None else f" at {rows}"
     return (
-        f"an error that chatspan did not foresee: {type(error).__name__}: {one_line(error)}; "
+        f"an error that chatspan did not foresee{where}: {type(error).__name__}: {one_line(error)}; "
         f"{TRACEBACK_VARIABLE}=1 shows where, for a report"
     )
 

@@ -71,6 +71,7 @@ def inspect(
     """
     from chatspan.cli.load import load_encoder
     from chatspan.rows.reader import RowReader
+    from chatspan.rows.row import naming
     from chatspan.rows.sources import open_source, read_row
     from chatspan.view.rows import HintOptions, views_of_chat
 
@@ -86,7 +87,7 @@ def inspect(
     for note in chat.notes:
         stderr().print(f"chatspan: {printable(str(note))}", soft_wrap=True)
     hints = HintOptions(hint, hint_placement.value, hint_role)
-    with waiting("loading the tokenizer in Rust, rendering and tokenizing"):
+    with waiting("loading the tokenizer in Rust, rendering and tokenizing"), naming([raw]):
         views = views_of_chat(chat, encoder, title=raw.place, end_of_turn=end_of_turn.value, hints=hints)
     if as_json:
         from chatspan.view.as_json import view_as_json

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 from chatspan.cli.failures import NO_ROOM, CliError
-from chatspan.shards.whole_files import TEMPORARY, write_whole
+from chatspan.shards import whole_files
+from chatspan.shards.whole_files import renamed, write_whole
 
 
 def check_output(path: Path, *, force: bool) -> None:
@@ -53,14 +53,11 @@ def growing_output(path: Path, *, force: bool) -> Iterator[TextIO]:
         OSError: there is no space left.
     """
     check_output(path, force=force)
-    temporary = path.with_name(path.name + TEMPORARY)
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with renamed(path) as temporary, temporary.open("x", encoding="utf-8", newline="\n") as file:
             yield file
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if not isinstance(error, OSError) or error.errno in NO_ROOM:
+            whole_files.disk.sync(file)
+    except OSError as error:
+        if error.errno in NO_ROOM:
             raise
         raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from chatspan.errors import WorkerError
 from chatspan.ray.cluster import NUM_CPUS, RETRIES, require_ray
 from chatspan.rows.parallel import Done
-from chatspan.rows.row import RawRow
+from chatspan.rows.row import RawRow, naming
 from chatspan.shards.worker import ShardWorker
 
 Result = TypeVar("Result")
@@ -79,7 +79,8 @@ class _Actor:
 
     def run(self, shared: Sequence[Any], rows: Sequence[RawRow]) -> Any:
         worker, work = self.make(shared)
-        return work(worker, rows)
+        with naming(rows):
+            return work(worker, rows)
 
 
 class _Pool:

@@ -16,13 +16,15 @@ from chatspan.ray.cluster import require_ray
 from chatspan.rows.parallel import in_chunks
 from chatspan.rows.row import RawRow, Source
 from chatspan.rows.sources import open_source
+from chatspan.rows.steps.plain import UnmeantError, plain_data
 
 ROW_INDEX = "row_index"
 # What `read` gives beside it. The row is a JSON object in bytes: in a table, dicts would get each other's keys.
 PLACE = "row_place"
 JSON = "row_json"
+FAILURE = "row_failure"
 
-_READ_SCHEMA = pa.schema([(ROW_INDEX, pa.int64()), (PLACE, pa.string()), (JSON, pa.binary())])
+_READ_SCHEMA = pa.schema([(ROW_INDEX, pa.int64()), (PLACE, pa.string()), (JSON, pa.binary()), (FAILURE, pa.string())])
 _ROWS_A_BLOCK = 1000
 
 
@@ -40,7 +42,7 @@ def read(source: str | PathLike[str] | Source, *, split: str = "train", subset: 
 
     Returns:
         a ``ray.data.Dataset`` with ``row_index`` (int64), ``row_place`` (where a person finds the row:
-        ``"data.jsonl:17"``) and ``row_json`` (bytes).
+        ``"data.jsonl:17"``), ``row_json`` (bytes) and ``row_failure`` (why a row could not be read, else null).
 
     Raises:
         SourceError: there is no such thing, it cannot be read, or it has no rows.
@@ -74,12 +76,23 @@ def read(source: str | PathLike[str] | Source, *, split: str = "train", subset: 
 
 def _tables(source: Source) -> Iterator[pa.Table]:
     for rows in in_chunks(source.rows(), _ROWS_A_BLOCK):
-        columns = [[row.index for row in rows], [row.place for row in rows], [_json(row) for row in rows]]
+        values, failures = zip(*map(_json, rows), strict=True)
+        columns = [[row.index for row in rows], [row.place for row in rows], values, failures]
         yield pa.table(columns, schema=_READ_SCHEMA)
 
 
-def _json(row: RawRow) -> bytes:
-    return row.value if isinstance(row.value, bytes) else json.dumps(row.value, default=str).encode()
+def _json(row: RawRow) -> tuple[bytes | None, str | None]:
+    """The row, or why there is none."""
+    if row.failure is not None or isinstance(row.value, bytes):
+        return row.value, row.failure
+    try:
+        # What is in no text would be one for ever.
+        return json.dumps(plain_data(row.value), default=str).encode(), None
+    except UnmeantError as error:
+        return None, error.message
+    # Whatever an object of a row raises costs that row, and no other.
+    except Exception as error:
+        return None, f"{type(error).__name__}: {error}"
 
 
 def with_row_index(dataset: Any) -> Any:
@@ -152,10 +165,12 @@ def raw_rows(table: pa.Table) -> Sequence[RawRow]:
     if JSON in table.column_names:
         places = table.column(PLACE).to_pylist()
         values: list[Any] = table.column(JSON).to_pylist()
+        failures = table.column(FAILURE).to_pylist()
     else:
+        failures = [None] * len(numbers)
         places = [f"row {number}" for number in numbers]
         values = table.drop_columns([ROW_INDEX]).to_pylist()
     return [
-        RawRow(index=number, place=place, value=value)
-        for number, place, value in zip(numbers, places, values, strict=True)
+        RawRow(index=number, place=place, value=value, failure=failure)
+        for number, place, value, failure in zip(numbers, places, values, failures, strict=True)
     ]

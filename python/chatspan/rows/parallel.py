@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +18,8 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from chatspan.errors import WorkerError
-from chatspan.rows.row import RawRow
+from chatspan.rows.row import RawRow, naming
+from chatspan.rows.with_parent import end_with_parent
 
 Worker = TypeVar("Worker")
 Result = TypeVar("Result")
@@ -61,7 +64,9 @@ def map_chunks(
     """
     if processes == 1:
         for chunk in chunks:
-            yield _done(chunk, work(worker, chunk))
+            with naming(chunk):
+                result = work(worker, chunk)
+            yield _done(chunk, result)
         return
     pool = _pool(processes, worker, work)
     waiting: deque[tuple[Sequence[RawRow], Future[Result]]] = deque()
@@ -96,7 +101,10 @@ def _pool(processes: int, worker: object, work: Callable[..., object]) -> Proces
     gc.collect()
     gc.freeze()
     context = multiprocessing.get_context(method)
-    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=(worker, work))
+    # The kernel ends workers with the thread that forked them: only the main one is as old as its process.
+    by_signal = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    mine = (worker, work, os.getpid(), by_signal)
+    return ProcessPoolExecutor(processes, mp_context=context, initializer=_start, initargs=mine)
 
 
 def _done(chunk: Sequence[RawRow], result: Result) -> Done[Result]:
@@ -107,7 +115,8 @@ def _done(chunk: Sequence[RawRow], result: Result) -> Done[Result]:
 _mine: list[Any] = []
 
 
-def _start(worker: object, work: Callable[..., object]) -> None:
+def _start(worker: object, work: Callable[..., object], parent: int, by_signal: bool) -> None:
+    end_with_parent(parent, by_signal=by_signal)
     # Ctrl-C goes to all processes of a terminal; the first one decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -116,4 +125,5 @@ def _start(worker: object, work: Callable[..., object]) -> None:
 
 def _run(chunk: Sequence[RawRow]) -> Any:
     worker, work = _mine
-    return work(worker, chunk)
+    with naming(chunk):
+        return work(worker, chunk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chatspan.errors import ChatspanError, RowError
+from chatspan.errors import ChatspanError, RowError, one_line
 from chatspan.rows.conversations import Chat, Form
 from chatspan.rows.dialects import alpaca, anthropic, openai, sharegpt
 from chatspan.rows.dialects.calls import tools_of
@@ -19,10 +19,10 @@ from chatspan.rows.steps import listings
 from chatspan.rows.steps.columns import BESIDE, CONVERSATIONS, conversation_of, unread_notes
 from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
-from chatspan.rows.steps.media import COLUMNS as MEDIA
 from chatspan.rows.steps.media import media_of, refuse_media, with_parts
+from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.nulls import may_have_nulls, without_nulls
-from chatspan.rows.steps.plain import decoded, is_missing, plain_data
+from chatspan.rows.steps.plain import UnmeantError, decoded, is_missing, plain_data
 from chatspan.rows.steps.roles import check_roles
 
 if TYPE_CHECKING:
@@ -71,12 +71,15 @@ class RowReader:
         try:
             line = raw.value if isinstance(raw.value, bytes) else None
             return self._read(raw.parsed(), line)
-        except DialectError as error:
+        except (DialectError, UnmeantError) as error:
             raise raw.error(error.message).at(message_index=error.message_index) from None
         except ChatspanError as error:
             raise error.at(row_index=raw.index, row_place=raw.place) from None
         except RecursionError:
             raise raw.error("its data is nested too deeply") from None
+        # Whatever an object in a row raises when it is read costs this row, and no other.
+        except Exception as error:
+            raise raw.error(f"it cannot be read: {type(error).__name__}: {one_line(error)}") from error
 
     def _read(self, given: Mapping[str, Any], line: bytes | None) -> Chat:
         """A row's columns → its conversation; with the JSON line that they were, if they were one."""
@@ -184,10 +187,10 @@ class RowReader:
         # A NaN is no JSON, but json.dumps writes it where pandas had one.
         is_plain = line is not None and b"NaN" not in line
         row = {
-            str(key): value if is_plain else plain_data(value)
-            for key, value in given.items()
-            if (key in _READ or key == column) and not is_missing(value)
+            str(key): value for key, value in given.items() if (key in _READ or key == column) and not is_missing(value)
         }
+        if not is_plain:
+            row = plain_data(row)
         if line is None or may_have_nulls(line):
             lists = (column, *CONVERSATIONS, "prompt", "completion")
             own = next((each for each in lists if isinstance(row.get(each or ""), list)), None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chatspan.errors import RowError
+from chatspan.errors import RowError, SourceError, one_line
 from chatspan.rows.steps.plain import plain_row
 
 
@@ -20,12 +21,17 @@ class RawRow:
         place: where a person finds it: ``"data.jsonl:17"``, ``"row 16"``.
         value: the bytes of a JSON line; or the row: a mapping, a dataclass, a row of pandas or pyarrow.
         position: how much of the data set has been read with it, from 0 to 1; ``None`` where nobody knows.
+        mark: what changes if the row changes, such as a hash of the part of the file that it is from; ``None``: the
+            value itself, see :func:`chatspan.rows.marks.mark_of`.
+        failure: why its value could not be read; it has none then.
     """
 
     index: int
     place: str
     value: Any
     position: float | None = None
+    mark: bytes | None = None
+    failure: str | None = None
 
     def parsed(self) -> Mapping[str, Any]:
         """The row's columns.
@@ -34,6 +40,8 @@ class RawRow:
             RowError: it is not JSON, or no row; with ``row_index``.
         """
         value: Any = self.value
+        if self.failure is not None:
+            raise self.error(f"it cannot be read: {self.failure}")
         if isinstance(value, bytes):
             try:
                 value = json.loads(value)
@@ -44,6 +52,9 @@ class RawRow:
                 raise self.error(f"not UTF-8 text: {error.reason} at byte {error.start}; fix the line") from None
             except RecursionError:
                 raise self.error("JSON that is nested too deeply") from None
+            except ValueError as error:
+                # Python reads no decimal number of more than some thousands of digits.
+                raise self.error(f"a number that cannot be read: {one_line(error)}; fix the line") from None
             if not isinstance(value, Mapping):
                 raise self.error(f"a row is a JSON object, not {_json_name(value)}; fix the line")
             return value
@@ -63,8 +74,54 @@ class Source(Protocol):
     name: str
     """What messages call it."""
 
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
-        """The rows from the one with this index on."""
+    def rows(self, start: int = 0, passed: Callable[[bytes], object] | None = None) -> Iterator[RawRow]:
+        """The rows from the one with this index on.
+
+        Args:
+            passed: is given the mark of each row before it, see :func:`chatspan.rows.marks.mark_of`.
+
+        Raises:
+            BrokenSourceError: no more can be read; the rows before were given.
+            SourceError: it cannot be read, or has no rows.
+        """
+
+
+class BrokenSourceError(SourceError):
+    """A container that is damaged, such as a gzip file that was cut: ``row_index`` is the first row that is lost."""
+
+
+class UntilBroken:
+    """The rows of a source, up to where it is broken; reading on is over then, and no error.
+
+    Attributes:
+        error: what broke it; ``None`` as long as nothing did.
+    """
+
+    def __init__(self, rows: Iterable[RawRow]) -> None:
+        self._rows = rows
+        self.error: BrokenSourceError | None = None
+
+    def __iter__(self) -> Iterator[RawRow]:
+        try:
+            yield from self._rows
+        except BrokenSourceError as error:
+            self.error = error
+
+
+# Where an error keeps which rows it is of; an attribute goes to other processes with it.
+ROWS_OF_ERROR = "chatspan_rows"
+
+
+@contextmanager
+def naming(rows: Sequence[RawRow]) -> Iterator[None]:
+    """An error that nobody foresaw says which rows were worked on."""
+    try:
+        yield
+    except Exception as error:
+        if not hasattr(error, ROWS_OF_ERROR) and rows:
+            first, last = rows[0].place, rows[-1].place
+            setattr(error, ROWS_OF_ERROR, first if len(rows) == 1 else f"{first} to {last}")
+        raise
 
 
 def _json_name(value: Any) -> str:

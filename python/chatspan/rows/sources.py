@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from chatspan.errors import SourceError, one_line
+from chatspan.errors import SourceError
 from chatspan.rows.dialects.sessions import PEEKED_RECORDS, SessionKind, may_be_session, rows_of_session, session_kind
+from chatspan.rows.files import (
+    JsonArraySource,
+    JsonLinesSource,
+    ParquetSource,
+    Passed,
+    error_line,
+    no_rows,
+    opened,
+    unreadable,
+)
+from chatspan.rows.marks import hash_of, written_out
 from chatspan.rows.notes import Note
 from chatspan.rows.row import RawRow, Source
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
+# Rows of a table that have one mark.
+_PIECE_ROWS = 256
 # What can be told without a look into the file; all else is tried as JSON lines.
 _OTHER_SUFFIXES = (".csv", ".tsv", ".xlsx", ".arrow", ".zst", ".xz", ".bz2", ".zip", ".tar", ".pkl", ".npz", ".yaml")
 
@@ -46,17 +58,17 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
         if path.stat().st_size == 0:
             raise SourceError(f"{name} is empty: name a file with one JSON object a line, or a Parquet file")
         if kind == ".parquet":
-            return _ParquetSource(path)
+            return ParquetSource(path)
         if kind in _OTHER_SUFFIXES:
             raise SourceError(f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet: convert it")
-        with _opened(path) as file:
+        with opened(path) as file:
             begins_with = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if begins_with == b"[":
-            return _JsonArraySource(path)
+            return JsonArraySource(path)
         session = _session_kind(path)
-        return _JsonLinesSource(path) if session is None else _SessionSource(path, session)
+        return JsonLinesSource(path) if session is None else _SessionSource(path, session)
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(name, error) from None
+        raise unreadable(name, error) from None
 
 
 def read_row(source: Source, index: int) -> RawRow:
@@ -72,47 +84,16 @@ def read_row(source: Source, index: int) -> RawRow:
     return found
 
 
-class _JsonLinesSource:
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        self._size = path.stat().st_size
-        self._is_packed = path.suffix == ".gz"
-
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
-        try:
-            with _opened(self._path) as file:
-                any_row = False
-                for row in self._rows(file, start):
-                    any_row = True
-                    yield row
-            if not any_row and start == 0:
-                raise _no_rows(self.name)
-        except (OSError, EOFError, zlib.error) as error:
-            raise _unreadable(self.name, error) from None
-
-    def _rows(self, file: IO[bytes], start: int) -> Iterator[RawRow]:
-        index, read = 0, 0
-        for number, line in enumerate(file, 1):
-            read += len(line)
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            if index >= start:
-                position = None if self._is_packed else min(1.0, read / self._size)
-                yield RawRow(index, f"{self._path.name}:{number}", line, position)
-            index += 1
-
-
 class _SessionSource:
     """A session log: its lines together make conversations, so all of it has to be in memory."""
 
     def __init__(self, path: Path, kind: SessionKind) -> None:
         self.name = str(path)
         self.notes: list[Note] = []
-        with _opened(path) as file:
-            lines = [line for line in file.read().removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+        with opened(path) as file:
+            data = file.read()
+        self._mark = hash_of(data)
+        lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
         records = []
         for number, line in enumerate(lines, 1):
             record = _record(line)
@@ -125,17 +106,20 @@ class _SessionSource:
         if not self._rows:
             raise SourceError(f"{path} is a session log without an answer in it: name another file")
 
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
         count, name = len(self._rows), Path(self.name).name
-        for index in range(start, count):
+        for index in range(count):
             place = name if count == 1 else f"{name}, conversation {index + 1}"
-            yield RawRow(index, place, self._rows[index], (index + 1) / count)
+            if index >= start:
+                yield RawRow(index, place, self._rows[index], (index + 1) / count, self._mark)
+            elif passed is not None:
+                passed(self._mark)
 
 
 def _session_kind(path: Path) -> SessionKind | None:
     """Whose session log a file is; of other files only the first line is read."""
     records: list[Any] = []
-    with _opened(path) as file:
+    with opened(path) as file:
         for line in file:
             line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
@@ -155,64 +139,6 @@ def _record(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-class _JsonArraySource:
-    """A whole file, which has to be in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        try:
-            with _opened(path) as file:
-                self._values = json.load(file)
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SourceError(f"{path} begins with '[' but is no JSON array: {error}; fix it") from None
-        if not self._values:
-            raise _no_rows(str(path))
-
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
-        count = len(self._values)
-        for index in range(start, count):
-            yield RawRow(index, f"row {index}", self._values[index], (index + 1) / count)
-
-
-class _ParquetSource:
-    def __init__(self, path: Path) -> None:
-        self.name = str(path)
-        self._path = path
-        with self._file() as file:
-            self._count = file.metadata.num_rows
-        if not self._count:
-            raise _no_rows(str(path))
-
-    def _file(self) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            return pq.ParquetFile(self._path)
-        except (pa.ArrowException, OSError) as error:
-            raise SourceError(f"{self._path} cannot be read as Parquet: {_line(error)}") from None
-
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
-        import pyarrow as pa
-
-        index = 0
-        with self._file() as file:
-            for group in range(file.num_row_groups):
-                size = file.metadata.row_group(group).num_rows
-                if index + size <= start:
-                    index += size
-                    continue
-                try:
-                    for batch in file.iter_batches(256, row_groups=[group]):
-                        skipped = min(max(0, start - index), batch.num_rows)
-                        index += skipped
-                        for row in batch.slice(skipped).to_pylist():
-                            yield RawRow(index, f"row {index}", row, (index + 1) / self._count)
-                            index += 1
-                except (pa.ArrowException, OSError) as error:
-                    raise SourceError(f"{self._path} cannot be read behind row {index}: {_line(error)}") from None
 
 
 class _DatasetSource:
@@ -239,36 +165,72 @@ class _DatasetSource:
         # There is no common base of what datasets, pyarrow, fsspec and the hub raise here.
         except Exception as error:
             what = "folder" if Path(name).is_dir() else "file, and no data set of the hub that can be reached"
-            raise SourceError(f"{name} is no {what}: {_line(error)}; see --split and --subset") from None
+            raise SourceError(f"{name} is no {what}: {error_line(error)}; see --split and --subset") from None
         self._count = getattr(self._rows, "num_rows", None)
         if self._count == 0:
-            raise _no_rows(name)
+            raise no_rows(name)
 
-    def rows(self, start: int = 0) -> Iterator[RawRow]:
-        rows = self._rows.skip(start) if start else self._rows
-        index = start
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
+        if self._count is None:
+            return self._streamed(start, passed)
+        return self._loaded(start, passed, self._count)
+
+    def _streamed(self, start: int, passed: Passed | None) -> Iterator[RawRow]:
+        """Of a stream, whose rows come one after the other: a row's mark is its value."""
+        index = 0 if passed is not None else start
         try:
-            for row in rows:
-                position = None if self._count is None else (index + 1) / self._count
-                yield RawRow(index, f"row {index}", row, position)
+            for row in self._rows.skip(index) if index else self._rows:
+                if index < start and passed is not None:
+                    passed(written_out(row))
+                else:
+                    yield RawRow(index, f"row {index}", row)
                 index += 1
-        except (OSError, ValueError) as error:
-            raise SourceError(f"{self.name} cannot be read behind row {index}: {_line(error)}") from None
+        # There is no common base of what is raised here either.
+        except Exception as error:
+            raise SourceError(f"{self.name} cannot be read after row {index}: {error_line(error)}") from None
         if not index:
-            raise _no_rows(self.name)
+            raise no_rows(self.name)
+
+    def _loaded(self, start: int, passed: Passed | None, count: int) -> Iterator[RawRow]:
+        """Of a table in memory or in files: a row's mark is a hash of its piece of the table."""
+        marks = _TableMarks(self._rows)
+        for index in range(min(start, count) if passed is not None else 0):
+            passed(marks[index])  # type: ignore[misc]
+        index = start
+        while index < count:
+            try:
+                for row in self._rows.skip(index):
+                    yield RawRow(index, f"row {index}", row, (index + 1) / count, marks[index])
+                    index += 1
+            except SourceError:
+                raise
+            except OSError as error:
+                raise SourceError(f"{self.name} cannot be read after row {index}: {error_line(error)}") from None
+            # A value that cannot be decoded, such as an image that is none, is that row's fault alone.
+            except Exception as error:
+                failure = f"{type(error).__name__}: {error_line(error)}"
+                yield RawRow(index, f"row {index}", None, (index + 1) / count, marks[index], failure)
+                index += 1
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+class _TableMarks:
+    """Marks of the rows of a :class:`datasets.Dataset`: the hash of each piece, as Arrow writes it."""
 
+    def __init__(self, rows: Any) -> None:
+        self._rows = rows.with_format("arrow")
+        self._piece, self._mark = -1, b""
 
-def _unreadable(name: str, error: Exception) -> SourceError:
-    return SourceError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+    def __getitem__(self, index: int) -> bytes:
+        import pyarrow as pa
 
-
-def _no_rows(name: str) -> SourceError:
-    return SourceError(f"{name} has no rows in it: name a file with one JSON object a line, or a Parquet file")
-
-
-def _line(error: BaseException) -> str:
-    return one_line(error).rstrip(".") or type(error).__name__
+        piece = index // _PIECE_ROWS
+        if piece != self._piece:
+            sink = pa.BufferOutputStream()
+            try:
+                table = self._rows[piece * _PIECE_ROWS : (piece + 1) * _PIECE_ROWS]
+                with pa.ipc.new_stream(sink, table.schema) as stream:
+                    stream.write_table(table)
+            except (pa.ArrowException, OSError) as error:
+                raise SourceError(f"row {index} and those beside it cannot be read: {error_line(error)}") from None
+            self._piece, self._mark = piece, hash_of(sink.getvalue())
+        return self._mark

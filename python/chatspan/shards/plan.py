@@ -16,6 +16,7 @@ from chatspan.encode.truncation import Truncation
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import What
 from chatspan.errors import OutputError
+from chatspan.rows.marks import hex_of
 from chatspan.rows.options import Format as RowFormat
 from chatspan.rows.options import NullContent, TextParts, ToolArguments
 from chatspan.supervised.options import SupervisedOptions, TrainOn
@@ -149,8 +150,43 @@ def fingerprint(manifest: Manifest) -> str:
     return _digest(json.dumps([manifest["options"], manifest["inputs"]], sort_keys=True).encode())
 
 
+def run_of(manifest: Manifest) -> str:
+    """What tells runs apart whose shards must not be mixed; names of inputs do not count, what is in them does."""
+    inputs = manifest.get("inputs", {})
+    options = {name: value for name, value in manifest["options"].items() if name not in inputs}
+    return hex_of(json.dumps([options, inputs, manifest.get("chatspan")], sort_keys=True).encode())
+
+
+def require_apart(out: Path, source: str, *inputs: str | None) -> None:
+    """Refuses a folder in which an input lies, since a run removes files there, or that lies in the source.
+
+    Args:
+        source, inputs: what a person named; files, folders, or none.
+
+    Raises:
+        OutputError: one of them does.
+    """
+    folder = out.resolve()
+    for name in (source, *inputs):
+        path = None if name is None else _resolved(name)
+        if path is not None and (folder in path.parents or (path == folder and path.is_dir())):
+            raise OutputError(f"the input {name} lies in {out}, where files are to be written: name another --out")
+    path = _resolved(source)
+    if path is not None and path in folder.parents:
+        raise OutputError(f"{out} lies in the input {source}, of which it would become a part: name another --out")
+
+
+def _resolved(name: str) -> Path | None:
+    """A file or a folder of this name; a template's own text is none."""
+    try:
+        path = Path(name)
+        return path.resolve() if path.exists() else None
+    except (OSError, ValueError):
+        return None
+
+
 def _source_print(name: str) -> dict[str, Any]:
-    """By what a source is known again: sizes, and of a file its edges."""
+    """By what a source is known again at once: sizes, and of a file its edges. All else is in the shards' records."""
     path = Path(name)
     if path.is_dir():
         sizes = {str(each.relative_to(path)): each.stat().st_size for each in sorted(path.rglob("*")) if each.is_file()}

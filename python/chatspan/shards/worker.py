@@ -4,45 +4,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
-from chatspan.rows.row import RawRow
+from chatspan.rows.marks import digest_of
+from chatspan.rows.row import RawRow, naming
+from chatspan.shards import whole_files
 from chatspan.shards.columns import SCHEMA, WEIGHTED_SCHEMA, columns_of
 from chatspan.shards.files import table_bytes
 from chatspan.shards.plan import EncodePlan
-from chatspan.shards.whole_files import write_json, write_whole
+from chatspan.shards.records import ShardRecord, file_print, rejects_path, shard_path, write_record
+from chatspan.shards.whole_files import write_whole
 from chatspan.supervised.rows import IGNORED, SupervisedRow, outcomes_of
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32
 # Words of rows are in some notes, and roles are: a data set with thousands of them shall not fill a record.
 _WORDS_KEPT = 50
-
-
-@dataclass
-class ShardRecord:
-    """What became of a shard's rows; written behind the shard, so that its being there says that the shard is whole.
-
-    Attributes:
-        rows, rejected: of the source.
-        tokens, trained: of the rows that were written.
-        cut: rows that were cut to ``max_length``.
-        notes: in how many rows a reader changed something, by what it was.
-        roles: how many rows have a message of each role.
-    """
-
-    rows: int = 0
-    rejected: int = 0
-    tokens: int = 0
-    trained: int = 0
-    cut: int = 0
-    notes: dict[str, int] = field(default_factory=dict)
-    roles: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,11 +35,13 @@ class ShardWorker:
         plan: what is written.
         folder: where to.
         encoder: that of the plan's tokenizer and template.
+        run: which run it is, see :func:`chatspan.shards.plan.run_of`.
     """
 
     plan: EncodePlan
     folder: Path
     encoder: ChatEncoder
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,7 @@ def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:
 def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
     """Encodes rows; nothing is written yet. The same rows give the same bytes."""
     options = worker.plan.supervised()
-    record, rejects = ShardRecord(rows=len(rows)), []
+    record, rejects = ShardRecord(run=worker.run, rows=len(rows), made_of=digest_of(rows)), []
     batches = []
     each = iter(rows)
     while some := list(islice(each, _ROWS_AT_ONCE)):
@@ -95,16 +79,14 @@ def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
         made = [(row.index, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, SupervisedRow)]
         rejects += [_reject(row, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, Exception)]
         if made:
-            batches.append(_batch(made, record))
+            with naming(some):
+                batches.append(_batch(made, record))
     record.rejected = len(rejects)
-    lines = "".join(json.dumps(reject, ensure_ascii=False, default=str) + "\n" for reject in rejects)
+    lines = "".join(map(_line, rejects)).encode("utf-8", "surrogatepass")
     schema = WEIGHTED_SCHEMA if options.has_weights else SCHEMA
-    return Shard(
-        number=rows[0].index // worker.plan.rows_per_shard,
-        table=table_bytes(batches, worker.plan.file_format, schema),
-        rejects=lines.encode("utf-8", "surrogatepass"),
-        record=record,
-    )
+    table = table_bytes(batches, worker.plan.file_format, schema)
+    record.shard, record.rejects = file_print(memoryview(table)), file_print(lines)
+    return Shard(number=rows[0].index // worker.plan.rows_per_shard, table=table, rejects=lines, record=record)
 
 
 def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord) -> Any:
@@ -132,25 +114,28 @@ def _count(counts: dict[str, int], words: Iterable[str]) -> None:
 
 
 def save_shard(folder: Path, shard: Shard) -> None:
-    """Writes a shard, its rejects and its record, in this order."""
-    write_whole(shard_path(folder, shard.number), memoryview(shard.table))
-    write_whole(rejects_path(folder, shard.number), shard.rejects)
-    write_json(record_path(folder, shard.number), vars(shard.record))
+    """Writes a shard and its rejects, and when both are on the disk its record."""
+    write_whole(shard_path(folder, shard.number), memoryview(shard.table), sync_folder=False)
+    if shard.rejects:
+        write_whole(rejects_path(folder, shard.number), shard.rejects, sync_folder=False)
+    whole_files.disk.sync_folder(folder)
+    write_record(folder, shard.number, shard.record)
 
 
-def shard_path(folder: Path, number: int) -> Path:
-    """Where a shard lies while the run is not finished."""
-    return folder / f"{number:05}.shard"
+def _line(reject: dict[str, Any]) -> str:
+    """A reject as a line of JSON, also where its row is none."""
+    try:
+        return json.dumps(reject, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+    # A key that no JSON has, a number of too many digits, a NaN, an object that is not what it says.
+    except Exception:
+        return json.dumps({**reject, "row": _text(reject["row"])}, ensure_ascii=False, default=str) + "\n"
 
 
-def rejects_path(folder: Path, number: int) -> Path:
-    """Where its rejected rows lie."""
-    return folder / f"{number:05}.rejects.jsonl"
-
-
-def record_path(folder: Path, number: int) -> Path:
-    """Where its record lies."""
-    return folder / f"{number:05}.json"
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__} that cannot be shown: {type(error).__name__}>"
 
 
 def _reject(row: RawRow, error: Exception) -> dict[str, Any]:

@@ -86,8 +86,7 @@ def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) ->
                 trace_id=trace_id,
                 turn_index=index,
             )
-        if messages[index]["role"] != "assistant":
-            role = messages[index]["role"]
+        if (role := messages[index]["role"]) != "assistant":
             raise TraceError(
                 f"a loss message must be an assistant's, not {role!r}", trace_id=trace_id, turn_index=index
             )

@@ -15,7 +15,7 @@ from chatspan.rows.notes import Note
 from chatspan.rows.options import Format
 from chatspan.rows.same_text import text_key
 from chatspan.rows.steps import listings
-from chatspan.rows.steps.media import COLUMNS as MEDIA
+from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.plain import is_empty
 
 Row = Mapping[str, Any]

@@ -8,20 +8,10 @@ from typing import Any
 
 from chatspan.errors import RowError
 from chatspan.rows.notes import Note
+from chatspan.rows.steps.media_types import COLUMNS, PART_TYPES
 from chatspan.rows.steps.plain import is_empty
 
-# The columns of TRL, LLaMA-Factory and LLaVA, and the type of part of each.
-COLUMNS = {
-    "images": "image",
-    "image": "image",
-    "videos": "video",
-    "video": "video",
-    "audios": "audio",
-    "audio": "audio",
-}
 _MARKS = re.compile("<(image|video|audio)>")
-_PART_TYPES = {"image": "image", "image_url": "image", "input_image": "image", "video": "video", "video_url": "video"}
-_PART_TYPES |= {"audio": "audio", "audio_url": "audio", "input_audio": "audio"}
 
 
 def media_of(row: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -32,7 +22,7 @@ def media_of(row: Mapping[str, Any]) -> dict[str, list[Any]]:
         if is_empty(value):
             continue
         is_list = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1
-        found.setdefault(kind, []).extend(list(value) if is_list else [value])  # type: ignore[arg-type]
+        found.setdefault(kind, []).extend(list(value) if is_list else [value])
     return found
 
 
@@ -87,7 +77,7 @@ def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequ
             continue
         for at, part in enumerate(content):
             given = part.get("type") if isinstance(part, Mapping) else None
-            kind = _PART_TYPES.get(given) if isinstance(given, str) else None
+            kind = PART_TYPES.get(given) if isinstance(given, str) else None
             if kind is not None:
                 raise RowError(_refused(f"part {at} of message {index}'s content is {_one(kind)}"), message_index=index)
     for kind, values in media.items():

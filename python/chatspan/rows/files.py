@@ -1,0 +1,239 @@
+"""Files → rows: JSON lines, a JSON array, Parquet. A row that cannot be read costs no other."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from chatspan.errors import SourceError, one_line
+from chatspan.rows.marks import hash_of
+from chatspan.rows.row import BrokenSourceError, RawRow
+
+Passed = Callable[[bytes], object]
+
+# Rows that are made of a table at once.
+_ROWS_AT_ONCE = 256
+# Lines are longer than Python's own buffer.
+_BUFFERED = 1 << 18
+# What a gzip file that is damaged raises; without a number of the system, which has its own reasons.
+_DAMAGE = (OSError, EOFError, zlib.error)
+
+
+class JsonLinesSource:
+    """A JSON object a line."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._size = path.stat().st_size
+        self._is_packed = path.suffix == ".gz"
+
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
+        """See :class:`chatspan.rows.row.Source`; the mark of a row is its line."""
+        index = 0
+        try:
+            with opened(self._path) as file:
+                for row in self._rows(file):
+                    index = row.index + 1
+                    if row.index >= start:
+                        yield row
+                    elif passed is not None:
+                        passed(row.value)
+        except _DAMAGE as error:
+            if index and getattr(error, "errno", None) is None:
+                raise broken(self.name, index, error) from None
+            raise unreadable(self.name, error) from None
+        if not index:
+            raise no_rows(self.name)
+
+    def _rows(self, file: IO[bytes]) -> Iterator[RawRow]:
+        index, read, name = 0, 0, self._path.name
+        for number, line in enumerate(file, 1):
+            read += len(line)
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line or line.isspace():
+                continue
+            position = None if self._is_packed else min(1.0, read / self._size)
+            yield RawRow(index, f"{name}:{number}", line, position)
+            index += 1
+
+
+class JsonArraySource:
+    """A whole file, which has to be in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        with opened(path) as file:
+            data = file.read()
+        self._mark = hash_of(data)
+        self._broken: str | None = None
+        try:
+            self._values: list[Any] = json.loads(data)
+        # Also a number that is too long for Python, which is that row's fault alone.
+        except (ValueError, RecursionError) as error:
+            self._values = []
+            try:
+                self._values.extend(_items(data.decode("utf-8-sig")))
+            except (ValueError, RecursionError):
+                self._broken = one_line(error)
+            if self._broken is not None and not self._values:
+                raise SourceError(f"{path} begins with '[' but is no JSON array: {self._broken}; mend it") from None
+        if not self._values:
+            raise no_rows(str(path))
+
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
+        """See :class:`chatspan.rows.row.Source`; the mark of each row is the hash of the file."""
+        count = len(self._values)
+        for _ in range(min(start, count) if passed is not None else 0):
+            passed(self._mark)  # type: ignore[misc]
+        for index in range(start, count):
+            yield RawRow(index, f"row {index}", self._values[index], (index + 1) / count, self._mark)
+        if self._broken is not None:
+            raise broken(self.name, count, self._broken)
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of an array, one by one; one that Python cannot read as the bytes that it is written in.
+
+    Raises:
+        ValueError, RecursionError: here the array ends that can be read.
+    """
+    decoder, lenient = json.JSONDecoder(), json.JSONDecoder(parse_int=len)
+    at = _after_blanks(text, text.index("[") + 1)
+    while not text.startswith("]", at):
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            _, end = lenient.raw_decode(text, at)
+            value = text[at:end].encode("utf-8", "surrogatepass")
+        yield value
+        at = _after_blanks(text, end)
+        if text.startswith(",", at):
+            at = _after_blanks(text, at + 1)
+        elif not text.startswith("]", at):
+            raise ValueError("the array does not go on")
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+        at += 1
+    return at
+
+
+class ParquetSource:
+    """A Parquet file, a row group at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        with self._file() as file:
+            self._count = file.metadata.num_rows
+        if not self._count:
+            raise no_rows(str(path))
+
+    def _file(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.ParquetFile(self._path)
+        except (pa.ArrowException, OSError) as error:
+            raise SourceError(f"{self._path} cannot be read as Parquet: {error_line(error)}") from None
+
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
+        """See :class:`chatspan.rows.row.Source`; the mark of a row is the hash of its row group, as it is packed."""
+        import pyarrow as pa
+
+        index = 0
+        with self._file() as file, self._path.open("rb") as raw:
+            for group in range(file.num_row_groups):
+                about = file.metadata.row_group(group)
+                end = index + about.num_rows
+                try:
+                    mark = _group_mark(raw, about) if passed is not None or end > start else b""
+                    for _ in range(min(end, start) - index if passed is not None else 0):
+                        passed(mark)  # type: ignore[misc]
+                    if end <= start:
+                        index = end
+                        continue
+                    for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group]):
+                        skipped = min(max(0, start - index), batch.num_rows)
+                        index += skipped
+                        for row in _rows_of_batch(batch.slice(skipped), index, self._count, mark):
+                            yield row
+                            index += 1
+                except (pa.ArrowException, OSError) as error:
+                    if getattr(error, "errno", None) is None and index:
+                        raise broken(self.name, index, error) from None
+                    raise SourceError(f"{self._path} cannot be read after row {index}: {error_line(error)}") from None
+
+
+def _group_mark(raw: IO[bytes], about: Any) -> bytes:
+    """The hash of a row group's bytes in the file."""
+    found = []
+    for number in range(about.num_columns):
+        column = about.column(number)
+        first = column.data_page_offset
+        if column.dictionary_page_offset is not None:
+            first = min(first, column.dictionary_page_offset)
+        raw.seek(first)
+        found.append(hash_of(raw.read(column.total_compressed_size)))
+    return hash_of(b"".join(found))
+
+
+def _rows_of_batch(batch: Any, first: int, count: int, mark: bytes) -> Iterator[RawRow]:
+    """Rows of a table; one whose values cannot be read says why."""
+    try:
+        values: list[Any] | None = batch.to_pylist()
+    # A text that is no UTF-8, a time that no calendar has: which row it is shows one by one.
+    except Exception:
+        values = None
+    for offset in range(batch.num_rows):
+        value, failure = None, None
+        if values is not None:
+            value = values[offset]
+        else:
+            try:
+                value = batch.slice(offset, 1).to_pylist()[0]
+            except Exception as error:
+                failure = f"{type(error).__name__}: {error_line(error)}"
+        index = first + offset
+        yield RawRow(index, f"row {index}", value, (index + 1) / count, mark, failure)
+
+
+def opened(path: Path) -> IO[bytes]:
+    """A file, unpacked."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    return path.open("rb", buffering=_BUFFERED)
+
+
+def broken(name: str, index: int, error: object) -> BrokenSourceError:
+    """What is said of a container that ends before its end."""
+    what = error_line(error) if isinstance(error, BaseException) else str(error)
+    return BrokenSourceError(
+        f"{name} is broken after its first {index:,} rows: {what}; these were read, get the file anew for the others",
+        row_index=index,
+    )
+
+
+def unreadable(name: str, error: Exception) -> SourceError:
+    """What is said of a file that cannot be read."""
+    return SourceError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}")
+
+
+def no_rows(name: str) -> SourceError:
+    """What is said of an empty one."""
+    return SourceError(f"{name} has no rows in it: name a file with one JSON object a line, or a Parquet file")
+
+
+def error_line(error: BaseException) -> str:
+    """What another library says, in a line."""
+    return one_line(error).rstrip(".") or type(error).__name__
