@@ -120,6 +120,19 @@ def token_mask(offsets: Pairs | Offsets, spans: Pairs, *, straddle: Straddle = "
         [False, False, True]
     """
 
+def control_tokens_in(
+    input_ids: NDArray[np.int64], offsets: Offsets, is_control: NDArray[np.bool_], data: NDArray[np.int64]
+) -> list[int]:
+    """The control tokens that touch characters of the caller's data.
+
+    Args:
+        is_control: by id; ids past its end are none.
+        data: int64 ``[N, 2]``, half-open ranges of characters, rising.
+
+    Returns:
+        the indices of these tokens. A token without characters touches those around it.
+    """
+
 class NativeTokenizer:
     """A tokenizer in Rust with the ids and offsets of HF's. Not there in builds without the feature ``native``.
 
@@ -285,6 +298,8 @@ class NativeRender:
         """The characters of each generation block."""
     def contents(self) -> list[tuple[int, int, int]]:
         """What comes from messages' contents, in order: ``(message_index, start_char, end_char)``."""
+    def data(self, structural_roles: Sequence[str]) -> NDArray[np.int64]:
+        """The characters that the caller's data contributed, as ``chatspan.render.origins.data_ranges``: ``[N, 2]``."""
     def fields(self) -> list[tuple[int, int, int, tuple[str | int, ...], int]] | None:
         """The runs, each with its field: ``(start_char, end_char, message_index, path, field_start_char)``.
 

@@ -147,16 +147,18 @@ class ChatEncoder:
             tools, documents, add_generation_prompt, continue_final_message: as in ``apply_chat_template``.
             max_length: at most so many tokens.
             truncation: where more are cut off, ``"left"`` or ``"right"``; ``"error"`` cuts none.
-            special_tokens: what becomes of control tokens that stand in the text of fields: ``"as_rendered"``, they
-                are control tokens, as in transformers; ``"escape"``, they are plain text, as with its
-                ``sanitize_control_tokens``; ``"error"``.
+            special_tokens: what becomes of control tokens that have a character of messages, tools or documents:
+                ``"as_rendered"``, they are control tokens, as in transformers; ``"escape"``, they are plain text;
+                ``"error"``. Keys count as values do, and what joins, a template or a normalizer makes. A role that the
+                template names, or a usual one, may complete a control token; keywords are the template's own.
             token_ids_check: whether ``token_ids`` that do not decode to their turn are an error.
             template_kwargs: for the template. One that it does not read gives a warning.
 
         Raises:
             MessageError, TemplateError, RenderMismatchError: see :meth:`ChatRenderer.render`.
             TruncationError: more than ``max_length`` tokens.
-            ControlTokenError: with ``special_tokens="error"``; with ``message_index``.
+            ControlTokenError: with ``special_tokens="error"``; with ``message_index`` and ``path``. With ``"escape"``
+                where the tokenizer makes a control token of any plain text.
             RolloutError, TurnBoundaryError: ``token_ids`` that do not fit; with ``message_index``.
         """
         _check_options(max_length, truncation, special_tokens)

@@ -156,7 +156,7 @@ class Encoding:
 
     @property
     def field_control_tokens(self) -> list[tuple[int, int, int]]:
-        """Control tokens that stand in the text of fields: ``(start_char, end_char, message_index)``."""
+        """Control tokens that have characters of fields: ``(start_char, end_char, message_index)``."""
         return self._attributed.field_control_tokens
 
     @property

@@ -175,7 +175,17 @@ class OffPromptError(ChatspanError):
 
 
 class ControlTokenError(ChatspanError):
-    """A control token in the text of a field."""
+    """A control token that has characters of the caller's data.
+
+    Attributes:
+        path: the field from which the first of these comes: ``("content",)``, ``("tools", 0, "function", "name")``.
+        start_char, end_char: the characters of the render that the token stands for.
+        received: these characters; a normalizer may make the token of other ones than its own.
+    """
+
+    path: tuple[str | int, ...] | None = None
+    end_char: int | None = None
+    received: str | None = None
 
 
 class RolloutError(ChatspanError):

@@ -187,3 +187,15 @@ def test_rows_that_are_no_conversation(row: Any, said: str) -> None:
         chat(row)
     assert said in str(raised.value)
     assert raised.value.row_index == 3
+
+
+def test_one_object_over_many_lines_is_a_row(tmp_path: Path) -> None:
+    trajectory = {"schema_version": "ATIF-v1.4", "steps": [{"step_id": 1, "source": "user", "message": "Hi"}]}
+    (tmp_path / "trajectory.json").write_text(json.dumps(trajectory, indent=2))
+    (row,) = open_source(str(tmp_path / "trajectory.json")).rows()
+    assert RowReader().read(row).messages == [{"role": "user", "content": "Hi"}]
+    (tmp_path / "lines.json").write_bytes(lines(CHATS))
+    assert rows_of(open_source(str(tmp_path / "lines.json"))) == list(enumerate(CHATS))
+    (tmp_path / "cut.json").write_text(json.dumps(trajectory, indent=2)[:-4])
+    with pytest.raises(RowError, match=r"^cut\.json:1: not JSON"):
+        RowReader().read(next(open_source(str(tmp_path / "cut.json")).rows()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -217,6 +218,7 @@ def test_what_a_record_tells_of_is_on_the_disk_before_it(tmp_path: Path, encoder
     assert records == ["00000.json", "00001.json", "00002.json"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="files are looked at in /proc")
 def test_the_disk_is_really_waited_for(tmp_path: Path, encoder: ChatEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[str] = []
 

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chatspan._core import Segments, TurnScaffold, attribute_render
 from chatspan.attribute.conventions import Conventions, examples_of
 from chatspan.attribute.openings import FIRST, shape_of
@@ -15,11 +18,11 @@ from chatspan.attribute.segments import Region, Segment
 from chatspan.attribute.turns import EndOfTurn, turn_ranges
 from chatspan.errors import OptionError
 from chatspan.kinds import Kind
-from chatspan.render.origins import Path, field_runs
+from chatspan.render.origins import Path, data_ranges, field_runs
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
-from chatspan.tokenize.control_tokens import control_tokens_of_fields
+from chatspan.tokenize.control_tokens import find_control_tokens, touches
 
 # start, end, message, path, character of the field, -1 for no copy of it
 FieldRun = tuple[int, int, int, Path, int]
@@ -54,7 +57,7 @@ class AttributedRender:
     def __reduce__(self) -> Any:
         known = vars(self).get("off_prompt")
         arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
-        return (_restored, (*arguments, self.unsampled_ends, known, self.roles_of_template))
+        return (_restored, (*arguments, self.unsampled_ends, known, self.roles_of_template, self.structural_roles))
 
     @functools.cached_property
     def _prompts(self) -> OwnPrompts | None:
@@ -176,10 +179,36 @@ class AttributedRender:
         runs = field_runs(self.render.runs)
         return [(start, end, of._message_index, of._path, at) for start, end, of, at in runs]
 
+    @functools.cached_property
+    def structural_roles(self) -> tuple[str, ...]:
+        """The roles of messages that may complete a control token, as in ``<|`` + role + ``|>``."""
+        return self.conventions.structural_roles
+
+    @functools.cached_property
+    def data(self) -> NDArray[np.int64]:
+        """The characters that the caller's data contributed, in order: ``[N, 2]``."""
+        native = self.render.native
+        if native is not None:
+            return native.data(self.structural_roles)
+        return np.array(data_ranges(self.render.runs, self.structural_roles), dtype=np.int64).reshape(-1, 2)
+
     @property
     def field_control_tokens(self) -> list[tuple[int, int, int]]:
-        """Control tokens that stand in the text of fields: ``(start_char, end_char, message_index)``."""
-        return control_tokens_of_fields(self.render.runs, self.render.text, self.control_tokens)
+        """Control tokens that have characters of fields: ``(start_char, end_char, message_index)``."""
+        if not len(self.data):
+            return []
+        text, data = self.render.text, self.data
+        found = find_control_tokens(text, [(0, len(text))], self.control_tokens)
+        return [
+            (start, end, self.field_at(max(start, int(data[data[:, 1].searchsorted(start, side="right"), 0])))[0])
+            for start, end in found
+            if touches(data, start, end)
+        ]
+
+    def field_at(self, char: int) -> tuple[int, Path]:
+        """The message and the path of the field that a character of :attr:`data` comes from."""
+        run = next(run for run in self.fields if run[1] > char)
+        return run[2], run[3]
 
     def turns(self, messages: Sequence[int], end_of_turn: EndOfTurn) -> list[CharRange]:
         """The characters of assistants' turns, of those messages that are rendered.
@@ -225,6 +254,7 @@ def _restored(
     unsampled_ends: frozenset[int],
     off_prompt: Mapping[int, OffPrompt] | None,
     roles_of_template: frozenset[str],
+    structural_roles: tuple[str, ...],
 ) -> AttributedRender:
     restored = AttributedRender.__new__(AttributedRender)
     # What was found stands in place of what would find it.
@@ -235,6 +265,7 @@ def _restored(
         has_generation_tags=has_generation_tags,
         unsampled_ends=unsampled_ends,
         roles_of_template=roles_of_template,
+        structural_roles=structural_roles,
         _prompts=None,
     )
     if off_prompt is not None:

@@ -11,11 +11,12 @@ from chatspan._core import TurnScaffold
 from chatspan.attribute.openings import FIRST, Context, Opening, probe_opening, shape_of, triggers_of
 from chatspan.attribute.probes import SCHEMA
 from chatspan.attribute.scaffold import Scaffold, probe_scaffold
+from chatspan.options import ROLES
 from chatspan.render.jinja.template import ChatTemplate, compiled
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 from chatspan.rows.same_text import text_key
-from chatspan.tokenize.control_tokens import control_tokens
+from chatspan.tokenize.control_tokens import control_ids, control_tokens, structural_roles
 
 # By template, special tokens and control tokens; with the keywords, too.
 _SCAFFOLDS: dict[Any, Scaffold] = {}
@@ -38,6 +39,8 @@ class Conventions:
 
     Attributes:
         control_tokens: the tokens that have a meaning in a render.
+        control_ids: their ids.
+        structural_roles: the roles of messages that may complete a control token.
         scaffold: what the template writes around assistants' messages, as far as it is known.
     """
 
@@ -52,6 +55,8 @@ class Conventions:
             continue_final_message=False,
         )
         self.control_tokens = control_tokens(tokenizer, template.literal_text)
+        self.control_ids = control_ids(tokenizer, self.control_tokens)
+        self.structural_roles = structural_roles(template.named_roles.union(ROLES), self.control_tokens)
         own = (template.source, repr(sorted(tokenizer.special_tokens_map.items())), self.control_tokens)
         if own not in _SCAFFOLDS:
             _SCAFFOLDS[own] = probe_scaffold(renderer, template.source, self.control_tokens, datetime.now())

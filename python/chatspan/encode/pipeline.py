@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 from chatspan._core import Segments, TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
-from chatspan.encode.escapes import SpecialTokens, escaped_pieces
+from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TextError, TokenizerError
@@ -32,10 +32,12 @@ class Rendered(NamedTuple):
     Attributes:
         attributed: the render, and whose each of its characters is.
         pieces: what of it is not to be tokenized as always.
+        special_tokens: what becomes of control tokens with characters of the caller's data.
     """
 
     attributed: AttributedRender
     pieces: Sequence[Piece] = ()
+    special_tokens: SpecialTokens = "as_rendered"
 
     @property
     def render(self) -> Render:
@@ -177,18 +179,34 @@ class EncodingPipeline:
             pieces: list[Piece] = []
             if token_ids:
                 pieces += sampled_pieces(self.tokenizer, attributed, token_ids, check=token_ids_check)
-            if special_tokens != "as_rendered":
-                pieces += escaped_pieces(attributed, pieces, error=special_tokens == "error")
-            yield Rendered(attributed, pieces)
+            yield Rendered(attributed, pieces, special_tokens)
 
     def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
-        """Encodes what is rendered in one call of the tokenizer, which may use all cores."""
+        """Encodes what is rendered in one call of the tokenizer, which may use all cores.
+
+        Raises:
+            ControlTokenError: a control token has characters of the caller's data, where that is to be an error.
+        """
         whole = [each for each in rendered if not each.pieces]
         tokens = iter(self.tokenize(whole, [each.attributed.segments for each in whole]))
         return [
-            encoding_of(each.attributed, self._tokens_of_pieces(each) if each.pieces else next(tokens))
+            encoding_of(
+                each.attributed, self._guarded(each, self._tokens_of_pieces(each) if each.pieces else next(tokens))
+            )
             for each in rendered
         ]
+
+    def _guarded(self, rendered: Rendered, tokens: Tokens) -> Tokens:
+        """The tokens; of those that are not to be as rendered, no control token has characters of the data."""
+        if rendered.special_tokens == "as_rendered":
+            return tokens
+        return without_control_tokens_of_data(
+            rendered.attributed,
+            tokens,
+            rendered.pieces,
+            lambda pieces: self._tokens_of_pieces(rendered._replace(pieces=pieces)),
+            error=rendered.special_tokens == "error",
+        )
 
     def tokenize(self, rendered: Sequence[Rendered], segments: Sequence[Segments] | None = None) -> list[Tokens]:
         """The tokens of renders without pieces; with segments perhaps also whose each is."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from chatspan.render.origins import Origin, Run, is_container
+from chatspan.render.origins import Origin, Run, is_container, source_of
 
 # How a value was written: `ensure_ascii`, what a level is indented by, separators, `sort_keys`; nothing for `repr`.
 Style = tuple[bool, str | None, tuple[str, str] | None, bool]
@@ -52,7 +52,7 @@ class _Pieces:
     def json(self, value: Any, container: Origin | None, level: int, style: tuple[str | None, str, str, bool]) -> None:
         step, item_separator, key_separator, sort_keys = style
         if is_container(value):
-            container = value
+            container = source_of(value)
         if isinstance(value, str):
             self._string(value, container)
         elif isinstance(value, (dict, list, tuple)) and value:
@@ -67,7 +67,10 @@ class _Pieces:
                     self._put(item_separator + between, container)
                 part = key
                 if isinstance(value, dict):
-                    self._put(self._key(key) + key_separator, container)
+                    # A key that is written comes from its dict; in one that the template made, from where the key does.
+                    origin = _origin_of_key(key, container)
+                    self._put(self._key(key), origin)
+                    self._put(key_separator, origin)
                     part = value[key]
                 self.json(part, container, level + 1, style)
             self._put("" if step is None else "\n" + step * level, container)
@@ -80,7 +83,7 @@ class _Pieces:
 
     def repr(self, value: Any, container: Origin | None) -> None:
         if is_container(value):
-            container = value
+            container = source_of(value)
         if isinstance(value, str):
             self._string(value, container)
         elif isinstance(value, (dict, list, tuple)) and value:
@@ -91,7 +94,7 @@ class _Pieces:
                     self._put(", ", container)
                 part = key
                 if isinstance(value, dict):
-                    self._put(f"{key!r}: ", container)
+                    self._put(f"{key!r}: ", _origin_of_key(key, container))
                     part = value[key]
                 self.repr(part, container)
             self._put(f",{closing}" if isinstance(value, tuple) and len(value) == 1 else closing, container)
@@ -120,3 +123,10 @@ class _Pieces:
         else:
             self._pieces.append((inner, runs[0][2] if runs else container, -1))
         self._put(quoted[-1], container)
+
+
+def _origin_of_key(key: Any, container: Origin | None) -> Any:
+    runs: tuple[Run, ...] = getattr(key, "_runs", ())
+    if runs:
+        return runs[0][2]
+    return source_of(key) if is_container(key) else container

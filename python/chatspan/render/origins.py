@@ -10,7 +10,7 @@ with an underscore because the sandbox then hides them from templates, which see
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 Path = tuple[str | int, ...]
@@ -147,6 +147,12 @@ def is_container(value: Any) -> bool:
     return hasattr(type(value), "_path") and not isinstance(value, str)
 
 
+def source_of(value: Any) -> Any:
+    """What a value that is an origin comes from: itself, but for a number that a template made of a text."""
+    source = getattr(value, "_source", None)
+    return value if source is None else source
+
+
 def field_runs(runs: Sequence[Run]) -> list[Run]:
     """Runs whose dumps are taken apart into their fields."""
     found: list[Run] = []
@@ -171,3 +177,27 @@ def cut_runs(runs: Sequence[Run], start: int, end: int) -> tuple[Run, ...]:
             inside = origin_start + first - run_start if origin_start >= 0 else -1
             found.append((first - start, last - start, origin, inside))
     return tuple(found)
+
+
+def is_data(origin: Any, structural_roles: Collection[str]) -> bool:
+    """Whether an origin is the caller's data. The twin of ``Places::is_data`` in the core.
+
+    All in messages, tools and documents is, but a message's role that is one of ``structural_roles``. Keywords are the
+    template's own, as special tokens are.
+    """
+    if origin._message_index < 0:
+        return root_key(origin) in ("tools", "documents")
+    return origin._path != ("role",) or not isinstance(origin, str) or str.__str__(origin) not in structural_roles
+
+
+def data_ranges(runs: Sequence[Run], structural_roles: Collection[str]) -> list[tuple[int, int]]:
+    """The characters that the caller's data contributed, in order; ranges do not touch."""
+    found: list[tuple[int, int]] = []
+    for start, end, origin, _ in runs:
+        if start == end or not is_data(origin, structural_roles):
+            continue
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], end)
+        else:
+            found.append((start, end))
+    return found

@@ -64,7 +64,7 @@ class JsonLinesSource:
 
 
 class JsonArraySource:
-    """A whole file, which has to be in memory."""
+    """A JSON array, or one object that is the only row: a whole file, which has to be in memory."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -73,7 +73,8 @@ class JsonArraySource:
         self._mark = hash_of(data)
         self._broken: str | None = None
         try:
-            self._values: list[Any] = json.loads(data)
+            found = json.loads(data)
+            self._values: list[Any] = found if isinstance(found, list) else [found]
         # Also a number that is too long for Python, which is that row's fault alone.
         except (ValueError, RecursionError) as error:
             self._values = []
@@ -95,6 +96,24 @@ class JsonArraySource:
             yield RawRow(index, f"row {index}", self._values[index], (index + 1) / count, self._mark)
         if self._broken is not None:
             raise broken(self.name, count, self._broken)
+
+
+def is_one_object(path: Path) -> bool:
+    """Whether a file is one JSON object over many lines, and so no file of JSON lines."""
+    with opened(path) as file:
+        first = file.readline().removeprefix(b"\xef\xbb\xbf")
+        if not first.strip().startswith(b"{"):
+            return False
+        try:
+            json.loads(first)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return False
+        try:
+            return isinstance(json.loads(first + file.read()), dict)
+        except (ValueError, RecursionError):
+            return False
 
 
 def _items(text: str) -> Iterator[Any]:

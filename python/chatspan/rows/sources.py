@@ -16,6 +16,7 @@ from chatspan.rows.files import (
     ParquetSource,
     Passed,
     error_line,
+    is_one_object,
     no_rows,
     opened,
     unreadable,
@@ -36,7 +37,8 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
     """The rows of a file, a folder or a data set of the Hugging Face hub.
 
     Args:
-        name: a file of JSON lines, a JSON array or a Parquet file, by its ending (``.gz`` may follow those of JSON); a
+        name: a file of JSON lines, a JSON array or a Parquet file, by its ending (``.gz`` may follow those of JSON; a
+            ``.json`` file may also be one object over many lines, which is a row); a
             folder that :mod:`datasets` can load; or a name on the hub.
         split, subset: of a folder or a data set of the hub.
 
@@ -63,7 +65,7 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
             raise SourceError(f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet: convert it")
         with opened(path) as file:
             begins_with = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        if begins_with == b"[":
+        if begins_with == b"[" or (kind == ".json" and is_one_object(path)):
             return JsonArraySource(path)
         session = _session_kind(path)
         return JsonLinesSource(path) if session is None else _SessionSource(path, session)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from chatspan.errors import ControlTokenError
 from chatspan.tokenize.backends import Backend
 from chatspan.tokenize.token_offsets import CharRange, token_offsets
 from chatspan.tokenize.tokens import Tokens, tokens_of
@@ -40,9 +39,6 @@ def encode_pieces(
 
     Args:
         cuts: characters, rising, at which the text is cut, too: what is on either side is tokenized apart.
-
-    Raises:
-        ControlTokenError: a tokenizer makes the control token out of plain text.
     """
     ids: list[int] = []
     offsets: list[CharRange] = []
@@ -94,10 +90,6 @@ def _as_plain_text(tokenizer: Any, backend: Backend, text: str, start: int, end:
         behind = backend.encode_plain("\n" + plain)
         if behind[: len(newline)] == newline:
             ids = behind[len(newline) :]
-    if tokenizer.convert_tokens_to_ids(plain) in ids:
-        raise ControlTokenError(
-            f"{plain!r} cannot be escaped: the tokenizer makes the control token out of plain text", start_char=start
-        )
     found = token_offsets(tokenizer, ids, plain)
     found += [(0, len(plain))] * (len(ids) - len(found)) if not found else [found[-1]] * (len(ids) - len(found))
     return ids, [(first + start, last + start) for first, last in found]

@@ -13,12 +13,12 @@ mod template;
 mod template_input;
 
 use arrays::{pairs_from, spans_to_array};
-use chatspan_core::attribute::mask_of_kinds;
+use chatspan_core::attribute::{control_tokens_in as core_control_tokens_in, mask_of_kinds};
 use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::project::{Straddle, check_spans};
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
-use numpy::{PyArray1, PyArray2, PyReadonlyArray1};
+use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use table::{Offsets, TableRef};
@@ -109,6 +109,21 @@ fn token_mask_of_kinds<'py>(
     Ok(PyArray1::from_vec(py, mask.map_err(|e| to_py_err(py, e))?))
 }
 
+/// The control tokens that touch characters of the caller's data.
+#[pyfunction]
+fn control_tokens_in(
+    input_ids: PyReadonlyArray1<'_, i64>,
+    offsets: &Bound<'_, Offsets>,
+    is_control: PyReadonlyArray1<'_, bool>,
+    data: PyReadonlyArray2<'_, i64>,
+) -> PyResult<Vec<usize>> {
+    // No position of a text is negative.
+    let position = |at: i64| u32::try_from(at).unwrap_or(0);
+    let data: Vec<_> = data.as_slice()?.chunks_exact(2).map(|pair| (position(pair[0]), position(pair[1]))).collect();
+    let ranges = offsets.get().0.ranges();
+    Ok(core_control_tokens_in(input_ids.as_slice()?, ranges, is_control.as_slice()?, &data))
+}
+
 #[pyfunction]
 #[pyo3(signature = (text, contents, *, anchors=None, blanks="unknown"))]
 fn locate<'py>(
@@ -142,6 +157,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_mask, module)?)?;
     module.add_function(wrap_pyfunction!(token_mask_of_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
+    module.add_function(wrap_pyfunction!(control_tokens_in, module)?)?;
     #[cfg(feature = "native")]
     module.add_class::<native::NativeTokenizer>()?;
     module.add_class::<render::TurnScaffold>()?;

@@ -9,7 +9,9 @@ use chatspan_core::template::input::{Key, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin};
 use chatspan_core::template::{Rendered, Style, char_in};
 use chatspan_core::text::CharIndex;
+use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
@@ -86,6 +88,13 @@ impl NativeRender {
             (message_index >= 0 && is_content(field)).then(|| (message_index, place(run.start), place(run.end)))
         });
         runs.collect()
+    }
+
+    /// The characters that the caller's data contributed, in order: int64 `[N, 2]`.
+    fn data<'py>(&self, py: Python<'py>, structural_roles: Vec<PyBackedStr>) -> PyResult<Bound<'py, PyArray2<i64>>> {
+        let ranges = self.rendered.data(&self.input.get().places, &structural_roles);
+        let flat = ranges.iter().flat_map(|&(start, end)| [i64::from(start), i64::from(end)]);
+        PyArray1::from_iter(py, flat).reshape([ranges.len(), 2])
     }
 
     /// The runs, each with its field: (start, end, message index, path, character of the field, -1 for no copy). None

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 from chatspan.render.dumps import Style, runs_of_dump
-from chatspan.render.jinja.text import Traced
-from chatspan.render.origins import Dump, Run, is_container
+from chatspan.render.jinja.text import Traced, derived
+from chatspan.render.origins import Dump, Run, is_container, source_of
 
 
 def dump_json(
@@ -19,6 +19,8 @@ def dump_json(
 ) -> str:
     """What transformers' ``tojson`` filter gives, which is ``json.dumps``."""
     text = json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+    if isinstance(indent, Traced) or any(isinstance(separator, Traced) for separator in separators or ()):
+        return derived(text, indent, *(separators or ()), value)
     step = " " * indent if isinstance(indent, int) else indent
     return _traced(text, value, (ensure_ascii, step, separators, sort_keys))
 
@@ -29,7 +31,7 @@ def dump_repr(value: Any) -> str:
 
 
 def _traced(text: str, value: Any, style: Style | None) -> str:
-    container = value if is_container(value) else None
+    container = source_of(value) if is_container(value) else None
 
     def runs() -> tuple[Run, ...]:
         return runs_of_dump(value, text, style)

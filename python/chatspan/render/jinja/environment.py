@@ -22,7 +22,7 @@ from jinja2.runtime import Context, LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from chatspan.render.jinja.data import TracedDict, message_of
+from chatspan.render.jinja.data import TracedBytes, TracedDict, message_of, remembered
 from chatspan.render.jinja.dump import dump_json, dump_repr
 from chatspan.render.jinja.text import (
     GENERATION,
@@ -47,7 +47,13 @@ def to_text(value: Any) -> str:
     kind = type(value)
     if kind is str or kind is Field or kind is Traced:
         return value  # type: ignore[no-any-return]
-    return dump_repr(value) if kind in (list, dict, tuple) else str(value)
+    if kind in (list, dict, tuple):
+        return dump_repr(value)
+    text = str(value)
+    if isinstance(text, Traced):
+        return text
+    # What is printed with what is in it: tuples with names, views of dicts, namespaces.
+    return derived(text, value._Namespace__attrs if kind is _TemplateNamespace else value)
 
 
 class _CodeGenerator(jinja2.compiler.CodeGenerator):
@@ -154,7 +160,7 @@ class TracedEnvironment(ImmutableSandboxedEnvironment):
         self._state = threading.local()
         _keep_origins(self.filters)
         self.globals["raise_exception"] = _raise_exception
-        self.globals["strftime_now"] = lambda format: self._state.now.strftime(format)
+        self.globals["strftime_now"] = lambda format: derived(self._state.now.strftime(format), format)
         self.globals["dict"] = _TemplateDict()
         self.globals["namespace"] = _TemplateNamespace
 
@@ -236,7 +242,8 @@ class TracedEnvironment(ImmutableSandboxedEnvironment):
         receiver: Any = getattr(__obj, "__self__", None)
         kind = type(receiver)
         if kind is not str and kind is not Field and kind is not Traced:
-            return super().call(__context, __obj, *args, **kwargs)
+            found = super().call(__context, __obj, *args, **kwargs)
+            return remembered(found, receiver) if kind is TracedBytes else found
         # A method of a string: none of them is unsafe or takes a context.
         kwargs.pop("_loop_vars", None)
         kwargs.pop("_block_vars", None)
@@ -245,13 +252,20 @@ class TracedEnvironment(ImmutableSandboxedEnvironment):
                 return join_with(receiver, *args)
             if __obj.__name__ == "replace":
                 return replace(receiver, *args, **kwargs)
-        return __obj(*args, **kwargs)
+            if __obj.__name__ in _FILLING:
+                return derived(__obj(*args, **kwargs), *args)
+        found = __obj(*args, **kwargs)
+        return remembered(found, receiver) if type(found) is bytes else found
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        template = getattr(value, "__self__", None)
+        if isinstance(template, Traced) and not isinstance(template, TracedMarkup):
+            # What is formatted is made a string of the template's type, which for a traced one takes runs.
+            value = getattr(str.__str__(template), value.__name__)
         formatting = super().wrap_str_format(value)
         if formatting is None:
             return None
-        return lambda *args, **kwargs: formatted(formatting, args, kwargs)
+        return lambda *args, **kwargs: formatted(formatting, args, kwargs, template)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         return percent(left, right) if isinstance(left, str) else left % right
@@ -259,24 +273,31 @@ class TracedEnvironment(ImmutableSandboxedEnvironment):
 
 _OF_DICTS = frozenset(dir(TracedDict))
 _OF_STRINGS = frozenset(name for name in dir(str) if not name.startswith(("_", "format")))
+# Methods of a template's own string that write what they are given.
+_FILLING = ("center", "ljust", "rjust", "translate")
 _OF_LOOPS = frozenset(name for name in dir(LoopContext) if not name.startswith("_"))
 _ALLOWED = {str: _OF_STRINGS, Field: _OF_STRINGS, Traced: _OF_STRINGS, LoopContext: _OF_LOOPS}
 
-# Filters that make a text of their own out of what they get.
+# Filters that make a text of their own out of what they get, and those that make a number.
 _DERIVING = (
-    *("capitalize", "center", "pprint", "reverse", "striptags", "title", "truncate"),
+    *("capitalize", "center", "filesizeformat", "pprint", "reverse", "striptags", "title", "truncate"),
     *("urlencode", "urlize", "wordwrap", "xmlattr"),
 )
+_COUNTING = ("int", "float", "abs", "round")
 
 
 def _keep_origins(filters: dict[str, Callable[..., Any]]) -> None:
     for name in _DERIVING:
         filters[name] = _with_origin(filters[name])
+    for name in _COUNTING:
+        filters[name] = _with_origin(filters[name], (int, float))
+    for name in ("lower", "upper", "trim"):
+        filters[name] = _of_text(filters[name])
     filters["tojson"] = dump_json
     filters["string"] = to_text
     filters["safe"] = as_markup_of
-    filters["escape"] = filters["e"] = escape
-    filters["forceescape"] = lambda value: escape(str.__str__(to_text(value)))
+    filters["escape"] = filters["e"] = lambda value: escape(value if hasattr(value, "__html__") else to_text(value))
+    filters["forceescape"] = lambda value: escape(to_text(value))
     filters["join"] = jinja2.pass_environment(_join)
     filters["replace"] = _replace
     filters["indent"] = _indent
@@ -287,15 +308,27 @@ def as_markup_of(value: Any) -> TracedMarkup:
     return as_markup(to_text(value))
 
 
-def _with_origin(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter whose text, where it comes out without runs, is derived from what went in."""
+def _with_origin(function: Callable[..., Any], kinds: tuple[type, ...] = (str,)) -> Callable[..., Any]:
+    """A filter whose text, or number, where it comes out without runs, is derived from what went in."""
 
     @functools.wraps(function)
-    def with_origin(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        return derived(result, *args, *kwargs.values()) if type(result) is str else result
+    def with_origin(value: Any, *args: Any, **kwargs: Any) -> Any:
+        result = function(value, *args, **kwargs)
+        if type(result) not in kinds:
+            return result
+        return remembered(result, value) if kinds != (str,) else derived(result, value, *args, *kwargs.values())
 
     return with_origin
+
+
+def _of_text(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of a text, which of what is no text takes the text that it is written as."""
+
+    @functools.wraps(function)
+    def of_text(value: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(value if isinstance(value, str) else to_text(value), *args, **kwargs)
+
+    return of_text
 
 
 def _join(environment: Any, value: Any, d: str = "", attribute: str | int | None = None) -> str:

@@ -14,6 +14,7 @@ import jinja2.meta
 import jinja2.nodes
 
 from chatspan.render.jinja.environment import TracedEnvironment
+from chatspan.render.jinja.roles import named_roles
 from chatspan.render.jinja.text import Field, OwnerMark
 from chatspan.render.origins import Run
 from chatspan.render.rendered import CharRange, Render
@@ -107,6 +108,11 @@ class ChatTemplate:
             found += called.args if called.name in ("selectattr", "rejectattr") else []
         words = map(_text_of, found)
         return frozenset(word for word in words if re.fullmatch(r"[\w-]+", word))
+
+    @functools.cached_property
+    def named_roles(self) -> frozenset[str]:
+        """The roles that the template names."""
+        return named_roles(self.tree)
 
     @functools.cached_property
     def tree(self) -> jinja2.nodes.Template:

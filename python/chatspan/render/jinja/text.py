@@ -8,15 +8,16 @@ the runs that belong to the result: slices, strips, splits and joins keep them; 
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
 from markupsafe import escape as markup_escape
 
 from chatspan.render.fields import FieldText, Placed
-from chatspan.render.origins import Origin, Run, cut_runs, is_container
+from chatspan.render.origins import Origin, Run, cut_runs, is_container, source_of
 
 # What a mark says of its characters: the index of the message being rendered, or that a generation block wrote them.
 GENERATION = "generation"
@@ -161,7 +162,7 @@ class Traced(str):
         return join_with(self, parts)
 
     def format(self, *args: Any, **kwargs: Any) -> str:
-        return formatted(functools.partial(str.format, self), args, kwargs)
+        return formatted(functools.partial(str.format, self), args, kwargs, self)
 
 
 class Field(Placed, Traced):
@@ -218,6 +219,8 @@ def escape(value: Any) -> TracedMarkup:
     """``markupsafe.escape``; what is escaped is derived, the characters between keep their runs."""
     if isinstance(value, TracedMarkup):
         return value
+    if is_container(value):
+        value = str(value)
     if not isinstance(value, Traced):
         return as_markup(str.__str__(markup_escape(value)))
     escaped: str = value
@@ -301,20 +304,23 @@ def replace(text: str, old: str, new: str, count: Any = -1) -> str:
 def percent(template: str, args: Any) -> str:
     """``template % args`` with the runs of the arguments."""
     if isinstance(args, tuple):
-        return formatted(lambda *values: str.__mod__(template, values), args, {})
-    return formatted(lambda value: str.__mod__(template, value), (args,), {})
+        return formatted(lambda *values: str.__mod__(template, values), args, {}, template)
+    return formatted(lambda value: str.__mod__(template, value), (args,), {}, template)
 
 
-def formatted(format: Callable[..., str], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+def formatted(
+    format: Callable[..., str], args: tuple[Any, ...], kwargs: Mapping[str, Any], template: Any = None
+) -> str:
     """``format(*args, **kwargs)``, a text with the arguments in it, and their runs.
 
     Done with a word in place of each traced argument; what the words do not come back from (widths, ``%r``, parts of
-    an argument) is derived.
+    an argument, numbers and containers) is derived, as is all of it where the template is traced itself.
     """
     text = str.__str__(format(*args, **kwargs))
     values = [value for value in (*args, *kwargs.values()) if isinstance(value, Traced) and value]
-    if not values or not text:
-        return text
+    others = [template, *(value for value in (*args, *kwargs.values()) if not isinstance(value, Traced))]
+    if not values or origin_of(others) is not None:
+        return derived(text, *others, *values)
     words = {f"\ue0f0{index}\ue0f1": value for index, value in enumerate(values)}
     word_of = {id(value): word for word, value in words.items()}
     marked = format(
@@ -342,13 +348,12 @@ def origin_of(value: Any) -> Any:
     if isinstance(value, Traced):
         return value._runs[0][2] if value._runs else None
     if is_container(value):
-        return value
-    if type(value) in (dict, list, tuple):
-        for part in value.values() if type(value) is dict else value:
-            found = origin_of(part)
-            if found is not None:
-                return found
-    return None
+        return source_of(value)
+    if isinstance(value, dict):
+        value = itertools.chain.from_iterable(dict.items(value))
+    elif not isinstance(value, (list, tuple, KeysView, ValuesView, ItemsView)):
+        return None
+    return next((found for found in map(origin_of, value) if found is not None), None)
 
 
 def _cut_marks(marks: tuple[Mark, ...], start: int, end: int) -> tuple[Mark, ...]:

@@ -1,6 +1,9 @@
 //! Segments of the render + offsets → whose each token is.
 
+mod data;
 pub mod segments;
+
+pub use data::control_tokens_in;
 
 use crate::attribute::segments::{Kind, Segments};
 use crate::error::Error;

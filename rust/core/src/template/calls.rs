@@ -9,7 +9,7 @@ use super::operators::tuple;
 use super::order::equal;
 use super::output::{Buffer, Out};
 use super::scope::Scope;
-use super::string::Text;
+use super::string::{Text, derived};
 use super::value::{Closure, Dict, Loop, Value};
 use super::write::to_text;
 use super::{Eval, filters, lacks, methods, raise};
@@ -92,7 +92,8 @@ impl Machine<'_> {
                     return raise("strftime_now takes a format");
                 };
                 let now = self.ask("strftime", format.as_str())?;
-                Ok(Value::Str(Text::plain(now)))
+                // The format's own words are in it.
+                Ok(Value::Str(derived(now, &[format])))
             }
             "range" => range(called),
             "namespace" => {

@@ -167,12 +167,15 @@ fn apply(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) 
         "indent" => Value::Str(indent(machine, value, called)?),
         "int" => int(machine, value, called)?,
         "float" => match value.number() {
-            Some(number) => Value::Float(number.float(), None),
+            Some(number) => Value::Float(number.float(), value.origin()),
             None => return lacks("float of what is no number"),
         },
         "abs" => match value.number() {
-            Some(Number::Int(i)) => Value::int(i.checked_abs().ok_or_else(|| Halt::Lacking("a big number".into()))?),
-            Some(Number::Float(f)) => Value::Float(f.abs(), None),
+            Some(Number::Int(i)) => {
+                let found = i.checked_abs().ok_or_else(|| Halt::Lacking("a big number".into()))?;
+                Value::Int(found, value.origin())
+            }
+            Some(Number::Float(f)) => Value::Float(f.abs(), value.origin()),
             None => return raise("bad operand type for abs()"),
         },
         "sum" | "min" | "max" if !called.positional.is_empty() || !called.named.is_empty() => {
@@ -201,7 +204,7 @@ fn apply(machine: &mut Machine<'_>, name: &str, value: &Value, called: &Called) 
 fn escape_anew(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
     let text = to_text(machine, value)?;
     machine.meter.fits(text.len())?;
-    escape(&machine.meter, &Text::plain(text.as_str()))
+    escape(&machine.meter, &text)
 }
 
 fn blanks(machine: &Machine<'_>, count: i64) -> Eval<String> {
@@ -210,7 +213,11 @@ fn blanks(machine: &Machine<'_>, count: i64) -> Eval<String> {
     Ok(" ".repeat(count))
 }
 
+/// The characters of what a filter puts in between; traced Jinja2 keeps where they come from.
 fn copied(machine: &Machine<'_>, text: &Text) -> Eval<String> {
+    if text.is_traced() {
+        return lacks("an indentation or a separator of the input");
+    }
     machine.meter.spend(text.len())?;
     Ok(text.as_str().to_owned())
 }
@@ -275,9 +282,15 @@ fn int(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
     if called.argument(1, "base").is_some() {
         return lacks("int with a base");
     }
-    let default = || called.argument(0, "default").cloned().unwrap_or_else(|| Value::int(0));
+    let origin = value.origin().map(|origin| machine.field(origin));
+    let default = || match called.argument(0, "default") {
+        None => Value::Int(0, origin),
+        Some(Value::Int(i, None)) => Value::Int(*i, origin),
+        Some(Value::Float(f, None)) => Value::Float(*f, origin),
+        Some(default) => default.clone(),
+    };
     Ok(match value {
-        Value::Int(i, _) => Value::int(*i),
+        Value::Int(i, origin) => Value::Int(*i, *origin),
         Value::Bool(b) => Value::int(i64::from(*b)),
         Value::Str(text) => {
             machine.meter.read(text.len())?;
@@ -285,7 +298,7 @@ fn int(machine: &Machine<'_>, value: &Value, called: &Called) -> Eval<Value> {
             let own = text.as_str().trim_matches(crate::text::is_blank);
             let digits = own.strip_prefix(['-', '+']).unwrap_or(own);
             if !digits.is_empty() && digits.len() < 18 && digits.bytes().all(|b| b.is_ascii_digit()) {
-                Value::int(own.parse().unwrap_or(0))
+                Value::Int(own.parse().unwrap_or(0), origin)
             } else if own.is_ascii() && !own.contains(|c: char| c.is_ascii_digit()) {
                 let infinite = own.to_ascii_lowercase();
                 if infinite.contains("inf") || infinite.contains("nan") {

@@ -147,6 +147,19 @@ impl Places {
         way
     }
 
+    /// Whether a value is the caller's data: all in messages, tools and documents, but a message's role that is one of
+    /// `structural_roles`. Keywords are the template's own, as special tokens are.
+    pub fn is_data(&self, origin: Origin, structural_roles: &[impl AsRef<str>]) -> bool {
+        let Some(place) = self.get(origin) else { return false };
+        if place.message < 0 {
+            return matches!(self.ends(origin).0.and_then(Key::name), Some("tools" | "documents"));
+        }
+        let is_key = place.key.as_ref().and_then(Key::name) == Some("role");
+        let is_role = || place.parent.and_then(|parent| self.get(parent)).is_some_and(|parent| parent.key.is_none());
+        let is_known = |role: &str| structural_roles.iter().any(|known| known.as_ref() == role);
+        !(is_key && is_role() && place.text.as_deref().is_some_and(is_known))
+    }
+
     /// The message that an origin is in, or -1.
     pub fn message(&self, origin: Origin) -> i32 {
         self.get(origin).map_or(-1, |place| place.message)

@@ -148,6 +148,11 @@ impl Machine<'_> {
         Ok(FIRST_DUMP + super::string::size(self.dumps.len() - 1))
     }
 
+    /// The field of an origin: of a dump the container that was written.
+    pub fn field(&self, origin: Origin) -> Origin {
+        origin.checked_sub(FIRST_DUMP).map_or(origin, |at| self.dumps[at as usize].container)
+    }
+
     /// Does statements.
     pub fn run(&mut self, body: &[Node], scope: &Rc<Scope>) -> Eval<Flow> {
         for node in body {

@@ -92,6 +92,11 @@ const fn whole(value: &Value) -> Option<i64> {
 }
 
 fn arithmetic(operator: &str, a: &Value, b: &Value) -> Eval<Value> {
+    let found = calculated(operator, a, b)?;
+    Ok(found.from_origin(a.origin().or_else(|| b.origin())))
+}
+
+fn calculated(operator: &str, a: &Value, b: &Value) -> Eval<Value> {
     let (Some(x), Some(y)) = (a.number(), b.number()) else {
         return raise(format!("unsupported operand types for {operator}: {} and {}", a.type_name(), b.type_name()));
     };
@@ -134,14 +139,15 @@ const fn floor_fix(x: i64, y: i64, euclid: i64) -> i64 {
 
 /// `-a`, `+a`
 pub fn sign(value: &Value, negative: bool) -> Eval<Value> {
-    match value.number() {
+    let found = match value.number() {
         Some(Number::Int(i)) if negative => {
             i.checked_neg().map_or_else(|| lacks("numbers of more than 64 bits"), |i| Ok(Value::int(i)))
         }
         Some(Number::Int(i)) => Ok(Value::int(i)),
         Some(Number::Float(f)) => Ok(Value::Float(if negative { -f } else { f }, None)),
         None => raise(format!("bad operand type for unary: '{}'", value.type_name())),
-    }
+    };
+    Ok(found?.from_origin(value.origin()))
 }
 
 /// `a < b` and so on.

@@ -127,6 +127,24 @@ impl Rendered {
         (found, contents.into_iter().map(|(_, text)| text).collect())
     }
 
+    /// The characters that the caller's data contributed: half-open ranges, in order, which do not touch.
+    pub fn data(&self, places: &Places, structural_roles: &[impl AsRef<str>]) -> Vec<(u32, u32)> {
+        let chars = CharIndex::new(&self.root.text);
+        let mut found: Vec<(u32, u32)> = Vec::new();
+        for run in self.root.runs.iter().filter(|run| run.start < run.end) {
+            if !places.is_data(self.field(run), structural_roles) {
+                continue;
+            }
+            let place = |byte: u32| size(chars.chars_before(byte as usize));
+            let (start, end) = (place(run.start), place(run.end));
+            match found.last_mut() {
+                Some(last) if last.1 == start => last.1 = end,
+                _ => found.push((start, end)),
+            }
+        }
+        found
+    }
+
     /// The field that a run is of, or the container that was written.
     pub fn field(&self, run: &ByteRun) -> Origin {
         run.origin.checked_sub(FIRST_DUMP).map_or(run.origin, |at| self.dumps[at as usize].container)

@@ -208,11 +208,6 @@ impl Text {
         self
     }
 
-    /// The same characters, of which nothing is remembered.
-    pub fn forgotten(self) -> Self {
-        self.with(|inner| (inner.runs, inner.marks, inner.markup) = (Runs::None, None, false))
-    }
-
     /// The same characters, as those of a field.
     pub fn renamed(self, origin: Origin) -> Self {
         self.with(|inner| (inner.runs, inner.marks, inner.markup) = (Runs::Whole(origin, 0), None, false))

@@ -179,6 +179,16 @@ impl Value {
         Self::Int(number, None)
     }
 
+    /// A number that was made of others, and so comes from where they do.
+    #[must_use]
+    pub fn from_origin(self, origin: Option<Origin>) -> Self {
+        match self {
+            Self::Int(i, _) => Self::Int(i, origin),
+            Self::Float(f, _) => Self::Float(f, origin),
+            other => other,
+        }
+    }
+
     /// How many, as a number.
     pub fn count(number: usize) -> Self {
         Self::int(i64::try_from(number).unwrap_or(i64::MAX))
@@ -273,7 +283,10 @@ impl Value {
             Self::Str(text) => text.origin(),
             Self::Int(_, origin) | Self::Float(_, origin) => *origin,
             Self::List(list) | Self::Tuple(list) => list.origin.or_else(|| list.iter().find_map(inside)),
-            Self::Dict(dict) => dict.origin.or_else(|| dict.entries.iter().find_map(|(_, value)| inside(value))),
+            Self::Dict(dict) => {
+                let entry = |(key, value): &(Self, Self)| inside(key).or_else(|| inside(value));
+                dict.origin.or_else(|| dict.entries.iter().find_map(entry))
+            }
             _ => None,
         }
     }
@@ -341,6 +354,7 @@ impl Dict {
     pub fn shown_key(&self, key: &Value) -> Value {
         match (key, self.origin) {
             (Value::Str(text), Some(origin)) => Value::Str(Text::derived_from(text.as_str(), Some(origin))),
+            (_, Some(origin)) => key.clone().from_origin(Some(origin)),
             _ => key.clone(),
         }
     }

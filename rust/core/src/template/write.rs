@@ -51,13 +51,10 @@ pub fn to_text(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
     })
 }
 
-/// `markupsafe.soft_str(value)`: a string as it is; of containers that the template made nothing is remembered.
+/// `markupsafe.soft_str(value)`: a string as it is.
 pub fn soft_text(machine: &mut Machine<'_>, value: &Value) -> Eval<Text> {
     match value {
         Value::Str(text) => Ok(text.clone()),
-        Value::List(list) if list.origin.is_none() => Ok(to_text(machine, value)?.forgotten()),
-        Value::Dict(dict) if dict.origin.is_none() => Ok(to_text(machine, value)?.forgotten()),
-        Value::Tuple(_) => Ok(to_text(machine, value)?.forgotten()),
         _ => to_text(machine, value),
     }
 }
@@ -171,6 +168,7 @@ impl Writer<'_, '_> {
 
     fn json_key(&mut self, key: &Value, container: Option<Origin>, style: &Style) -> Eval<()> {
         let Style::Json { ensure_ascii, separators, .. } = style else { return Ok(()) };
+        let container = key.origin().or(container);
         let key = match key {
             Value::Str(text) => self.json_string(text.as_str(), *ensure_ascii)?,
             Value::Int(..) | Value::Float(..) | Value::Bool(_) | Value::None => format!("\"{}\"", json_scalar(key)?),
@@ -233,12 +231,12 @@ impl Writer<'_, '_> {
                     if index > 0 {
                         self.put(", ", container)?;
                     }
-                    let key = match key {
+                    let shown = match key {
                         Value::Str(text) => self.quoted(text.as_str())?,
                         Value::Int(..) | Value::Float(..) | Value::Bool(_) | Value::None => scalar(key)?,
                         _ => return lacks("repr of a dict with keys of other types"),
                     };
-                    self.put(&format!("{key}: "), container)?;
+                    self.put(&format!("{shown}: "), key.origin().or(container))?;
                     self.repr(part, container, level + 1)?;
                 }
                 self.put("}", container)
