@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.pipeline import EncodingPipeline
-from chatspan.encode.truncation import Truncation, truncated
+from chatspan.encode.truncation import Truncation, require_length, truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, OptionError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
-from chatspan.render.request import Messages, request_of
+from chatspan.render.request import Messages, RenderRequest, merged_keywords, require_conversations
 from chatspan.rows.habits import Habits
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.supervised.map_fn import MapFn
@@ -137,7 +137,8 @@ class ChatEncoder:
         truncation: Truncation = "error",
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
-        **template_kwargs: Any,
+        template_kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
     ) -> Encoding:
         """Encodes one conversation.
 
@@ -152,7 +153,8 @@ class ChatEncoder:
                 ``"error"``. Keys count as values do, and what joins, a template or a normalizer makes. A role that the
                 template names, or a usual one, may complete a control token; keywords are the template's own.
             token_ids_check: whether ``token_ids`` that do not decode to their turn are an error.
-            template_kwargs: for the template. One that it does not read gives a warning.
+            keywords, template_kwargs: for the template, side by side or in one mapping, which also takes names that are
+                an option here, such as ``special_tokens``. One that the template does not read gives a warning.
 
         Raises:
             MessageError, TemplateError, RenderMismatchError: see :meth:`ChatRenderer.render`.
@@ -162,14 +164,8 @@ class ChatEncoder:
             RolloutError, TurnBoundaryError: ``token_ids`` that do not fit; with ``message_index``.
         """
         _check_options(max_length, truncation, special_tokens)
-        request = request_of(
-            messages,
-            tools=tools,
-            documents=documents,
-            add_generation_prompt=add_generation_prompt,
-            continue_final_message=continue_final_message,
-            **template_kwargs,
-        )
+        own = merged_keywords(keywords, template_kwargs)
+        request = RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
         renders = self._pipeline.render([request], special_tokens=special_tokens, token_ids_check=token_ids_check)
         return truncated(self._pipeline.encode_rendered(list(renders))[0], max_length, truncation)
 
@@ -179,11 +175,14 @@ class ChatEncoder:
         *,
         tools: Sequence[Any] | None = None,
         documents: Sequence[Mapping[str, str]] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
         max_length: int | None = None,
         truncation: Truncation = "error",
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
-        **render_kwargs: Any,
+        template_kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
     ) -> list[Encoding]:
         """Encodes conversations: read one by one, then rendered and tokenized on all cores. See :meth:`encode`.
 
@@ -191,8 +190,11 @@ class ChatEncoder:
             ChatspanError: as there; with ``conversation_index``.
         """
         _check_options(max_length, truncation, special_tokens)
+        own = merged_keywords(keywords, template_kwargs)
+        require_conversations(conversations)
         requests = [
-            request_of(messages, tools=tools, documents=documents, **render_kwargs) for messages in conversations
+            RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
+            for messages in conversations
         ]
         renders = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
         encodings = self._pipeline.encode_rendered(list(_counted(renders)))
@@ -278,9 +280,11 @@ def _counted(made: Iterator[Made]) -> Iterator[Made]:
 
 
 def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
-    if max_length is not None and (not isinstance(max_length, int) or max_length < 1):
+    is_count = isinstance(max_length, int) and not isinstance(max_length, bool) and max_length >= 1
+    if max_length is not None and not is_count:
         raise OptionError(f"max_length={max_length!r}: say how many tokens, at least 1, or None")
     if truncation not in ("error", "left", "right"):
         raise OptionError(f'truncation={truncation!r}: say "error", "left" or "right"')
+    require_length(max_length, truncation)
     if special_tokens not in ("as_rendered", "escape", "error"):
         raise OptionError(f'special_tokens={special_tokens!r}: say "as_rendered", "escape" or "error"')

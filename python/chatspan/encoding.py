@@ -349,7 +349,7 @@ class Encoding:
 
 def _kinds_of(what: Any) -> Collection[Kind]:
     kinds = {Kind.CONTENT} if what == "content" else what
-    if isinstance(kinds, str) or not all(isinstance(kind, Kind) for kind in kinds):
+    if isinstance(kinds, str) or not isinstance(kinds, Collection) or not all(isinstance(kind, Kind) for kind in kinds):
         raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
     return kinds
 

@@ -170,7 +170,11 @@ def test_batches_are_those_of_a_slow_twin(
         chosen = [len(messages) - 1] if completed else list(range(len(messages)))
         slow.append(slow_cut(slow_row(small, messages, chosen), max_length, truncation))
     slow = [row for row in slow if any(label != -100 for label in row[1])]
-    options: dict[str, Any] = {"max_length": max_length, "truncation": truncation, "empty_rows": "drop"}
+    options: dict[str, Any] = {
+        "max_length": max_length,
+        "truncation": truncation if max_length else "error",
+        "empty_rows": "drop",
+    }
     options["chat_template"] = CHATML
     collate = ChatCollator(small, padding_side=side, pad_to_multiple_of=multiple, **options)
     if not slow:

@@ -24,6 +24,7 @@ from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import Totals, digest_of
 from chatspan.audit.turn_ends import turn_ends
 from chatspan.audit.turns import add_turns
+from chatspan.encode.chats import encoded_chat
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TurnBoundaryError
@@ -95,7 +96,7 @@ class RowAuditor:
         with warnings.catch_warnings():
             # One a row about arguments that the template does not read.
             warnings.simplefilter("ignore")
-            return self._encoder.encode(chat.messages, **chat.template_kwargs)
+            return encoded_chat(self._encoder, chat)
 
     def _findings(self, totals: Totals, chat: Chat, encoding: Encoding) -> Iterator[Finding]:
         settings = self._settings

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatspan.cli import options
-from chatspan.cli.console import RowProgress, stderr, stdout, waiting
+from chatspan.cli.console import RowProgress, say, stdout, waiting
 from chatspan.cli.failures import STOPPED, CliError
 from chatspan.cli.output import check_output, write_output
-from chatspan.cli.text import plural
+from chatspan.cli.text import json_text, plural
 
 if TYPE_CHECKING:
     from chatspan.audit.report import Report
@@ -159,15 +158,15 @@ def audit(
 
         write_output(html, report_as_html(report), force=force)
     if as_json:
-        typer.echo(json.dumps(report.as_json(), ensure_ascii=False))
+        typer.echo(json_text(report.as_json()))
     else:
         from chatspan.cli.audit_terminal import print_report
 
         print_report(stdout(), report)
     if html is not None:
-        stderr().print(f"chatspan: the page is in {html}", soft_wrap=True)
+        say(f"the page is in {html}")
     if report.partial is not None:
-        stderr().print(f"chatspan: {report.partial}", soft_wrap=True)
+        say(report.partial)
         raise typer.Exit(STOPPED if report.stopped else 1)
     raise typer.Exit(1 if report.problems else 0)
 

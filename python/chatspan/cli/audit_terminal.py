@@ -19,7 +19,7 @@ from chatspan.audit.findings import Place
 from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
 from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.cli.inspect_terminal import STYLES
-from chatspan.cli.text import plural, visible
+from chatspan.cli.text import plural, printable, visible
 from chatspan.kinds import Kind
 
 _SEVERITY_STYLES = {"problem": "bold red", "note": "yellow"}
@@ -47,7 +47,7 @@ def print_report(console: Console, report: Report) -> None:
         console.print()
         console.print(_turns(report))
         for words in turns_in_words(report):
-            console.print(Text(words))
+            console.print(Text(printable(words)))
     if totals.tokens:
         console.print()
         console.print(_tokens(report))
@@ -76,7 +76,7 @@ def _headline(report: Report) -> Text:
         f" and {plural(notes, 'note')}, by kind",
     )
     if report.partial:
-        text.append(f"\n{report.partial}", style="bold yellow")
+        text.append(f"\n{printable(report.partial)}", style="bold yellow")
     return text
 
 
@@ -105,7 +105,7 @@ def _finding(group: FindingGroup) -> RenderableType:
         head.append(f" ({', '.join(more)})", style=_DIM)
     parts: list[RenderableType] = [head]
     if group.advice:
-        parts.append(Text(f"→ {group.advice}", style="cyan"))
+        parts.append(Text(f"→ {visible_words(group.advice)}", style="cyan"))
     if group.places:
         parts.append(Text(_places(group), style=_DIM))
     return Group(*parts)
@@ -148,7 +148,8 @@ def _turns(report: Report) -> Table:
     before: tuple[str, str] | None = None
     for form, count in forms[:_FORMS]:
         after = Text.assemble(
-            form.after or "(nothing)", (f"\n{visible_words(form.keywords)}" if form.keywords else "", _DIM)
+            visible_words(form.after) or "(nothing)",
+            (f"\n{visible_words(form.keywords)}" if form.keywords else "", _DIM),
         )
         is_new, before = form[:2] != before, form[:2]
         if is_new:
@@ -254,7 +255,7 @@ def _remarks(report: Report) -> Iterator[Text]:
 def _peer(peer: PeerReport) -> Iterator[RenderableType]:
     yield Text(peer.method, style=_DIM)
     for statement in peer.statements:
-        yield Text(f"• {statement}", style="bold")
+        yield Text(f"• {visible_words(statement)}", style="bold")
     if not peer.rows:
         return
     compared = f"{plural(peer.rows, 'row')} compared"
@@ -270,7 +271,9 @@ def _peer(peer: PeerReport) -> Iterator[RenderableType]:
         if groups:
             yield Text(f"{side[0].upper()}{side[1:]}:", style="bold magenta" if side == THEIRS else "bold cyan")
         for group in groups:
-            yield _indented(Text(f"{group.what}: {plural(group.amount, 'token')}, {plural(group.rows, 'row')}"))
+            yield _indented(
+                Text(f"{visible_words(group.what)}: {plural(group.amount, 'token')}, {plural(group.rows, 'row')}")
+            )
             for place in group.places[:_PLACES]:
                 quote = visible(place.quote)
                 yield _indented(Text.assemble((f"{_place(place)}  ", _DIM), quote), 4)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.text import Text
 
 from chatspan.cli.text import plural, printable
@@ -19,14 +20,31 @@ SECONDS_A_LINE = 10.0
 SECONDS_UNTIL_SAID = 2.0
 
 
+class SafeConsole(Console):
+    """A console on which text has no control characters but line feeds; its own codes for colours stay.
+
+    Text of a table is made :func:`chatspan.cli.text.printable` before, so that columns have the right width.
+    """
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def stdout() -> Console:
     """Where results go."""
-    return Console(markup=False, highlight=False, emoji=False)
+    return SafeConsole(markup=False, highlight=False, emoji=False)
 
 
 def stderr() -> Console:
     """Where all goes that is said about the work."""
-    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+    return SafeConsole(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def say(line: str) -> None:
+    """Says a line about the work."""
+    stderr().print(f"chatspan: {printable(line)}", soft_wrap=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from chatspan.cli import options
-from chatspan.cli.console import RowProgress, stderr, waiting
+from chatspan.cli.console import RowProgress, say, waiting
 from chatspan.cli.failures import line_of
 from chatspan.cli.output import growing_output
-from chatspan.cli.text import plural, printable
+from chatspan.cli.text import json_text, plural
 
 if TYPE_CHECKING:
     from chatspan.rows.conversations import Chat
@@ -112,7 +111,7 @@ def _convert(
                 line = _line(row, raw)
         except ChatspanError as error:
             tally.failed += 1
-            stderr().print(f"chatspan: {printable(line_of(error))}", soft_wrap=True)
+            say(line_of(error))
         else:
             target.write(line)
             tally.written += 1
@@ -151,28 +150,15 @@ def _line(row: Mapping[str, Any], raw: RawRow) -> str:
         RowError: it holds what JSON cannot.
     """
     try:
-        line = json.dumps(row, ensure_ascii=False)
-        if not line.isascii() and not _is_text(line):
-            line = json.dumps(row)
+        return json_text(row) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise raw.error(f"it holds what JSON cannot: {error}; drop that column or write it as text") from None
-    return line + "\n"
-
-
-def _is_text(line: str) -> bool:
-    """Whether UTF-8 can be written: half a surrogate pair cannot."""
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _report(tally: _Tally, to: FormName, out: Path | None) -> None:
-    console = stderr()
     marked = f", {plural(tally.error_sites, 'error site')} marked" if to is FormName.traces else ""
-    place = "" if out is None else f" to {printable(str(out))}"
+    place = "" if out is None else f" to {out}"
     failed = f"; {plural(tally.failed, 'row')} failed" if tally.failed else ""
-    console.print(f"chatspan: {plural(tally.written, 'row')} written{place}{marked}{failed}", soft_wrap=True)
+    say(f"{plural(tally.written, 'row')} written{place}{marked}{failed}")
     for message, count in tally.notes.most_common():
-        console.print(f"chatspan: {count:,} × {printable(message)}", soft_wrap=True)
+        say(f"{count:,} × {message}")

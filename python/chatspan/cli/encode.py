@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chatspan.cli import options
-from chatspan.cli.console import RowProgress, stderr, waiting
+from chatspan.cli.console import RowProgress, say, waiting
 from chatspan.cli.failures import Stopped
-from chatspan.cli.text import plural, printable
+from chatspan.cli.text import json_text, plural, printable
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
@@ -145,6 +145,8 @@ def encode(
         file_format=file_format.value,
         rows_per_shard=rows_per_shard,
     )
+    # Options that cannot be are said before a folder is made.
+    plan.supervised()
     encoder = load_encoder(tokenizer, template)
     summary = _encoded(
         source, plan, encoder, manifest_of(plan, encoder), out, force, _workers(engine, processes), write
@@ -183,14 +185,14 @@ def _encoded(
     from chatspan.shards.records import written
     from chatspan.shards.run import encode_files, prepare
 
-    with locked(out, _say):
+    with locked(out, say):
         with waiting(f"comparing {plan.source} with {out}"):
-            summary = prepare(out, manifest, force=force, source=source, say=_say)
+            summary = prepare(out, manifest, force=force, source=source, say=say)
         if summary is not None:
             return summary
         before = sum(record.rows for record in written(out).values())
         if before:
-            _say(f"{plural(before, 'row')} are there already")
+            say(f"{plural(before, 'row')} are there already")
         try:
             with workers as wanted, RowProgress("encoding") as progress:
                 return encode_files(
@@ -201,10 +203,6 @@ def _encoded(
             raise Stopped(
                 f"stopped; {plural(rows, 'row')} in {out} are whole, and the same command goes on from there"
             ) from None
-
-
-def _say(line: str) -> None:
-    stderr().print(f"chatspan: {printable(line)}", soft_wrap=True)
 
 
 @contextmanager
@@ -225,7 +223,7 @@ def _workers(engine: EngineName, processes: int | None) -> Iterator[int]:
 
 def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(asdict(summary)))
+        typer.echo(json_text(asdict(summary)))
         return
     part = summary.trained / summary.tokens if summary.tokens else 0.0
     was = "already " if summary.rows_before == summary.rows else ""
@@ -235,17 +233,17 @@ def _report(summary: Summary, file_format: FormatName, as_json: bool) -> None:
         f"({part:.0%}) in the loss" + (f"; {plural(summary.cut, 'row')} cut" if summary.cut else "")
     )
     for role in summary.missing_roles:
-        _say(f"no row has a message of the selected role {role!r}")
+        say(f"no row has a message of the selected role {role!r}")
     for message, count in summary.notes.items():
-        _say(f"{plural(count, 'row')}: {message}")
+        say(f"{plural(count, 'row')}: {message}")
     loader = "load_from_disk" if file_format is FormatName.arrow else "load_dataset"
     if summary.shards:
-        typer.echo(f"datasets.{loader}({printable(summary.out)!r}) loads it")
+        typer.echo(f"datasets.{loader}({summary.out!r}) loads it")
     if summary.rejected:
         file = Path(summary.out) / "rejects.jsonl"
-        _say(f"{plural(summary.rejected, 'row')} rejected, each with its error in {file}{_first_reject(file)}")
+        say(f"{plural(summary.rejected, 'row')} rejected, each with its error in {file}{_first_reject(file)}")
     if summary.broken:
-        _say(summary.broken)
+        say(summary.broken)
 
 
 def _first_reject(file: Path) -> str:

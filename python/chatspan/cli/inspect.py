@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import enum
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from chatspan.cli import options
-from chatspan.cli.console import stderr, stdout, waiting
+from chatspan.cli.console import say, stdout, waiting
 from chatspan.cli.failures import CliError
 from chatspan.cli.output import check_output, write_output
-from chatspan.cli.text import printable, size_text
+from chatspan.cli.text import json_text, printable, size_text
 
 if TYPE_CHECKING:
     from chatspan.view.view import View
@@ -85,14 +84,14 @@ def inspect(
     how = options.row_options(column, row_format, tool_arguments, null_content, text_parts)
     chat = RowReader(how, encoder).read(raw)
     for note in chat.notes:
-        stderr().print(f"chatspan: {printable(str(note))}", soft_wrap=True)
+        say(str(note))
     hints = HintOptions(hint, hint_placement.value, hint_role)
     with waiting("loading the tokenizer in Rust, rendering and tokenizing"), naming([raw]):
         views = views_of_chat(chat, encoder, title=raw.place, end_of_turn=end_of_turn.value, hints=hints)
     if as_json:
         from chatspan.view.as_json import view_as_json
 
-        typer.echo(json.dumps([view_as_json(view) for view in views], ensure_ascii=False))
+        typer.echo(json_text([view_as_json(view) for view in views]))
         return
     if html is not None:
         from chatspan.page.build import page_of_views

@@ -11,7 +11,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from chatspan.cli.text import elided, plural, printable
+from chatspan.cli.text import elided, plural, printable, visible
 from chatspan.kinds import Kind
 from chatspan.view.blocks import Block, block_rows, message_blocks
 from chatspan.view.view import SideView, View, left_out
@@ -81,7 +81,7 @@ def _print_side_by_side(console: Console, view: View, loss: str) -> None:
 
 def _block(console: Console, side: SideView, block: Block, loss: str) -> RenderableType:
     trained = int(side.masks[loss][block.start : block.end].sum())
-    title = f"message {block.message}  {side.encoding.roles[block.message]}" if block.message >= 0 else "no message"
+    title = f"message {block.message}  {_role(side, block.message)}" if block.message >= 0 else "no message"
     hint = "  (the hint, which only the teacher sees)" if block.message in side.hint_messages else ""
     counts = f"  {plural(block.end - block.start, 'token')}" + (f", {trained:,} in the loss" if trained else "")
     heading = Text.assemble((title, "bold underline"), (hint, "yellow"), (counts, "bright_black"))
@@ -128,12 +128,17 @@ def _counts(view: View, side: SideView, loss: str) -> Table:
         if index < 0 and not mine.any():
             continue
         counts = [int((mine & (encoding.kind == kind)).sum()) for kind in kinds]
-        title = ("–", "none") if index < 0 else (str(index), encoding.roles[index])
+        title = ("–", "none") if index < 0 else (str(index), _role(side, index))
         table.add_row(*title, *(_count(n) for n in (int(mine.sum()), int((mine & side.masks[loss]).sum()), *counts)))
     totals = [len(encoding), int(side.masks[loss].sum()), *(int((encoding.kind == kind).sum()) for kind in kinds)]
     table.add_section()
     table.add_row("", "all", *(_count(n) for n in totals))
     return table
+
+
+def _role(side: SideView, index: int) -> str:
+    """The role of a message, in one line."""
+    return visible(side.encoding.roles[index]).replace("␣", " ")
 
 
 def _kind_name(kind: Kind) -> str:
@@ -149,9 +154,9 @@ def _remarks(side: SideView) -> Iterator[Text]:
     for pattern, messages in left_out(encoding).items():
         which = ", ".join(map(str, messages[:8])) + (", …" if len(messages) > 8 else "")
         of = "message" if len(messages) == 1 else f"{len(messages):,} messages:"
-        yield Text(f"The template leaves out {pattern} of {of} {which}", style="yellow")
+        yield Text(f"The template leaves out {printable(pattern)} of {of} {which}", style="yellow")
     for name, reason in side.refused.items():
-        yield Text(f"{name} cannot be told: {reason}", style="yellow")
+        yield Text(f"{name} cannot be told: {printable(reason)}", style="yellow")
     if len(encoding.straddling):
         shown = ", ".join(repr(side.texts[i]) for i in encoding.straddling[:5].tolist())
         what = plural(len(encoding.straddling), "token")

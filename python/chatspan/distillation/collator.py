@@ -33,6 +33,7 @@ from chatspan.errors import BackendError, EmptyBatchError, OptionError, Truncati
 from chatspan.rows.conversations import Chat
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.reader import RowReader
+from chatspan.tokenize.loaded import require_loaded
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
 _ROWS_AT_ONCE = 64
@@ -92,8 +93,14 @@ class SelfDistillationCollator:
     """
 
     def __init__(self, tokenizer: Any, config: DistillationConfig | None = None) -> None:
+        require_loaded(tokenizer)
         self.tokenizer = tokenizer
         self.config: DistillationConfig = config if config is not None else DistillationConfig()
+        if not isinstance(self.config, DistillationConfig):
+            raise OptionError(
+                f"config is {type(config).__name__}: use DistillationConfig(…) or CollatorConfig(…); of a dict, "
+                "CollatorConfig(**config)"
+            )
         self.routes: Counter[str] = Counter()
         self._pad_id = pad_id_of(tokenizer)
         self._route = None

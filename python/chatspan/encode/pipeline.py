@@ -22,6 +22,7 @@ from chatspan.render.rendered import Render
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
+from chatspan.tokenize.loaded import require_loaded
 from chatspan.tokenize.pieces import Piece, encode_pieces
 from chatspan.tokenize.tokens import Tokens
 
@@ -66,6 +67,7 @@ class EncodingPipeline:
     ) -> None:
         if boundaries not in get_args(Boundaries):
             raise OptionError(f'boundaries={boundaries!r}: use "as_rendered" or "as_prompted"')
+        require_loaded(tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
                 f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "

@@ -7,9 +7,19 @@ from typing import Literal
 
 from chatspan._core import Offsets
 from chatspan.encoding import Encoding
-from chatspan.errors import TruncationError
+from chatspan.errors import OptionError, TruncationError
 
 Truncation = Literal["error", "left", "right"]
+
+
+def require_length(max_length: int | None, truncation: str) -> None:
+    """What is cut off needs a length.
+
+    Raises:
+        OptionError: there is none.
+    """
+    if max_length is None and truncation != "error":
+        raise OptionError(f"truncation={truncation!r} has no effect without a length: give max_length")
 
 
 def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,8 +53,30 @@ def read_in_loss(student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dt
     Raises:
         LossError: a key that is missing; shapes, dtypes or values that cannot be; with row and entry.
     """
-    _check_logits(student, teacher)
     return _Reader(student, teacher, batch, importance).read(dtype)
+
+
+def require_logits(student: Any, teacher: Any, batch: Any) -> None:
+    """What the loss is given is of the right types and shapes.
+
+    Raises:
+        LossError: it is not; with what to give.
+    """
+    for name, logits in (("student_logits", student), ("teacher_logits", teacher)):
+        if isinstance(logits, Tensor):
+            continue
+        what = type(logits).__name__
+        if hasattr(logits, "logits") or (isinstance(logits, Mapping) and "logits" in logits):
+            raise LossError(f"{name} is {what}, the whole output of a model: give its logits, output.logits")
+        raise LossError(f"{name} is {what}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))")
+    if not hasattr(batch, "keys"):
+        raise LossError(f"batch is {type(batch).__name__}: give the dict that a distillation collator makes")
+    if _FIRST not in batch and "labels" in batch:
+        raise LossError(
+            f"the batch has no {_FIRST!r}, but 'labels': it is one of supervised fine-tuning; give the batch of "
+            "ComposerDataCollator or SelfDistillationCollator"
+        )
+    _check_logits(student, teacher)
 
 
 def _check_logits(student: Tensor, teacher: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from chatspan.errors import OptionError
 from chatspan.loss.divergence import Divergence, token_divergence
-from chatspan.loss.in_loss import Batch, InLoss, read_in_loss
+from chatspan.loss.in_loss import Batch, InLoss, read_in_loss, require_logits
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 Reduction = Literal["token_mean", "row_mean", "sum", "none"]
@@ -89,6 +89,7 @@ def sdpo_loss(
     """
     divergence = Divergence(beta, temperature, top_k, add_tail, token_clip)
     _check_options(divergence, is_clip, reduction, num_items_in_batch)
+    require_logits(student_logits, teacher_logits, batch)
     dtype = torch.float64 if student_logits.dtype is torch.float64 else torch.float32
     in_loss = read_in_loss(student_logits, teacher_logits, batch, dtype, importance=is_clip is not None)
     if top_k is not None and top_k > student_logits.shape[2]:

@@ -113,4 +113,11 @@ def tool_schemas(tools: Sequence[Any] | None) -> list[Any] | None:
 def _json_schema(tool: Callable[..., Any]) -> Any:
     from transformers.utils import get_json_schema
 
-    return get_json_schema(tool)
+    try:
+        return get_json_schema(tool)
+    # What transformers raises has no common base.
+    except Exception as error:
+        raise OptionError(
+            f"transformers makes no JSON schema of the tool {getattr(tool, '__name__', tool)!r}: {error}; give the "
+            "schema, or a function with type hints and a docstring"
+        ) from error

@@ -11,24 +11,28 @@ import inspect
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from jinja2 import TemplateSyntaxError
 
 from chatspan._core import NativeRender, TurnScaffold
-from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError, first_difference
+from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError
 from chatspan.render.jinja.engine import TracedMessages, render_traced, traced_variables
 from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError, compiled
 from chatspan.render.limits import TemplateLimits, require_limits
 from chatspan.render.native.program import Unsupported
 from chatspan.render.native.render import render_of
 from chatspan.render.native.template import NativeOutcome, NativeTemplate, RenderJob, render_jobs
-from chatspan.render.origins import cut_runs
+from chatspan.render.own_text import cut_at, mismatch
 from chatspan.render.preparation import preparation, tool_schemas
 from chatspan.render.rendered import Render
-from chatspan.render.request import Messages, RenderRequest, has_messages, request_of
+from chatspan.render.request import Messages, RenderRequest, has_messages, request_of, require_flags
+
+# What a call gives beside the template's keywords.
+_OWN_OPTIONS = frozenset({"tools", "documents", "add_generation_prompt", "continue_final_message"})
+# With these transformers' own render fails.
+_TAKEN = frozenset({"conversations", "messages", "self"})
 
 
 class UnknownKeywordWarning(UserWarning):
@@ -89,7 +93,12 @@ class ChatRenderer:
         if isinstance(given, Mapping):
             name = "tool_use" if tools is not None and "tool_use" in given else "default"
             if name not in given:
-                raise TokenizerError(f"chat_template has no {name!r}; it has {', '.join(map(repr, sorted(given)))}")
+                names = ", ".join(sorted(map(repr, given))) or "none"
+                raise TokenizerError(f"chat_template has no {name!r}; the names that it has: {names}")
+            if not isinstance(given[name], str):
+                raise OptionError(
+                    f"chat_template[{name!r}] is {type(given[name]).__name__}: give the template, which is text"
+                )
             return given[name]
         try:
             source = self._tokenizer.get_chat_template(given, tools)
@@ -201,6 +210,7 @@ class ChatRenderer:
     def _job(
         self, request: RenderRequest, source: str, scaffold: TurnScaffold | None = None
     ) -> RenderJob | Unsupported:
+        require_flags(request)
         native = native_template(source)
         if not isinstance(native, NativeTemplate):
             return Unsupported(native)
@@ -214,6 +224,9 @@ class ChatRenderer:
             given = native.read(request.messages, variables, tokens, preparation())
         except Unsupported as lacking:
             return lacking
+        except RecursionError:
+            # Traced Jinja2 says of what.
+            return Unsupported("values nested too deeply")
         return RenderJob(native, given, request.add_generation_prompt, scaffold, self._limits)
 
     def _render(
@@ -235,7 +248,7 @@ class ChatRenderer:
             except TemplateRaisedError as raised:
                 raise self._template_error(request, template, raised)  # noqa: B904 - it has its cause
         if request.continue_final_message:
-            return _cut(render, self._own_text(request, template))
+            return cut_at(render, self._continued_text(request, template))
         if template.source not in self._verified:
             self._verify(request, template, render, now)
             self._verified.add(template.source)
@@ -266,6 +279,15 @@ class ChatRenderer:
         )
         return str(text)
 
+    def _continued_text(self, request: RenderRequest, template: ChatTemplate) -> str:
+        try:
+            return self._own_text(request, template)
+        except ValueError as error:
+            raise OptionError(
+                f"continue_final_message={request.continue_final_message!r}: {error}; end with a message that has the "
+                "field to go on with"
+            ) from None
+
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
         own = self._own_text(request, template)
         if own == render.text:
@@ -273,11 +295,11 @@ class ChatRenderer:
         # The clock may have gone on between the two.
         variables = traced_variables(request, self._tokenizer.special_tokens_map, {})
         if render.text != template.render(variables, now).text:
-            raise _mismatch(render.text, own)
+            raise mismatch(render.text, own)
         again = template.render(variables, datetime.now()).text
         own = self._own_text(request, template)
         if own != again:
-            raise _mismatch(again, own)
+            raise mismatch(again, own)
 
     def _template_error(
         self, request: RenderRequest, template: ChatTemplate, raised: TemplateRaisedError
@@ -292,13 +314,13 @@ class ChatRenderer:
         messages = request.messages
         index = raised.message_index if 0 <= raised.message_index < len(messages) else None
         if index is not None:
-            which = f" at message {index} (role {messages[index].get('role')!r})"
+            which = f" at message {index} (role {_field(messages[index], 'role')!r})"
         line = "" if raised.line is None else f", line {raised.line} of the template"
         shown = own or raised.error
         what = f"the chat template raised{which}{line}: {type(shown).__name__}: {shown}"
         if own is None:
             what += "; the tokenizer's own apply_chat_template does not raise"
-        elif index is not None and preparation().drops_none and messages[index].get("content", "") is None:
+        elif index is not None and preparation().drops_none and _field(messages[index], "content", "") is None:
             # Templates that ask for it find none, as in transformers; those of before it was dropped printed "None".
             what += '; its content is None, which transformers takes away: give "" for none'
         found = (RenderMismatchError if own is None else TemplateError)(what, message_index=index)
@@ -309,6 +331,10 @@ class ChatRenderer:
         if not template_kwargs:
             return
         for name in template_kwargs:
+            if name in _OWN_OPTIONS:
+                raise OptionError(f"{name!r} is an option of the call, and no keyword of the template: give {name}=…")
+            if name in _TAKEN:
+                raise OptionError(f"{name!r} is no keyword of a template: transformers or Jinja2 uses it; rename it")
             if name in self._options:
                 raise OptionError(
                     f"{name!r} is an option of apply_chat_template that the encoder does not take; "
@@ -322,6 +348,11 @@ class ChatRenderer:
                     UnknownKeywordWarning,
                     stacklevel=4,
                 )
+
+
+def _field(message: Any, name: str, default: Any = None) -> Any:
+    """A field of a message, which transformers also takes as an object."""
+    return message.get(name, default) if isinstance(message, Mapping) else getattr(message, name, default)
 
 
 def _require_dicts(messages: Messages) -> None:
@@ -339,29 +370,3 @@ def _roles(messages: Messages) -> tuple[str, ...]:
         role = message.get("role", "")
         roles.append("" if role is None and preparation().drops_none else str(role))
     return tuple(roles)
-
-
-def _cut(render: Render, own: str) -> Render:
-    """The render as far as the tokenizer's own, which leaves the final message open."""
-    if not render.text.startswith(own):
-        raise _mismatch(render.text, own)
-    end = len(own)
-    return replace(
-        render,
-        given_text=own,
-        runs=cut_runs(tuple(render.runs), 0, end),
-        native=None,
-        owners=[owner for owner in render.owners if owner[0] < end] or [(0, -1)],
-        generation=[(start, min(stop, end)) for start, stop in render.generation if start < end],
-        open_end=True,
-    )
-
-
-def _mismatch(text: str, own: str) -> RenderMismatchError:
-    start = first_difference(text, own)
-    return RenderMismatchError(
-        f"the render is not the tokenizer's own from character {start} on: {text[start : start + 40]!r}, "
-        f"but apply_chat_template gives {own[start : start + 40]!r}. Its apply_chat_template may be overridden, "
-        "or this version of transformers prepares messages in another way",
-        start_char=start,
-    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from chatspan.errors import MessageError, OptionError
+from chatspan.rows.same_text import text_key
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -40,6 +43,76 @@ def request_of(
 ) -> RenderRequest:
     """The request of a call that takes all keywords side by side."""
     return RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, template_kwargs)
+
+
+def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The template's keywords that a call gives side by side and in one mapping.
+
+    Raises:
+        OptionError: the mapping is none of names, or has another value for a name that stands beside it.
+    """
+    if template_kwargs is None:
+        return keywords
+    if not isinstance(template_kwargs, Mapping):
+        raise OptionError(
+            f"template_kwargs must be a mapping of names to values, got {type(template_kwargs).__name__}: give a dict"
+        )
+    for name, value in template_kwargs.items():
+        if not isinstance(name, str):
+            raise OptionError(f"template_kwargs has the key {name!r}: give names, which are text")
+        if name in keywords and text_key(keywords[name]) != text_key(value):
+            raise OptionError(
+                f"the keyword {name!r} is {keywords[name]!r:.60} and in template_kwargs {value!r:.60}: give it once"
+            )
+    return {**keywords, **template_kwargs}
+
+
+def require_flags(request: RenderRequest) -> None:
+    """The options of a call are of their types, which the core asks for.
+
+    Raises:
+        OptionError: one is not.
+    """
+    if not isinstance(request.add_generation_prompt, bool):
+        raise OptionError(f"add_generation_prompt={request.add_generation_prompt!r:.60}: give True or False")
+    if not isinstance(request.continue_final_message, (bool, str)):
+        raise OptionError(
+            f"continue_final_message={request.continue_final_message!r:.60}: give True, False or the key of a field"
+        )
+
+
+def require_conversations(conversations: Any) -> None:
+    """What a batch is made of.
+
+    Raises:
+        MessageError: it is no list of conversations.
+    """
+    if isinstance(conversations, (str, bytes, Mapping)) or not isinstance(conversations, Iterable):
+        raise MessageError(
+            f"conversations must be a list of conversations, got {_received(conversations)}: give [messages, …], each "
+            "a list of messages"
+        )
+
+
+def not_messages(messages: Any) -> MessageError:
+    """The error about what is no list of messages."""
+    if isinstance(messages, Mapping) and "messages" in messages:
+        what = 'a row: pass its messages, row["messages"]'
+    elif isinstance(messages, Mapping) and "role" in messages:
+        what = "one message: pass a list, [message]"
+    else:
+        what = f'{_received(messages)}: pass a list such as [{{"role": "user", "content": "…"}}]'
+    return MessageError(f"messages must be a list of at least one message, got {what}")
+
+
+def _received(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, str):
+        return f"the text {value!r:.40}"
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return "an empty list" if len(value) == 0 else type(value).__name__
+    return type(value).__name__
 
 
 def has_messages(messages: Any) -> bool:

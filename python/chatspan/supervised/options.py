@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
-from chatspan.encode.truncation import Truncation
+from chatspan.encode.truncation import Truncation, require_length
 from chatspan.errors import OptionError
 from chatspan.options import LossOn, OffPromptPolicy, near_role, require_choices, require_counts, require_loss_on
 from chatspan.rows.options import RowOptions
@@ -38,6 +38,7 @@ class SupervisedOptions(RowOptions):
         require_choices(self, end_of_turn=EndOfTurn, truncation=Truncation, empty_rows=EmptyRows)
         require_choices(self, special_tokens=SpecialTokens, off_prompt=OffPromptPolicy, loss_weight=(True, False))
         require_counts(self, "max_length")
+        require_length(self.max_length, self.truncation)
         require_train_on(self.train_on)
         if self.train_on != "all" and self.loss_on == "generation":
             raise OptionError(

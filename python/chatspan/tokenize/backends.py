@@ -16,6 +16,7 @@ from chatspan.tokenize.native import NativeBackend, State, known_native, load_na
 from chatspan.tokenize.tokens import Tokens
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
+_MOST_BYTES = 2**63 - 1
 
 
 class Backend(Protocol):
@@ -75,6 +76,8 @@ class Backends:
             raise OptionError(f'backend={option!r}: say "auto", "native" or "hf"')
         if not isinstance(cache_bytes, int) or isinstance(cache_bytes, bool) or cache_bytes < 0:
             raise OptionError(f"cache_bytes={cache_bytes!r}: say how many bytes, 0 for no cache")
+        if cache_bytes > _MOST_BYTES:
+            raise OptionError(f"cache_bytes={cache_bytes!r}: say how many bytes, at most {_MOST_BYTES}")
         # What it was made with, by which another one does the same.
         self.arguments = (tokenizer, option, cache_bytes)
         self._tokenizer, self._option, self._cache_bytes = self.arguments

@@ -9,6 +9,7 @@ from typing import Any
 from chatspan.errors import RolloutError, first_difference
 from chatspan.tokenize.token_offsets import CharRange, decode, token_offsets
 
+_LARGEST_ID = 2**31 - 1
 # A piece of a turn before the template trimmed it, and the characters that are left of it in the turn.
 Untrimmed = tuple[str, int, int]
 
@@ -55,7 +56,12 @@ def whole_ids(token_ids: Any) -> list[int]:
     except TypeError:
         ids = []
     if not ids:
-        raise RolloutError("token_ids must be the ids of the turn, whole numbers, at least one")
+        raise RolloutError(
+            f"token_ids must be the ids of the turn, whole numbers, at least one, got {token_ids!r:.60}: give the ids "
+            "that were sampled, or leave token_ids out"
+        )
+    if wrong := [each for each in ids if not 0 <= each <= _LARGEST_ID]:
+        raise RolloutError(f"token_ids has {wrong[0]}, which is no id: give the ids that were sampled, from 0 on")
     return ids
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.distillation.config import HintPlacement
+from chatspan.encode.chats import encoded_chat
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError
 from chatspan.rows.conversations import Chat
@@ -52,7 +53,7 @@ def views_of_chat(
         ChatspanError: as :meth:`chatspan.ChatEncoder.encode` and the collators.
     """
     if chat.form == "messages":
-        encoding = encoder.encode(chat.messages, **chat.template_kwargs)
+        encoding = encoded_chat(encoder, chat)
         chosen = trained_messages(chat, encoding.roles, "all")
         view = view_of_encoding(encoding, encoder.tokenizer, title, end_of_turn=end_of_turn, loss_messages=chosen)
         return [view]

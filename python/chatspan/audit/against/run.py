@@ -19,6 +19,7 @@ from chatspan.audit.findings import Finding
 from chatspan.audit.rows import mask_of, with_selection
 from chatspan.audit.run import limited
 from chatspan.audit.settings import AuditSettings
+from chatspan.encode.chats import encoded_chat
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
 from chatspan.rows.parallel import in_chunks, map_chunks
@@ -72,7 +73,7 @@ class PeerAuditor:
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    encoding = self._encoder.encode(chat.messages, **chat.template_kwargs)
+                    encoding = encoded_chat(self._encoder, chat)
                 chat = with_selection(chat, encoding, self._options)
                 ours: Any = mask_of(encoding, chat, self._options)
             except ChatspanError as error:

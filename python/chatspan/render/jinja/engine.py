@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chatspan.errors import MessageError
+from chatspan.errors import MessageError, OptionError
 from chatspan.render.jinja.data import TracedDict, trace
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.origins import Root
 from chatspan.render.preparation import REASONING_KEYS, Preparation, plain, preparation, tool_schemas
 from chatspan.render.rendered import Render
-from chatspan.render.request import Messages, RenderRequest, has_messages
+from chatspan.render.request import Messages, RenderRequest, has_messages, not_messages
 
 # By the identity of a message, which is kept with it so that no other one gets it, and its index: conversations of a
 # batch may share messages, such as a student's and its teacher's.
@@ -51,7 +51,12 @@ def traced_variables(
     plain_types = preparation().plain_types
 
     def placed(value: Any, name: str) -> Any:
-        return trace(value, Root(-1, (name,)), plain_types)
+        try:
+            return trace(value, Root(-1, (name,)), plain_types)
+        except RecursionError:
+            raise OptionError(
+                f"{name} has values nested too deeply, or a value that holds itself: give plain JSON"
+            ) from None
 
     variables: dict[str, Any] = dict(special_tokens)
     for name, value in request.template_kwargs.items():
@@ -71,7 +76,7 @@ def trace_messages(messages: Messages, known: TracedMessages) -> list[TracedDict
         known: what was made of messages before; filled here.
     """
     if not has_messages(messages):
-        raise MessageError("messages must be a list of at least one message")
+        raise not_messages(messages)
     traced = []
     for index, message in enumerate(messages):
         key = (id(message), index)
