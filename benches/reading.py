@@ -57,7 +57,6 @@ def report_reading(report: Report, inputs: Inputs, zoo: Path, rounds: int) -> No
     met = "met" if all(np.median(part) < _TARGET for part in parts) else "NOT met"
     report.show(
         table,
-        "The same rows again and again: tokenizing finds pieces that it knows, and at first sight all takes longer.",
         f"Target: both under {_TARGET:.0%}: {met}.",
     )
 

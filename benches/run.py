@@ -1,4 +1,4 @@
-"""The benches: ``python benches/run.py [--zoo DIR] [--tokenizer NAME] [--pairs N] [--quick]``.
+"""The benches: ``python benches/run.py [--zoo DIR] [--tokenizer NAME] [--pairs N] [--quick] [--only NAME]``.
 
 Prints figures and whether the target is met; slowness is no failure, unequal results are.
 """
@@ -9,7 +9,7 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -37,7 +37,7 @@ _QUICK_PAIRS = 3
 
 
 def main() -> None:
-    """Runs all benches in one process, one behind the other."""
+    """Runs all benches, or one, in one process, one after the other."""
     arguments = _arguments()
     start = time.perf_counter()
     # A row longer than the model is fine here, and a warning about it would stand between the tables.
@@ -46,23 +46,33 @@ def main() -> None:
     rounds = _QUICK_PAIRS if arguments.quick else arguments.pairs
     report = Report()
     _print_setting(report, inputs.source, rounds)
-    try:
-        outcomes = report_prefix_delta(report, inputs, rounds)
-        report_transformers(report, inputs, rounds)
-        report_batches(report, inputs, rounds)
-        report_cores(report, inputs, rounds)
-        report_stages(report, inputs, rounds)
-        report_encoder(report, inputs, arguments.zoo, rounds)
-        report_native(report, inputs, arguments.zoo, rounds)
-        report_loader(report, inputs, rounds)
-        report_distillation(report, inputs, rounds)
-        report_loss(report, rounds)
-        report_reading(report, inputs, arguments.zoo, rounds)
-    except ChatspanError as error:
-        # As of a template that is not prefix-stable, which has no reference to compare with.
-        raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error
-    report_import_time(report, rounds)
-    _print_target(report, outcomes)
+    zoo, outcomes = arguments.zoo, list[Outcome]()
+    benches: dict[str, Callable[[], object]] = {
+        "prefix-delta": lambda: outcomes.extend(report_prefix_delta(report, inputs, rounds)),
+        "transformers": lambda: report_transformers(report, inputs, rounds),
+        "batches": lambda: report_batches(report, inputs, rounds),
+        "cores": lambda: report_cores(report, inputs, rounds),
+        "stages": lambda: report_stages(report, inputs, rounds),
+        "encoder": lambda: report_encoder(report, inputs, zoo, rounds),
+        "native": lambda: report_native(report, inputs, zoo, rounds),
+        "loader": lambda: report_loader(report, inputs, rounds),
+        "distillation": lambda: report_distillation(report, inputs, rounds),
+        "loss": lambda: report_loss(report, rounds),
+        "reading": lambda: report_reading(report, inputs, zoo, rounds),
+        "import": lambda: report_import_time(report, rounds),
+    }
+    if arguments.only is not None and arguments.only not in benches:
+        raise SystemExit(f"--only {arguments.only}: use one of {', '.join(benches)}")
+    for name, bench in benches.items():
+        if arguments.only not in (None, name):
+            continue
+        try:
+            bench()
+        except ChatspanError as error:
+            # As of a template that is not prefix-stable, which has no reference to compare with.
+            raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error
+    if outcomes:
+        _print_target(report, outcomes)
     report.say(f"{time.perf_counter() - start:.0f} s in all")
 
 
@@ -73,6 +83,7 @@ def _arguments() -> argparse.Namespace:
         "--tokenizer", default="qwen2_5", help="its name in the zoo; its template must be prefix-stable"
     )
     parser.add_argument("--pairs", type=int, default=7, help="how often each comparison runs")
+    parser.add_argument("--only", metavar="NAME", help="one of the benches, such as reading")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_PAIRS} pairs")
     return parser.parse_args()
 
