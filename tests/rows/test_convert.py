@@ -110,3 +110,14 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert chatspan("convert", file, "-o", str(out), "--force").returncode == 0
     assert chatspan("convert", str(tmp_path / "no.jsonl"), "-o", str(tmp_path / "no_out.jsonl")).returncode == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]
+
+
+def test_what_is_not_read_and_belongs_to_the_messages_is_kept(tmp_path: Path) -> None:
+    rows = [
+        {"messages": [USER, {**ANSWER, "weight": 0}], "images": ["cat.png"]},
+        {"messages": [{**USER, "content": "<image>Look"}, ANSWER], "images": ["cat.png"]},
+    ]
+    kept, placed = lines(chatspan("convert", write(tmp_path / "rows.jsonl", rows)).stdout)
+    assert kept == rows[0]
+    parts = [{"type": "image", "image": "cat.png"}, {"type": "text", "text": "Look"}]
+    assert placed == {"messages": [{**USER, "content": parts}, ANSWER]}

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from chatspan.rows.messages import Message
 from chatspan.rows.notes import Note
+from chatspan.rows.steps.media_types import COLUMNS, PART_TYPES
+from chatspan.rows.steps.plain import is_empty
 
 Form = Literal["messages", "trace", "pair"]
 
@@ -81,7 +83,7 @@ class Chat:
             "teacher_loss_messages": self.teacher_loss_messages,
             "trace_id": self.trace_id,
         }
-        return row | {key: value for key, value in optional.items() if value is not None}
+        return row | {key: value for key, value in optional.items() if value is not None} | self._unread_media()
 
     def _named_messages(self) -> list[int] | None:
         """The messages that may be in a loss, as a row names them: a message of a completion that its own flag takes
@@ -91,10 +93,23 @@ class Chat:
             return None if self.loss_messages is None else list(self.loss_messages)
         return [index for index in self.loss_messages if self.weights.get(index) != 0]
 
+    def _unread_media(self) -> dict[str, Any]:
+        """The columns of images and the like that are in no message, as they are."""
+        contents = [message.get("content") for message in self.messages]
+        if any(
+            isinstance(part, dict) and part.get("type") in PART_TYPES
+            for each in contents
+            if isinstance(each, list)
+            for part in each
+        ):
+            return {}
+        return {name: self.row[name] for name in COLUMNS if not is_empty(self.row.get(name))}
+
     def _said_of(self, index: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         if index in self.weights:
-            found["weight"] = self.weights[index]
+            weight = self.weights[index]
+            found["weight"] = int(weight) if weight.is_integer() else weight
         if index in self.tool_errors:
             found["tool_error"], meta = self.tool_errors[index]
             found |= {} if meta is None else {"error_meta": meta}
