@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LINES] = []
+    # A shell has what it runs in the background ignore SIGINT, which children inherit; some tests send it to them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     settings.register_profile("few", deadline=None, max_examples=150)
     settings.register_profile("all", deadline=None, max_examples=5000)
     settings.load_profile("all" if config.getoption("--all") else "few")
