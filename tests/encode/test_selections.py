@@ -67,7 +67,7 @@ def test_any_letter_left_out_doubled_or_swapped_is_a_near_miss_of_a_long_role(ro
 WRONG_MESSAGES: list[tuple[Any, str]] = [
     ([99], rf"messages=\[99\]: there is no message 99; {SEEN}$"),
     ([2, 5], rf"messages=\[2, 5\]: there is no message 5; {SEEN}$"),
-    ([-1], rf"there is no message -1; {SEEN}$"),
+    ([-2], rf"there is no message -2; {SEEN}$"),
     (np.array([7]), r"there is no message 7; the 5 messages"),
     ([True], "True is bool, not the index of a message"),
     ([2.0], r"2\.0 is float, not the index of a message"),
@@ -95,6 +95,10 @@ def test_messages_that_are_there(encoder: ChatEncoder) -> None:
     for messages in ([4], (4,), {4}, range(4, 5), np.array([4]), {4: "the last"}, [np.int32(4)]):
         assert trained(encoder, encoding, encoding.mask(messages=messages)) == "Yes.<|im_end|>"
     assert not encoding.mask(messages=[]).any()
+    # As in `message_index`, and only where it can be meant: with all roles.
+    assert encoding.mask(None, {Kind.SCAFFOLD}, messages=[-1]).tolist() == (encoding.message_index == -1).tolist()
+    with pytest.raises(OptionError, match="there is no message -1"):
+        encoding.mask(messages=[-1])
     # One that is of no selected role is there all the same.
     assert trained(encoder, encoding, encoding.mask(messages=[1, 2])) == "It is 4.<|im_end|>"
 
