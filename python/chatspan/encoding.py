@@ -223,7 +223,8 @@ class Encoding:
                 included, to the end of turn; ``"content"``; ``"generation"``, what the template's
                 ``{% generation %}`` blocks wrote, whoever's; or a set of kinds. Results of tools are in none of these
                 but ``Kind.TOOL_RESULT``, and in ``"content"`` of messages that are no assistant's.
-            messages: of these indices only; of none, where it is empty.
+            messages: of these indices only; of none, where it is empty. With ``roles=None``, -1 is what belongs to no
+                message.
             end_of_turn: of a turn: ``"token"``, with the text that ends it, without blanks behind that; ``"all"``,
                 with the blanks; ``"none"``; ``"next_header"``, with the control token that opens what follows, for
                 templates whose messages have no end of their own.
