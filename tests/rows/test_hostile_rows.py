@@ -7,6 +7,7 @@ import datetime
 import decimal
 import json
 import random
+import re
 import types
 from collections.abc import Callable
 from typing import Any
@@ -325,3 +326,26 @@ def test_a_conversation_that_is_written_as_a_row_is_read_as_the_same(
         assert written(found.tool_errors) == written(chat.tool_errors)
         assert (found.failed_results, found.teacher_messages) == (chat.failed_results, chat.teacher_messages)
         assert found.template_kwargs == chat.template_kwargs
+
+
+class Unwritable:
+    """An object of a caller's own, which cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"content": Unwritable()}, "the content of message 1 is Unwritable …: expected a text, a list of parts"),
+        ({"content": "a", "token_ids": Unwritable()}, "at least one, got …: give the ids that were sampled"),
+        ({"content": "a", "weight": Unwritable()}, "message 1 has 'weight': …; expected true, false, or a number"),
+        ({"content": "a", "tool_calls": Unwritable()}, "'tool_calls' of message 1 must be a list of calls"),
+    ],
+)
+def test_an_object_that_cannot_be_shown_is_told_of(small: Any, message: Any, said: str) -> None:
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", **message}]}
+    with pytest.raises(ChatspanError, match=re.escape(said)) as raised:
+        chatspan.ChatCollator(small)([row])
+    assert raised.value.row_index == 0

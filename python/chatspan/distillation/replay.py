@@ -11,6 +11,7 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.reading import name_of, read_chats, require_texts
 from chatspan.errors import ContentNotFoundError, RowError, TraceError
 from chatspan.rows.conversations import Chat
+from chatspan.rows.messages import quoted
 from chatspan.rows.reader import RowReader
 from chatspan.rows.steps.plain import decoded, plain_data
 
@@ -77,7 +78,7 @@ def _read_pair(pair: Any, row: int, pair_id: str, chat: Chat, reader: RowReader)
     def conversation(answer: str) -> Conversation:
         text = pair.get(answer)
         if not isinstance(text, str) or not text.strip():
-            raise TraceError(f"{answer!r} must be a string that is not blank, got {text!r:.60}", trace_id=pair_id)
+            raise TraceError(f"{answer!r} must be a string that is not blank, got {quoted(text)}", trace_id=pair_id)
         messages = [*prompt, {"role": "assistant", "content": text}]
         return Conversation(f"{pair_id} {answer}", messages, range(len(messages)), kwargs)
 

@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from chatspan.errors import RolloutError, first_difference
+from chatspan.rows.messages import quoted
 from chatspan.tokenize.token_offsets import CharRange, decode, token_offsets
 
 _LARGEST_ID = 2**31 - 1
@@ -53,12 +54,13 @@ def whole_ids(token_ids: Any) -> list[int]:
     """
     try:
         ids = [index(each) for each in token_ids]
-    except TypeError:
+    # Also what an object of a row raises when it is asked for its items.
+    except Exception:
         ids = []
     if not ids:
         raise RolloutError(
-            f"token_ids must be the ids of the turn, whole numbers, at least one, got {token_ids!r:.60}: give the ids "
-            "that were sampled, or leave token_ids out"
+            f"token_ids must be the ids of the turn, whole numbers, at least one, got {quoted(token_ids)}: give the "
+            "ids that were sampled, or leave token_ids out"
         )
     if wrong := [each for each in ids if not 0 <= each <= _LARGEST_ID]:
         raise RolloutError(f"token_ids has {wrong[0]}, which is no id: give the ids that were sampled, from 0 on")

@@ -8,6 +8,7 @@ from typing import Any
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.traces import Trace, read_traces
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
+from chatspan.rows.messages import quoted
 from chatspan.rows.same_text import text_key
 from chatspan.rows.steps.plain import plain_data
 
@@ -66,7 +67,7 @@ def _require_same_kwargs(trace: Trace, given: Mapping[str, Any]) -> None:
     for name in sorted({*own, *given}):
         if text_key(plain_data(own.get(name))) != text_key(plain_data(given.get(name))):
             raise LayoutError(
-                f"its {name!r} is {own.get(name)!r:.60}, that of SDPOConfig's chat_template_kwargs is "
-                f"{given.get(name)!r:.60}: TRL renders every row with the same; make a data set for each",
+                f"its {name!r} is {quoted(own.get(name))}, that of SDPOConfig's chat_template_kwargs is "
+                f"{quoted(given.get(name))}: TRL renders every row with the same; make a data set for each",
                 trace_id=trace.plain.trace_id,
             )

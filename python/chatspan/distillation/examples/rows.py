@@ -13,7 +13,7 @@ from chatspan.distillation.examples.message_map import ambiguous, map_messages
 from chatspan.distillation.examples.reading import name_of
 from chatspan.errors import AlignmentError, TraceError
 from chatspan.rows.conversations import Chat
-from chatspan.rows.messages import is_blank, name_text
+from chatspan.rows.messages import is_blank, name_text, quoted
 from chatspan.rows.same_text import message_key, text_difference
 
 # How alike a column is to one that it may have been meant for.
@@ -139,12 +139,12 @@ def _require_certain(messages: Any, teacher: Any, loss_messages: Sequence[int], 
 def _indices(given: Any, what: str, count: int, trace_id: str) -> list[int]:
     is_list = isinstance(given, Sequence) and not isinstance(given, (str, bytes))
     if not is_list or not all(type(index) is int for index in given):
-        raise TraceError(f"{what} must be a list of message indices, got {given!r:.60}", trace_id=trace_id)
+        raise TraceError(f"{what} must be a list of message indices, got {quoted(given)}", trace_id=trace_id)
     for index in given:
         if not 0 <= index < count:
             raise TraceError(f"{what} names message {index}, but there are {count}", trace_id=trace_id)
     if sorted(set(given)) != list(given):
-        raise TraceError(f"{what} must rise: {list(given)!r:.60}", trace_id=trace_id)
+        raise TraceError(f"{what} must rise: {quoted(list(given))}", trace_id=trace_id)
     return list(given)
 
 

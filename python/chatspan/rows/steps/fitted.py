@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatspan.errors import RowError
 from chatspan.rows.habits import Habits
+from chatspan.rows.messages import shown
 from chatspan.rows.notes import Note
 from chatspan.rows.options import RowOptions
 
 _DECODER = json.JSONDecoder()
+_CONTENTS = (str, list, dict, int, float, bool, type(None))
 _PARSED = "a call's arguments are JSON text and are read as the object that they say"
 _TEXT_STAYS = "a call's arguments are JSON text and stay it: the chat template takes no object"
 _NO_OBJECT = "a call's arguments are text that is no JSON object, and stay it"
@@ -47,6 +50,12 @@ def _fitted(
             changed["content"] = ""
             notes.append(Note("null_content_emptied", _EMPTIED, f"message {index}", index))
     content = message.get("content")
+    if type(content) not in _CONTENTS:
+        # Templates would be given its type's name in its place.
+        raise RowError(
+            f"the content of message {index} is {shown(content)}: expected a text, a list of parts, or null",
+            message_index=index,
+        )
     if type(content) is list and _is_text_parts(content) and _wants_joined(options, habits, str(message.get("role"))):
         changed["content"] = "\n".join(part if isinstance(part, str) else part["text"] for part in content)
         notes.append(Note("text_parts_joined", _JOINED, f"message {index}", index))
