@@ -9,10 +9,10 @@ from typing import Any
 
 from chatspan._core import TurnScaffold
 from chatspan.attribute.openings import FIRST, Context, Opening, probe_opening, shape_of, triggers_of
-from chatspan.attribute.probes import SCHEMA
 from chatspan.attribute.scaffold import Scaffold, probe_scaffold
 from chatspan.options import ROLES
 from chatspan.render.jinja.template import ChatTemplate, compiled
+from chatspan.render.probes import SCHEMA
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 from chatspan.rows.same_text import text_key

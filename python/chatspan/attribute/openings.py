@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from chatspan.attribute.probes import (
+from chatspan.render.probes import (
     REASONING,
     RESULT,
     SYSTEM,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from chatspan.attribute.probes import (
+from chatspan.render.origins import root_key
+from chatspan.render.probes import (
     ANOTHER_CALL,
     CALL,
     REASONING,
@@ -24,7 +25,6 @@ from chatspan.attribute.probes import (
     assistant,
     calling,
 )
-from chatspan.render.origins import root_key
 from chatspan.render.rendered import Render
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest

@@ -6,14 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
+from chatspan.render.probes import CALL, RESULT, USER, Message, assistant
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 
-Message = dict[str, Any]
-
-_USER: Message = {"role": "user", "content": "Zu"}
-_ANSWER: Message = {"role": "assistant", "content": "Zc"}
-_RESULT: Message = {"role": "tool", "name": "Zf", "tool_call_id": "abcdefghi", "content": "Zt"}
+_ANSWER = assistant("Zc")
 _OBJECT, _TEXT = {"Za": "Zx"}, '{"Za": "Zx"}'
 # As Python writes it, and JSON does not.
 _REPR = "'Za'"
@@ -60,8 +57,8 @@ class TemplateHabits:
 
     def _probe_objects(self) -> bool:
         for content in ("", None, "Zc"):
-            for tail in ([_RESULT, _ANSWER], [_RESULT], []):
-                both = [[_USER, _calling(arguments, content), *tail] for arguments in (_OBJECT, _TEXT)]
+            for tail in ([RESULT, _ANSWER], [RESULT], []):
+                both = [[USER, _calling(arguments, content), *tail] for arguments in (_OBJECT, _TEXT)]
                 with_object, with_text = self._texts(both)
                 if with_object is None and with_text is not None:
                     return False
@@ -73,8 +70,8 @@ class TemplateHabits:
 
     def _probe_null(self) -> bool:
         arguments = _OBJECT if self.takes_argument_objects() else _TEXT
-        for tail in ([_RESULT, _ANSWER], [_RESULT], [], [_RESULT, _ANSWER, _USER]):
-            both = [[_USER, _calling(arguments, content), *tail] for content in (None, "")]
+        for tail in ([RESULT, _ANSWER], [RESULT], [], [RESULT, _ANSWER, USER]):
+            both = [[USER, _calling(arguments, content), *tail] for content in (None, "")]
             with_null, with_empty = self._texts(both)
             if with_empty is None:
                 continue
@@ -101,21 +98,21 @@ class TemplateHabits:
 
 
 def _calling(arguments: Any, content: str | None) -> Message:
-    call = {"type": "function", "id": "abcdefghi", "function": {"name": "Zf", "arguments": arguments}}
-    return {"role": "assistant", "content": content, "tool_calls": [call]}
+    call = {**CALL, "function": {**CALL["function"], "arguments": arguments}}
+    return assistant(content, tool_calls=[call])
 
 
 def _of_role(role: str) -> Message:
-    return _RESULT if role == "tool" else {"role": role}
+    return RESULT if role == "tool" else {"role": role}
 
 
 def _around(role: str) -> list[tuple[list[Message], list[Message]]]:
     """What stands before and after a message of this role, in conversations that templates take."""
     if role == "tool":
-        before = [_USER, _calling(_OBJECT, "")]
-        return [(before, []), (before, [_ANSWER]), ([_USER, _calling(_TEXT, "")], [])]
+        before = [USER, _calling(_OBJECT, "")]
+        return [(before, []), (before, [_ANSWER]), ([USER, _calling(_TEXT, "")], [])]
     if role == "user":
         return [([], []), ([], [_ANSWER])]
     if role == "assistant":
-        return [([_USER], []), ([_USER], [_USER])]
-    return [([], [_USER]), ([_USER], []), ([_USER], [_ANSWER]), ([_USER, _ANSWER], [_USER])]
+        return [([USER], []), ([USER], [USER])]
+    return [([], [USER]), ([USER], []), ([USER], [_ANSWER]), ([USER, _ANSWER], [USER])]

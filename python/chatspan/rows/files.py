@@ -83,7 +83,7 @@ class JsonArraySource:
             except (ValueError, RecursionError):
                 self._broken = one_line(error)
             if self._broken is not None and not self._values:
-                raise SourceError(f"{path} begins with '[' but is no JSON array: {self._broken}; mend it") from None
+                raise SourceError(f"{path} begins with '[' but is no JSON array: {self._broken}; fix it") from None
         if not self._values:
             raise no_rows(str(path))
 

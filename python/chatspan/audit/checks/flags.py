@@ -9,11 +9,12 @@ from typing import Any
 from chatspan.audit.findings import Finding
 from chatspan.encoding import Encoding
 from chatspan.render.jinja.template import ChatTemplate
+from chatspan.rows.steps.flags import FLAGS as WEIGHT_FLAGS
 
 FLAGS = "flags without effect"
 
 # What readers of rows and of traces take for themselves.
-_READ = frozenset({"weight", "train", "training", "loss", "loss_mask", "tool_error"})
+_READ = frozenset({*WEIGHT_FLAGS, "tool_error"})
 # Words of keys that ask for something of the training or of the template; others only describe a message.
 _ASKS = re.compile(r"mask|train|loss|learn|weight|supervis|prefix|prefill|continue|ignore|skip|exclude")
 _LOSS = re.compile(r"mask|train|loss|learn|weight|supervis|ignore|skip|exclude")

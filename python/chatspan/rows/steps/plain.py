@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chatspan.errors import RowError
+from chatspan.rows.dialects.calls import decoded as decoded_text
 from chatspan.rows.steps.media_types import PART_TYPES
 
 _PLAIN = (str, float, bool, type(None))
@@ -181,11 +181,6 @@ def is_empty(value: Any) -> bool:
 
 def decoded(value: Any) -> Any:
     """JSON text as what it says, also that of a list's items: tables keep lists of dicts that differ as text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
     if isinstance(value, list) and value and all(isinstance(item, str) and item.lstrip()[:1] == "{" for item in value):
-        return [decoded(item) for item in value]
-    return value
+        return [decoded_text(item) for item in value]
+    return decoded_text(value)
