@@ -301,3 +301,17 @@ def test_the_table_of_what_trls_collator_trains_is_in_the_docs(small: Any, say: 
     lines, docs = table(small), DOCS.read_text(encoding="utf-8")
     say(f"TRL's DataCollatorForChatML beside GKDCollator: {len(lines)} of {len(lines)} rows differ (docs/trl.md)")
     assert [line for line in lines if line not in docs] == []
+
+
+def test_rows_of_a_dialect_that_is_named(small: Any, caplog: pytest.LogCaptureFixture) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    rows = {
+        "alpaca": {"instruction": "Do", "input": "it", "output": "Done."},
+        "sharegpt": {"conversations": [{"from": "human", "value": "Do\nit"}, {"from": "gpt", "value": "Done."}]},
+        "messages": {"messages": [user("Do\nit"), assistant("Done."), user("Go."), assistant("", tool_calls=[call])]},
+    }
+    for name, row in rows.items():
+        batch = GKDCollator(small, format=name)([{**row, "loss_messages": [1]}])  # type: ignore[arg-type]
+        assert small.decode(batch["labels"][batch["labels"] != -100]) == "Done.<|im_end|>"
+        assert small.decode(batch["prompts"][0]) == "<|im_start|>user\nDo\nit<|im_end|>\n<|im_start|>assistant\n"
+    assert "arguments are JSON text and are read as the object" in caplog.text

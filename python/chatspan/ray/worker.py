@@ -71,7 +71,7 @@ class RowEncoder:
             raise _of_a_user(errors[0]) from None
         for made in found:
             if isinstance(made, SupervisedRow):
-                self._notes.tell(made.notes, made.place)
+                self._notes.tell(made.chat.notes, made.place)
         return [(row, made) for row, made in zip(rows, found, strict=True) if made is not None]
 
 

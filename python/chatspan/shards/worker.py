@@ -95,7 +95,7 @@ def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord) -> An
         record.tokens += len(row.encoding)
         record.trained += int((row.labels != IGNORED).sum())
         record.cut += row.encoding.truncated > 0
-        _count(record.notes, (note.message for note in row.notes))
+        _count(record.notes, (note.message for note in row.chat.notes))
         _count(record.roles, row.encoding.roles)
     weights = [row.weights for _, row in made if row.weights is not None]
     return columns_of(

@@ -166,7 +166,7 @@ class ChatCollator:
         kept = [row for row in found if row is not None]
         self._first_rows.tell_of(row.encoding for row in kept)
         for row in kept:
-            self._notes.tell(row.notes, row.place)
+            self._notes.tell(row.chat.notes, row.place)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
             raise EmptyBatchError(
@@ -205,7 +205,7 @@ class ChatCollator:
         if found is None:
             return "left out\n"
         trained = self.encoder.decode(found.labels[found.labels != IGNORED])
-        notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.notes)
+        notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.chat.notes)
         return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
     def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class MapFn:
         rows = [row for row in supervised_rows(self._pipeline, raw, self._options) if row is not None]
         self._first_rows.tell_of(row.encoding for row in rows)
         for row in rows:
-            self._notes.tell(row.notes, row.place)
+            self._notes.tell(row.chat.notes, row.place)
         found = {name: [_COLUMNS[name](row) for row in rows] for name in self._columns}
         if self._options.has_weights:
             found["loss_weight"] = [row.weights for row in rows if row.weights is not None]

@@ -22,7 +22,6 @@ from chatspan.render.request import request_of
 from chatspan.rows.conversations import Chat
 from chatspan.rows.dialects import sharegpt
 from chatspan.rows.messages import name_text
-from chatspan.rows.notes import Note
 from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.rows.steps.columns import names_conversation
@@ -30,6 +29,7 @@ from chatspan.supervised.options import SupervisedOptions
 from chatspan.supervised.selection import trained_messages, trained_roles, trained_tokens
 
 IGNORED = -100
+PartOf = Callable[[Chat], Chat]
 logger = logging.getLogger("chatspan")
 
 
@@ -41,28 +41,31 @@ class SupervisedRow:
         encoding: cut to ``max_length``.
         labels: int64 ``[T]``, -100 where nothing is trained; the first token's is, since nothing in front predicts it.
         weights: float32 ``[T]``, where the loss is weighted.
-        notes: what its reader changed.
+        chat: what was read of it.
         place: where a person finds it.
     """
 
     encoding: Encoding
     labels: NDArray[np.int64]
     weights: NDArray[np.float32] | None
-    notes: Sequence[Note] = ()
-    place: str = ""
+    chat: Chat
+    place: str
 
 
 def supervised_rows(
-    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions, *, part: PartOf | None = None
 ) -> list[SupervisedRow | None]:
     """Reads and encodes rows, in one call of the tokenizer; ``None`` for one with nothing to train on that is to be
     left out.
+
+    Args:
+        part: what of a row's conversation is encoded; by default all.
 
     Raises:
         ChatspanError: one of its kinds, with the row's place.
     """
     found: list[SupervisedRow | None] = []
-    for outcome in outcomes_of(pipeline, rows, options):
+    for outcome in outcomes_of(pipeline, rows, options, part=part):
         if isinstance(outcome, Exception):
             raise outcome
         found.append(outcome)
@@ -70,11 +73,11 @@ def supervised_rows(
 
 
 def outcomes_of(
-    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions, *, part: PartOf | None = None
 ) -> list[SupervisedRow | Exception | None]:
     """As :func:`supervised_rows`; for a row that fails its error, which costs the other rows nothing."""
     reader = RowReader(options, pipeline)
-    chats = [_tried(row, partial(chat_of, row, reader)) for row in rows]
+    chats = [_read(row, reader, part) for row in rows]
     rendered = _rendered(pipeline, rows, chats, options)
     whole = [each for each in rendered if isinstance(each, Rendered)]
     encodings: Iterator[Any]
@@ -130,7 +133,18 @@ def _tried(row: RawRow, make: Callable[[], Any]) -> Any:
         return error
 
 
-def chat_of(row: RawRow, reader: RowReader) -> Chat:
+def _read(row: RawRow, reader: RowReader, part: PartOf | None) -> Any:
+    """The conversation, or the part of it that is encoded; or the error."""
+    chat = _tried(row, partial(_chat_of, row, reader))
+    if part is None or isinstance(chat, Exception):
+        return chat
+    try:
+        return part(chat)
+    except ChatspanError as error:
+        return error.at(row_index=row.index, row_place=row.place)
+
+
+def _chat_of(row: RawRow, reader: RowReader) -> Chat:
     """The row's conversation.
 
     Raises:
@@ -168,7 +182,7 @@ def _row_of(encoding: Encoding, chat: Chat, options: SupervisedOptions, place: s
         raise EmptyRowError(_why_empty(cut, chat, selected, options))
     labels = np.where(mask, cut.input_ids, IGNORED)
     weights = None if weights is None else np.where(mask, weights, np.float32(0))
-    return SupervisedRow(cut, labels, weights, chat.notes, place)
+    return SupervisedRow(cut, labels, weights, chat, place)
 
 
 def _why_empty(encoding: Encoding, chat: Chat, selected: Sequence[int] | None, options: SupervisedOptions) -> str:

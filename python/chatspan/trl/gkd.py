@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,7 +22,7 @@ from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.supervised.collator import ChatCollator
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, TrainOn
-from chatspan.supervised.rows import IGNORED, SupervisedRow, chat_of
+from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
 from chatspan.supervised.selection import trained_messages
 from chatspan.trl.byte_offsets import response_byte_offsets
 
@@ -117,9 +118,8 @@ class GKDCollator(ChatCollator):
     def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
         if self.responses == "all":
             return super()._supervised(rows)
-        reader = RowReader(self._options, self.encoder)
-        rows = [replace(row, value=_up_to_its_response(row, reader, self._options.train_on)) for row in rows]
-        found = super()._supervised(rows)
+        part = partial(_up_to_its_response, train_on=self._options.train_on)
+        found = supervised_rows(self.encoder, rows, self._options, part=part)
         kept = [None if one is None else _its_response(one, row) for one, row in zip(found, rows, strict=True)]
         for one, row in zip(kept, rows, strict=True):
             if one is not None and self.check_prompt:
@@ -127,7 +127,7 @@ class GKDCollator(ChatCollator):
         return kept
 
     def _require_asked(self, found: SupervisedRow, row: RawRow) -> None:
-        chat = RowReader(self._options, self.encoder).read(row)
+        chat = found.chat
         start = _stretches(found)[0][0]
         template = self.encoder.template(chat.template_kwargs.get("tools")).source
         require_asked(
@@ -217,23 +217,22 @@ def _row_up_to(chat: Chat, response: int) -> dict[str, Any]:
     return {**row, "messages": row["messages"][: response + 1], "loss_messages": [response]}
 
 
-def _up_to_its_response(row: RawRow, reader: RowReader, train_on: TrainOn) -> Mapping[str, Any]:
-    """The row without what follows its response, so that the template writes that as the last message."""
-    chat = chat_of(row, reader)
+def _up_to_its_response(chat: Chat, train_on: TrainOn) -> Chat:
+    """The conversation without what follows its response, so that the template writes that as the last message."""
     responses = _responses(chat, train_on)
     if len(responses) > 1:
         raise LayoutError(
             f"the loss is on {len(responses)} messages ({', '.join(map(str, responses))}), and GKD and GOLD know one "
             "prompt and one response a row: make rows of them with chatspan.trl.response_rows(rows), name one in the "
             'row\'s "loss_messages", or give responses="all" where nothing is sampled',
-            row_index=row.index,
-            row_place=row.place,
             message_index=responses[1],
         )
     # One without any is told of by what looks for something to train on.
-    found = _row_up_to(chat, responses[0]) if responses else chat.as_row()
-    column = reader.options.column or "messages"
-    return {column: found.pop("messages"), **found}
+    if not responses:
+        return chat
+    messages = chat.messages[: responses[0] + 1]
+    weights = {index: weight for index, weight in chat.weights.items() if index < len(messages)}
+    return replace(chat, messages=messages, weights=weights, loss_messages=responses)
 
 
 def _its_response(found: SupervisedRow, row: RawRow) -> SupervisedRow:
@@ -254,7 +253,7 @@ def _its_response(found: SupervisedRow, row: RawRow) -> SupervisedRow:
             **place,
         )
     encoding = truncated(found.encoding, end, "right")
-    return SupervisedRow(encoding, found.labels[:end], None)
+    return replace(found, encoding=encoding, labels=found.labels[:end])
 
 
 def _stretches(row: SupervisedRow) -> list[tuple[int, int]]:
