@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
@@ -15,6 +15,9 @@ from chatspan.errors import ChatspanError, OptionError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, RenderRequest, merged_keywords, require_conversations
+from chatspan.rollout.sampled import SampledEnd, sampled_rows
+from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.habits import Habits
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.supervised.map_fn import MapFn
@@ -257,6 +260,54 @@ class ChatEncoder:
             **checked(row_options),
         )
         return MapFn(self._pipeline, options, columns)
+
+    def sampled_rows(
+        self,
+        messages: Messages,
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        on_rewrite: Literal["split", "error"] = "split",
+        end_of_turn: SampledEnd = "token",
+        token_ids_check: bool = True,
+        per_token: Sequence[str] = (),
+        template_kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> list[SampledRow]:
+        """A conversation as the model met it: each assistant's turn behind the prompt that was shown for it.
+
+        Turns whose prompts go on from each other share a row. Where the template rewrites what was shown, as templates
+        do that drop earlier reasoning, a new row begins, so that each turn is in one row, in its own words.
+
+        Args:
+            messages: as in :meth:`encode`, with ``token_ids`` or without.
+            on_rewrite: ``"split"``; or ``"error"``, for data that has to fit in one row.
+            end_of_turn: ``"token"``, the turn with the text that ends it; ``"next_header"``, with the control token
+                that opens what follows, for templates whose messages have no end of their own; ``"none"``.
+            per_token: keys of messages that have a value for each of their ``token_ids``, such as ``"logprobs"``: side
+                arrays of the rows, and nothing that the template sees.
+            tools, documents, token_ids_check, template_kwargs, keywords: as in :meth:`encode`.
+
+        Raises:
+            MessageError, TemplateError, TurnBoundaryError: see :meth:`encode`; no assistant's message.
+            HistoryRewrittenError, OpeningRewrittenError, ReasoningDroppedError: with ``on_rewrite="error"``; with
+                ``message_index``, ``kind`` and ``start_char``.
+            RolloutError: ``token_ids`` that do not fit, or another number of values than of these.
+        """
+        if on_rewrite not in ("split", "error"):
+            raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "split" or "error"')
+        if end_of_turn not in get_args(SampledEnd):
+            raise OptionError(f'end_of_turn={end_of_turn!r:.40}: use "token", "next_header" or "none"')
+        own = merged_keywords(keywords, template_kwargs)
+        request = RenderRequest(messages, tools, documents, template_kwargs=own)
+        return sampled_rows(
+            self._pipeline,
+            request,
+            is_split=on_rewrite == "split",
+            end_of_turn=end_of_turn,
+            token_ids_check=token_ids_check,
+            per_token=require_names(per_token),
+        )
 
     def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> Habits:
         """What the template of a conversation with these tools and keywords takes: what a reader of rows asks."""

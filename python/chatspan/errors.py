@@ -18,9 +18,24 @@ def one_line(error: BaseException) -> str:
 
 
 def first_difference(one: Sequence[object], other: Sequence[object]) -> int:
-    """Where two sequences begin to differ: how many items they have in common in front."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((index for index, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+    """Where two sequences begin to differ: how many items they have in common in front.
+
+    Example:
+        >>> first_difference("abcd", "abd"), first_difference([1], [1, 2])
+        (2, 1)
+    """
+    if not (isinstance(one, str) and isinstance(other, str)):
+        pairs = enumerate(zip(one, other, strict=False))
+        return next((index for index, (mine, theirs) in pairs if mine != theirs), min(len(one), len(other)))
+    same, differs = 0, min(len(one), len(other)) + 1
+    # Slices of long texts are compared faster than their characters.
+    while differs - same > 1:
+        middle = (same + differs) // 2
+        if one[same:middle] == other[same:middle]:
+            same = middle
+        else:
+            differs = middle
+    return same
 
 
 def place_of_row(row: int) -> dict[str, Any]:
@@ -189,7 +204,45 @@ class ControlTokenError(ChatspanError):
 
 
 class RolloutError(ChatspanError):
-    """Sampled token ids that are not those of their turn."""
+    """Sampled token ids that are not those of their turn, or a rollout that cannot go on with what was sampled.
+
+    Attributes:
+        kind: what happened, in one word: ``"reasoning_dropped"``, ``"another_opening"``, ``"stop_token"`` …
+        start_char: where what was shown and what the template writes begin to differ.
+        shown, written: what was shown or sampled from there on, and what the template writes; a little of each.
+    """
+
+    kind: str | None = None
+    shown: str | None = None
+    written: str | None = None
+
+
+class PromptMismatchError(RolloutError):
+    """A prompt that was sampled from, and is not the one that the template writes for the messages before it."""
+
+
+class HistoryRewrittenError(RolloutError):
+    """A template that changes what was shown before, so that the next prompt does not begin with it."""
+
+
+class OpeningRewrittenError(HistoryRewrittenError):
+    """A template that opens a turn otherwise in the history than in the prompt."""
+
+
+class ReasoningDroppedError(HistoryRewrittenError):
+    """A template that drops the reasoning of earlier turns."""
+
+
+class TurnMismatchError(RolloutError):
+    """A message that says something else than the tokens that were sampled for it."""
+
+
+class StopTokenError(RolloutError):
+    """A turn that was ended by another token than the one with which the template ends or goes on from it."""
+
+
+class UnrenderedMessageError(RolloutError):
+    """A new message that the template drops, or writes in front of what was shown."""
 
 
 class TruncationError(ChatspanError):

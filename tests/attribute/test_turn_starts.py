@@ -16,7 +16,7 @@ from chatspan import ChatEncoder, Encoding, TurnBoundaryError
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.attribute.turns import EndOfTurn
 from prompts import SOURCES, Row, Turn, row_of, rows_of, switches, tokenizer_for
-from turn_shapes import SHAPES, Messages, words_of
+from turn_shapes import SHAPES, Messages, real_forms, words_of
 from zoo import REPO, ZOO_TOKENIZERS, require_zoo
 
 POLICIES: tuple[EndOfTurn, ...] = get_args(EndOfTurn)
@@ -135,36 +135,6 @@ def assert_apart(encoding: Encoding, row: Row, encoder: ChatEncoder) -> None:
             ranges = encoding.turn_ranges(turn.message_index, end_of_turn="all")
             mask = encoding.mask(messages=[turn.message_index], end_of_turn="all")
             assert encoder.decode(encoding.input_ids[mask]) == row.text[turn.start : ranges[-1][1]]
-
-
-def real_forms(messages: Messages, keywords: dict[str, Any]) -> Iterator[tuple[Messages, dict[str, Any]]]:
-    """A real conversation in the forms that templates take; the last one has no calls and no results."""
-    yield messages, keywords
-    with_contents = [{**message, "content": message.get("content") or ""} for message in messages]
-    yield with_contents, keywords
-    numbers = {id: f"call{number:05d}" for number, id in enumerate(call_ids(messages))}
-    yield [with_ids(message, numbers) for message in with_contents], keywords
-    spoken: Messages = []
-    for message in with_contents:
-        if message["role"] == "tool" or not message["content"]:
-            continue
-        if spoken and spoken[-1]["role"] == message["role"]:
-            spoken[-1] = {**spoken[-1], "content": spoken[-1]["content"] + "\n" + message["content"]}
-        else:
-            spoken.append({"role": message["role"], "content": message["content"]})
-    yield spoken, keywords
-
-
-def call_ids(messages: Messages) -> list[str]:
-    return [call["id"] for message in messages for call in message.get("tool_calls") or ()]
-
-
-def with_ids(message: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
-    """A message whose calls have ids of nine letters and digits, as Mistral's templates want them."""
-    if message["role"] == "tool":
-        return {**message, "tool_call_id": numbers[message["tool_call_id"]]}
-    calls = [{**call, "id": numbers[call["id"]]} for call in message.get("tool_calls") or ()]
-    return {**message, "tool_calls": calls} if calls else message
 
 
 def plain_words(value: Any) -> set[str]:

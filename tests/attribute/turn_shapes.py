@@ -164,3 +164,33 @@ def _as_parts(message: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(message.get("content"), str):
         return message
     return {**message, "content": [{"type": "text", "text": message["content"]}]}
+
+
+def real_forms(messages: Messages, keywords: dict[str, Any]) -> Iterator[tuple[Messages, dict[str, Any]]]:
+    """A real conversation in the forms that templates take; the last one has no calls and no results."""
+    yield messages, keywords
+    with_contents = [{**message, "content": message.get("content") or ""} for message in messages]
+    yield with_contents, keywords
+    numbers = {id: f"call{number:05d}" for number, id in enumerate(call_ids(messages))}
+    yield [with_ids(message, numbers) for message in with_contents], keywords
+    spoken: Messages = []
+    for message in with_contents:
+        if message["role"] == "tool" or not message["content"]:
+            continue
+        if spoken and spoken[-1]["role"] == message["role"]:
+            spoken[-1] = {**spoken[-1], "content": spoken[-1]["content"] + "\n" + message["content"]}
+        else:
+            spoken.append({"role": message["role"], "content": message["content"]})
+    yield spoken, keywords
+
+
+def call_ids(messages: Messages) -> list[str]:
+    return [call["id"] for message in messages for call in message.get("tool_calls") or ()]
+
+
+def with_ids(message: dict[str, Any], numbers: dict[str, str]) -> dict[str, Any]:
+    """A message whose calls have ids of nine letters and digits, as Mistral's templates want them."""
+    if message["role"] == "tool":
+        return {**message, "tool_call_id": numbers[message["tool_call_id"]]}
+    calls = [{**call, "id": numbers[call["id"]]} for call in message.get("tool_calls") or ()]
+    return {**message, "tool_calls": calls} if calls else message

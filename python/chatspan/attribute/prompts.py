@@ -124,7 +124,7 @@ class OwnPrompts:
                 found[index] = OffPrompt("no_prompt", 0, "", render.text[:_SHOWN])
             else:
                 at = first_difference(prompt.text, render.text)
-                cause = _cause(prompt, before, render, at, starts[index], index, open_tag)
+                cause = cause_of(prompt, before, render, at, starts[index], index, open_tag)
                 shown = (text[at : at + _SHOWN] for text in (prompt.text, render.text))
                 found[index] = OffPrompt(cause, at, *shown)
         return found
@@ -192,10 +192,17 @@ def _parts_before_results(value: Any) -> Any:
     return kept
 
 
-def _cause(
+def cause_of(
     prompt: Render, before: Render | None, row: Render, at: int, starts: CharRange, index: int, open_tag: str
 ) -> Cause:
-    """Why a row does not begin with a prompt."""
+    """Why a row does not begin with a prompt.
+
+    Args:
+        before: the messages of the prompt, rendered without it.
+        at: where the two begin to differ.
+        starts: where the row begins message ``index``, and where that one's turn starts.
+        open_tag: what the template writes in front of reasoning; empty if nothing.
+    """
     begin, start = starts
     history = len(before.text) if before is not None and prompt.text.startswith(before.text) else None
     # A template may write its prompt unasked, into the history, too.

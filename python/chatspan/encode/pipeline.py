@@ -183,6 +183,14 @@ class EncodingPipeline:
                 pieces += sampled_pieces(self.tokenizer, attributed, token_ids, check=token_ids_check)
             yield Rendered(attributed, pieces, special_tokens)
 
+    def try_render(self, requests: Sequence[RenderRequest], now: datetime) -> list[Render | None]:
+        """Renders whose text and origins are all that is asked of them; none where the template refuses.
+
+        Args:
+            now: what templates take for now.
+        """
+        return self._renderer.try_render(requests, now)
+
     def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
         """Encodes what is rendered in one call of the tokenizer, which may use all cores.
 
@@ -215,6 +223,10 @@ class EncodingPipeline:
         if self._boundaries == "as_prompted":
             return [self._tokens_of_pieces(each) for each in rendered]
         return self._backends.encode_batch([each.render.native or each.render.text for each in rendered], segments)
+
+    def tokenize_parts(self, text: str, pieces: Sequence[Piece], cuts: Sequence[int]) -> Tokens:
+        """The tokens of a text that is cut at some characters, each part tokenized apart; see :func:`encode_pieces`."""
+        return encode_pieces(self.tokenizer, self._backends.current(), text, pieces, cuts)
 
     def _tokens_of_pieces(self, rendered: Rendered) -> Tokens:
         cuts = borders(rendered.attributed) if self._boundaries == "as_prompted" else ()

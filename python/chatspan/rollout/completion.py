@@ -1,0 +1,63 @@
+"""A completion: sampled ids, what they say behind their prompt, and the token that ended them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.errors import RolloutError
+from chatspan.rollout.fit import Sampled
+from chatspan.tokenize.sampled_ids import whole_ids
+
+# With these a turn may go on in a further completion, and may have no token at all.
+UNFINISHED = ("length", "abort")
+
+
+def completion_ids(token_ids: Any, finish_reason: str | None, index: int) -> NDArray[np.int64]:
+    """Sampled ids as an array.
+
+    Raises:
+        RolloutError: they are no ids, or none where the model ended its turn itself.
+    """
+    if finish_reason in UNFINISHED and _is_empty(token_ids):
+        return np.zeros(0, dtype=np.int64)
+    try:
+        return np.array(whole_ids(token_ids), dtype=np.int64)
+    except RolloutError as error:
+        raise RolloutError(f"message {index} (assistant): {error.message}", message_index=index) from None
+
+
+def sampled_of(
+    pipeline: EncodingPipeline,
+    prompt_ids: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    control_tokens: Collection[str],
+) -> Sampled:
+    """What the ids say behind a prompt, and the control token that they end with."""
+    if not len(ids):
+        return Sampled("", "")
+    text = text_behind(pipeline, prompt_ids, ids.tolist())
+    last = pipeline.decode([int(ids[-1])])
+    return Sampled(text, last if last in control_tokens and text.endswith(last) else "")
+
+
+def text_behind(pipeline: EncodingPipeline, prompt_ids: NDArray[np.int64], ids: Sequence[int]) -> str:
+    """The text of ids behind others: a tokenizer may drop a blank at the beginning of what it decodes."""
+    if len(prompt_ids):
+        before = [int(prompt_ids[-1])]
+        known, both = pipeline.decode(before), pipeline.decode([*before, *ids])
+        if both.startswith(known):
+            return both[len(known) :]
+    return pipeline.decode(list(ids))
+
+
+def _is_empty(token_ids: Any) -> bool:
+    try:
+        return len(token_ids) == 0
+    # Ids of any form: what they are not is said where they are read.
+    except Exception:
+        return False

@@ -1,0 +1,103 @@
+"""What a row is put together from: the prompt, then turns and what stands between them, each with its ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.rollout.rewrites import Rewrite
+from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.side_arrays import laid_out
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Tokens of a row that were shown, or sampled, in one go.
+
+    Attributes:
+        ids: int64 ``[N]``.
+        message_index: int32 ``[N]``.
+        turn: the message whose turn was sampled; ``None``: it was shown.
+        arrays: side arrays, ``[N, …]``; or of all tokens up to here.
+    """
+
+    ids: NDArray[np.int64]
+    message_index: NDArray[np.int32]
+    turn: int | None = None
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class RowInParts:
+    """A row as far as it is known: first what was shown, then turns, and what stands between them.
+
+    Attributes:
+        cause: why it could not go on from the row before.
+    """
+
+    parts: tuple[Part, ...]
+    cause: Rewrite | None = None
+
+    def __add__(self, part: Part) -> RowInParts:
+        return RowInParts((*self.parts, part), self.cause)
+
+    def __len__(self) -> int:
+        return sum(len(part.ids) for part in self.parts)
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether anything of it was sampled."""
+        return any(part.turn is not None for part in self.parts)
+
+    @property
+    def without_last(self) -> RowInParts:
+        """The row without its last part."""
+        return RowInParts(self.parts[:-1], self.cause)
+
+    @property
+    def prompt_ids(self) -> NDArray[np.int64]:
+        """int64 ``[P]``: all up to the end of what was shown last."""
+        shown = self.parts[:-1] if self.parts[-1].turn is not None else self.parts
+        return _ids(shown)
+
+    def row(self) -> SampledRow:
+        """The row up to its last turn."""
+        last = max(at for at, part in enumerate(self.parts) if part.turn is not None)
+        parts = self.parts[: last + 1]
+        ends = np.cumsum([len(part.ids) for part in parts]).tolist()
+        turns = {
+            part.turn: ((end - len(part.ids), end),)
+            for part, end in zip(parts, ends, strict=True)
+            if part.turn is not None
+        }
+        mask = [np.full(len(part.ids), part.turn is not None, dtype=np.int64) for part in parts[1:]]
+        return SampledRow(
+            prompt_ids=parts[0].ids,
+            completion_ids=_ids(parts[1:]),
+            env_mask=np.concatenate(mask),
+            message_index=np.concatenate([part.message_index for part in parts]),
+            turns=turns,
+            per_token=_side_arrays(parts, ends),
+            cause=self.cause,
+        )
+
+
+def _ids(parts: Sequence[Part]) -> NDArray[np.int64]:
+    return np.concatenate([part.ids for part in parts])
+
+
+def _side_arrays(parts: Sequence[Part], ends: Sequence[int]) -> dict[str, NDArray[Any]]:
+    names = dict.fromkeys(name for part in parts for name in part.arrays)
+    given = {
+        name: [
+            (end - len(part.arrays[name]), end, part.arrays[name])
+            for part, end in zip(parts, ends, strict=True)
+            if name in part.arrays
+        ]
+        for name in names
+    }
+    return {name: laid_out(each, ends[-1]) for name, each in given.items()}

@@ -1,0 +1,70 @@
+"""What a template changes of what was shown before: where, and why; as a record and as an error."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeVar
+
+from chatspan.errors import (
+    HistoryRewrittenError,
+    OpeningRewrittenError,
+    ReasoningDroppedError,
+    RolloutError,
+)
+
+OnRewrite = Literal["error", "split", "keep"]
+Cause = Literal[
+    "another_opening", "reasoning_dropped", "system_moved", "another_end", "turn_rewritten", "history_rewritten"
+]
+Error = TypeVar("Error", bound=RolloutError)
+# Characters of the two texts that a record shows.
+SHOWN = 40
+
+_SAID = {
+    "another_opening": "the template opens the turn otherwise in the history than in the prompt",
+    "reasoning_dropped": "the template drops the reasoning of earlier turns",
+    "system_moved": "the template moves the system's text, tools or documents",
+    "another_end": "the template ends the message otherwise when another follows",
+    "turn_rewritten": "the template writes the turn otherwise when a message follows",
+    "history_rewritten": "the template changes what was shown before",
+}
+
+
+class Rewrite(NamedTuple):
+    """What the next prompt changes of what was shown before.
+
+    Attributes:
+        cause: ``"reasoning_dropped"``: of earlier turns; ``"another_opening"``: of a turn; ``"another_end"``: of one;
+            ``"system_moved"``: a system's text, tools or documents stand elsewhere; ``"turn_rewritten"``: the turn's
+            own text; ``"history_rewritten"``: anything else.
+        message_index: the turn behind which it shows.
+        start_char: where what was shown and the new prompt begin to differ.
+        shown, written: what was shown from there on, and what the template writes; 40 characters of each.
+    """
+
+    cause: Cause
+    message_index: int
+    start_char: int
+    shown: str
+    written: str
+
+
+def rewritten_error(rewrite: Rewrite) -> HistoryRewrittenError:
+    """The error of a rewrite that was to be none."""
+    kinds: dict[str, type[HistoryRewrittenError]] = {
+        "another_opening": OpeningRewrittenError,
+        "reasoning_dropped": ReasoningDroppedError,
+    }
+    error = kinds.get(rewrite.cause, HistoryRewrittenError)(
+        f"message {rewrite.message_index} (assistant): {_SAID[rewrite.cause]}: from character {rewrite.start_char} on "
+        f'{rewrite.shown!r} was shown, and the template now writes {rewrite.written!r}; on_rewrite="split" begins a '
+        "new row there",
+        message_index=rewrite.message_index,
+        start_char=rewrite.start_char,
+    )
+    return described(error, rewrite.cause, rewrite.shown, rewrite.written)
+
+
+def described(error: Error, kind: str, shown: str, written: str) -> Error:
+    """The error with what happened, in a form that a program can read."""
+    error.kind, error.shown, error.written = kind, shown, written
+    return error

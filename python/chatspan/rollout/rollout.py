@@ -1,0 +1,319 @@
+"""A rollout of many turns: prompt, completion, new messages, next prompt; every sampled id is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.errors import MessageError, OptionError, RolloutError
+from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
+from chatspan.rollout.bridge import Proof, Shown, bridge
+from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
+from chatspan.rollout.fit import Sampled
+from chatspan.rollout.given_prompt import Owned, owned_prompt
+from chatspan.rollout.parts import Part, RowInParts
+from chatspan.rollout.rewrites import OnRewrite
+from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.side_arrays import side_array
+
+if TYPE_CHECKING:
+    from chatspan.encoder import ChatEncoder
+
+
+class _Turn(NamedTuple):
+    """The last turn, and how things stood when it ended.
+
+    Attributes:
+        shown: what it was sampled from.
+        row: the row up to the end of the turn.
+        rows, proofs: how many rows were complete, and how many prompts were proven.
+    """
+
+    message_index: int
+    shown: Shown
+    sampled: Sampled
+    row: RowInParts
+    rows: int
+    proofs: int
+    finish_reason: str | None
+
+
+class Rollout:
+    """A conversation that a model takes part in, with every token that it sampled.
+
+    The next prompt begins with the prompt and the tokens that were sampled. What stands behind them is the template's
+    own text: the whole conversation is rendered, and the origin of each of its characters proves where to go on, see
+    :attr:`proofs`; or it is refused with its place.
+
+    Args:
+        encoder: the tokenizer and the chat template.
+        messages: what the model is shown first, as ``apply_chat_template`` takes them.
+        tools, documents, keywords, template_kwargs: as in :meth:`chatspan.ChatEncoder.encode`, for all prompts.
+        on_rewrite: where the template changes what was shown, as templates do that drop earlier reasoning: ``"error"``;
+            ``"split"``, a new row begins with the new prompt; ``"keep"``, what was shown and sampled stays, and what
+            the template would change is recorded in :attr:`proofs`.
+
+    Raises:
+        OptionError: another ``on_rewrite``.
+        MessageError, TemplateError: of the messages, see :meth:`chatspan.ChatEncoder.encode`.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> import chatspan
+        >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+        >>> rollout = chatspan.Rollout(encoder, [{"role": "user", "content": "2 + 2?"}])
+        >>> sampled = encoder.tokenizer("4<|im_end|>", add_special_tokens=False)["input_ids"]
+        >>> rollout.add_completion(sampled, message={"role": "assistant", "content": "4"})
+        >>> shown = len(rollout.prompt_ids) + len(sampled)
+        >>> encoder.decode(rollout.add_messages([{"role": "user", "content": "And 3 + 3?"}])[shown:])
+        '\\n<|im_start|>user\\nAnd 3 + 3?<|im_end|>\\n<|im_start|>assistant\\n'
+    """
+
+    def __init__(
+        self,
+        encoder: ChatEncoder,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        on_rewrite: OnRewrite = "error",
+        template_kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> None:
+        if on_rewrite not in get_args(OnRewrite):
+            raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "error", "split" or "keep"')
+        self.encoder = encoder
+        self.on_rewrite = on_rewrite
+        own = merged_keywords(keywords, template_kwargs)
+        self._request = RenderRequest(
+            _copied(messages), tools, documents, add_generation_prompt=True, template_kwargs=own
+        )
+        self._rows: list[RowInParts] = []
+        self._proofs: list[Proof] = []
+        self._turn: _Turn | None = None
+        self._awaits_messages = False
+        self._shown, self._row = self._first_prompt(self._request, None)
+
+    def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
+        """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
+        pipeline = self.encoder.pipeline
+        [rendered] = pipeline.render([request])
+        [encoding] = pipeline.encode_rendered([rendered])
+        prompt = Owned(encoding.input_ids, encoding.message_index)
+        if given_ids is not None:
+            prompt = owned_prompt(pipeline, encoding, given_ids, len(request.messages))
+        return Shown(rendered.attributed, len(request.messages)), RowInParts((Part(*prompt),))
+
+    def _begin_with(self, prompt_ids: Any) -> None:
+        """Takes ids for what was shown, in place of those that the tokenizer gives."""
+        self._shown, self._row = self._first_prompt(self._request, prompt_ids)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The conversation so far, with the messages of the completions."""
+        return [dict(message) for message in self._request.messages]
+
+    @property
+    def prompt_ids(self) -> NDArray[np.int64]:
+        """int64 ``[P]``: what to sample from; of the last turn, while no messages were added behind it."""
+        return self._row.prompt_ids
+
+    @property
+    def proofs(self) -> list[Proof]:
+        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
+        return list(self._proofs)
+
+    def add_completion(
+        self,
+        token_ids: Any,
+        *,
+        message: Mapping[str, Any],
+        finish_reason: str | None = "stop",
+        logprobs: Any = None,
+        **per_token: Any,
+    ) -> None:
+        """Adds what was sampled from the prompt.
+
+        Args:
+            token_ids: int ``[N]``, with the stop token, where one was sampled.
+            message: what they say, as the template takes it.
+            finish_reason: why sampling ended, as servers call it: ``"stop"``, ``"length"``, ``"abort"`` … A turn that
+                ended with one of the last two may go on in another completion, whose ``message`` is the whole turn's.
+            logprobs: float ``[N]``, of the sampled tokens.
+            per_token: other arrays, ``[N, …]``; or of all tokens so far, ``[P + N, …]``, such as routed experts.
+
+        Raises:
+            RolloutError: the turn was added already; no ids.
+            OptionError: arrays of another length.
+            MessageError: a message that is no assistant's.
+        """
+        index = self._shown.message_index
+        if self._awaits_messages and (self._turn is None or self._turn.finish_reason not in UNFINISHED):
+            raise RolloutError(
+                f"message {index} (assistant): its completion was added already: give add_messages what follows it",
+                message_index=index,
+            )
+        base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
+        ids = completion_ids(token_ids, finish_reason, index)
+        prompt = base.prompt_ids
+        arrays = _arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
+        if begun is not None:
+            arrays = _joined(begun, ids, arrays)
+            ids = np.concatenate([begun.ids, ids])
+        said = _assistant(message, index)
+        control_tokens = self._shown.attributed.conventions.control_tokens
+        sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
+        part = Part(ids, np.full(len(ids), index, dtype=np.int32), index, arrays)
+        self._row = base + part
+        self._turn = _Turn(index, self._shown, sampled, self._row, len(self._rows), len(self._proofs), finish_reason)
+        self._request = self._request._replace(messages=[*self._request.messages[:index], said])
+        self._awaits_messages = True
+
+    def add_messages(self, new_messages: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+        """Adds what an environment or a user says next. Several calls in a row add one after the other.
+
+        Returns:
+            int64 ``[P]``, the next prompt. It begins with the former one and all that was sampled for it, unless the
+            template rewrites these and ``on_rewrite="split"``.
+
+        Raises:
+            TemplateError, MessageError: the template refuses the messages.
+            HistoryRewrittenError, OpeningRewrittenError, ReasoningDroppedError: with ``on_rewrite="error"``, the
+                template changes what was shown.
+            TurnMismatchError: the turn's message is not what was sampled.
+            StopTokenError: the template goes on behind the turn with another token than the one that was sampled.
+            UnrenderedMessageError: the template drops a new message, or writes it elsewhere.
+        """
+        known = self._request.messages
+        request = self._request._replace(messages=[*known, *_copied(new_messages, len(known))])
+        turn = self._turn
+        if turn is None:
+            self._shown, self._row = self._first_prompt(request, None)
+            self._request = request
+            return self.prompt_ids
+        found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
+        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index)
+        if found.proof.how == "split":
+            self._rows = [*rows, turn.row]
+            self._row = RowInParts((suffix,), found.proof.rewrite)
+        else:
+            self._rows, self._row = rows, turn.row + suffix
+        self._proofs = [*self._proofs[: turn.proofs], found.proof]
+        self._shown = Shown(found.attributed, len(request.messages))
+        self._request, self._awaits_messages = request, False
+        return self.prompt_ids
+
+    def rows(self) -> list[SampledRow]:
+        """The rows so far, in order; of several each but the first has its ``cause``."""
+        return [row.row() for row in [*self._rows, self._row] if row.has_turns]
+
+
+def bridge_to_next_turn(
+    encoder: ChatEncoder,
+    messages: Sequence[Mapping[str, Any]],
+    previous_prompt_ids: Any,
+    previous_completion_ids: Any,
+    new_messages: Sequence[Mapping[str, Any]],
+    *,
+    message: Mapping[str, Any],
+    tools: Sequence[Any] | None = None,
+    documents: Sequence[Mapping[str, str]] | None = None,
+    finish_reason: str | None = "stop",
+    on_rewrite: OnRewrite = "error",
+    template_kwargs: Mapping[str, Any] | None = None,
+    **keywords: Any,
+) -> NDArray[np.int64]:
+    """The next prompt behind a completion, for loops that keep the messages themselves; see :class:`Rollout`.
+
+    Args:
+        messages: what the prompt was made of. Without them nothing can be proven, and there is no way to guess.
+        previous_prompt_ids: int ``[P]``, the prompt that was sampled from; it must say what the template writes.
+        previous_completion_ids: int ``[N]``, what was sampled, with the stop token, where one was.
+        message, finish_reason: of the completion, see :meth:`Rollout.add_completion`.
+        new_messages: what follows it.
+
+    Returns:
+        int64 ``[P2]``, which begins with the prompt and the completion, unless ``on_rewrite="split"`` and the template
+        rewrites these.
+
+    Raises:
+        PromptMismatchError: the prompt is not the one that the template writes for ``messages``.
+        ChatspanError: as :class:`Rollout` and its methods.
+
+    Example:
+        >>> from transformers import AutoTokenizer
+        >>> import chatspan
+        >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+        >>> question, answer = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
+        >>> shown = encoder.encode([question], add_generation_prompt=True).input_ids
+        >>> sampled = encoder.tokenizer("4<|im_end|>")["input_ids"]
+        >>> prompt_ids = chatspan.bridge_to_next_turn(encoder, [question], shown, sampled, [question], message=answer)
+        >>> prompt_ids[: len(shown) + len(sampled)].tolist() == [*shown, *sampled]
+        True
+    """
+    rollout = Rollout(
+        encoder,
+        messages,
+        tools=tools,
+        documents=documents,
+        on_rewrite=on_rewrite,
+        template_kwargs=template_kwargs,
+        **keywords,
+    )
+    rollout._begin_with(previous_prompt_ids)
+    rollout.add_completion(previous_completion_ids, message=message, finish_reason=finish_reason)
+    return rollout.add_messages(new_messages)
+
+
+def _arrays(given: Mapping[str, Any], length: int, before: int, index: int) -> dict[str, NDArray[Any]]:
+    what = f"the {length} token_ids of message {index}, or all {before + length} tokens up to there"
+    return {
+        name: side_array(name, values, (length, before + length), what)
+        for name, values in given.items()
+        if values is not None
+    }
+
+
+def _joined(begun: Part, ids: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Side arrays of a turn that goes on: of both of its completions."""
+    found = dict(arrays)
+    for name in {*begun.arrays, *arrays}:
+        first, second = begun.arrays.get(name), arrays.get(name)
+        if second is None:
+            assert first is not None
+            second = np.zeros((len(ids), *first.shape[1:]), dtype=first.dtype)
+        if len(second) == len(ids):
+            if first is None:
+                first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
+            found[name] = np.concatenate([first, second])
+    return found
+
+
+def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
+    """Messages as they are now; what the caller does with them later is no part of a rollout.
+
+    Raises:
+        MessageError: they are none; with ``message_index``.
+    """
+    if not has_messages(messages):
+        raise not_messages(messages)
+    for index, message in enumerate(messages, first):
+        if not isinstance(message, Mapping):
+            raise MessageError(
+                f"message {index} is {type(message).__name__}: give a mapping with a role", message_index=index
+            )
+    return [dict(message) for message in messages]
+
+
+def _assistant(message: Any, index: int) -> dict[str, Any]:
+    [copied] = _copied([message], index)
+    if copied.get("role") != "assistant":
+        raise MessageError(
+            f"message {index} has the role {copied.get('role')!r:.40}: a completion is an assistant's",
+            message_index=index,
+        )
+    copied.pop("token_ids", None)
+    return copied
