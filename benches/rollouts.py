@@ -52,7 +52,7 @@ def _report_last_turn(report: Report, encoder: ChatEncoder, turns: list[_Turn], 
         request = RenderRequest([*rollout.messages, turns[count - 1].message], add_generation_prompt=True)
         calls: list[Callable[[], object]] = [
             partial(_one_more, rollout, turns[count - 1]),
-            lambda request=request: next(iter(encoder.pipeline.render([request]))),
+            partial(_render, encoder, request),
         ]
         turn, render = alternate(calls, rounds).T
         beside.append(turn - render)
@@ -124,12 +124,16 @@ def _one_more(rollout: Rollout, turn: _Turn) -> None:
     _add(copy.copy(rollout), turn)
 
 
+def _render(encoder: ChatEncoder, request: RenderRequest) -> None:
+    next(iter(encoder.pipeline.render([request])))
+
+
 def _rendered(encoder: ChatEncoder, turns: list[_Turn]) -> None:
     """The renders of a rollout alone."""
     messages = [{"role": "user", "content": "Hello."}]
     for turn in turns:
         messages = [*messages, turn.message, turn.behind]
-        next(iter(encoder.pipeline.render([RenderRequest(messages, add_generation_prompt=True)])))
+        _render(encoder, RenderRequest(messages, add_generation_prompt=True))
 
 
 def _every_prompt(tokenizer: Any, turns: list[_Turn]) -> None:
