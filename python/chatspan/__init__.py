@@ -62,6 +62,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.encoding import Encoding, Span
     from chatspan.render.limits import TemplateLimits
     from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.rollout.parse.parsed import ParsedCompletion, ParseNote
     from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
@@ -74,6 +75,8 @@ _LATER = {
     "ComposerDataCollator": "distillation.composer",
     "Encoding": "encoding",
     "HintedPrompts": "distillation.prompts.hinted",
+    "ParseNote": "rollout.parse.parsed",
+    "ParsedCompletion": "rollout.parse.parsed",
     "SelfDistillationCollator": "distillation.collator",
     "Span": "encoding",
     "TemplateLimits": "render.limits",
@@ -116,6 +119,8 @@ __all__ = [
     "OffsetsError",
     "OptionError",
     "OutputError",
+    "ParseNote",
+    "ParsedCompletion",
     "PrefixUnstableError",
     "RenderMismatchError",
     "RolloutError",
