@@ -11,14 +11,13 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER.parents[1]))
-sys.path.insert(0, str(FOLDER.parents[1] / "attribute"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[2] / "attribute"))
 
 from chatspan import ChatEncoder
 from prompts import SOURCES, switches, tokenizer_for
@@ -42,18 +41,28 @@ class Sweep:
     """Random messages of a template, with each of the keywords that it reads.
 
     Args:
+        name: of the template.
+        encoder, templates: where it is none of the known ones.
         marked: whether texts hold the template's own marks.
     """
 
-    def __init__(self, name: str, *, marked: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        encoder: ChatEncoder | None = None,
+        templates: Sequence[Template] = (),
+        marked: bool = False,
+    ) -> None:
         self.name = name
-        tokenizer = tokenizer_for(name)
-        self.encoder = ChatEncoder(tokenizer, chat_template=SOURCES[name])
-        self.templates = [
-            Template(tokenizer, SOURCES[name], {**NEEDED.get(name, {}), **keywords}) for keywords in switches(name)
-        ]
+        if not templates:
+            tokenizer, needed = tokenizer_for(name), NEEDED.get(name, {})
+            templates = [Template(tokenizer, SOURCES[name], {**needed, **keywords}) for keywords in switches(name)]
+        self.templates = list(templates)
+        source = self.templates[0].source
+        self.encoder = encoder or ChatEncoder(self.templates[0].tokenizer, chat_template=source)
         self.histories = [histories(template) for template in self.templates]
-        self.marks = marks_in(SOURCES[name]) if marked else []
+        self.marks = marks_in(source) if marked else []
         self.prompts: dict[tuple[int, int, bool], str | None] = {}
         self.seconds = 0.0
 

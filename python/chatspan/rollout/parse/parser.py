@@ -27,7 +27,8 @@ class CompletionParser:
     """Parses completions of a template, with some keywords.
 
     Args:
-        like: a request with these keywords; its messages do not count, and of its tools only whether there are some.
+        like: a request with these keywords; its messages do not count, and of tools and documents only whether there
+            are some.
     """
 
     def __init__(self, pipeline: EncodingPipeline, like: RenderRequest, habits: TemplateHabits) -> None:
@@ -41,23 +42,22 @@ class CompletionParser:
         self._short: dict[str, Forms | None] = {}
         self._own: dict[str, Forms] = {}
 
-    def parse(self, prompt: Messages | None, completion: Any, tools: Sequence[Any] | None) -> ParsedCompletion:
+    def parse(self, prompt: Messages | None, completion: Any, asked: RenderRequest) -> ParsedCompletion:
         """The message that a completion is.
 
         Args:
             prompt: the messages in front of it; ``None``: those of a user.
             completion: the sampled ids, or their text.
-            tools: those of the prompt.
+            asked: the prompt's own tools, documents and keywords.
 
         Raises:
             RolloutError: the completion is none: no ids of the vocabulary, and no text.
             MessageError, OptionError, TemplateError: the prompt cannot be rendered.
         """
         text = completion_text(self._pipeline.tokenizer, completion)
-        request = self._like._replace(tools=tools)
-        history, prompt_text = self._prompt(prompt, request)
-        own = Prober(self._pipeline.renderer, request, history, self._tokens, prompt_text)
-        chooser = Chooser(self._pipeline, self._tokens, self._literals, own, ToolTypes(tools))
+        history, prompt_text = self._prompt(prompt, asked)
+        own = Prober(self._pipeline.renderer, asked, history, self._tokens, prompt_text)
+        chooser = Chooser(self._pipeline, self._tokens, self._literals, own, ToolTypes(asked.tools))
         context = context_of(history)
         short = self._forms_behind(context)
         if short is not None and short.opening == own.opening:

@@ -12,6 +12,10 @@ from chatspan.render.request import Messages, RenderRequest
 from chatspan.rollout.parse.parsed import ParsedCompletion
 from chatspan.rollout.parse.parser import CompletionParser
 
+# Keywords may be as many as rows are: those met first go.
+_PARSERS = 64
+_DOCUMENT = {"title": "Zd", "text": "Ze"}
+
 
 class CompletionParsers:
     """Parses completions with the template of a pipeline; what is learned of it is learned once."""
@@ -36,8 +40,12 @@ class CompletionParsers:
         """The message that a completion is; see :meth:`chatspan.ChatEncoder.parse_completion`."""
         keywords = dict(template_kwargs)
         source = self._pipeline.renderer.source(tools, keywords.pop("chat_template", None))
-        like = RenderRequest((), [SCHEMA] if tools else tools, documents, False, False, keywords, source)
-        key = (source, keywords_key(source, like))
+        asked = RenderRequest((), tools, documents, False, False, keywords, source)
+        key = (source, keywords_key(source, asked))
         if key not in self._parsers:
+            while len(self._parsers) >= _PARSERS:
+                del self._parsers[next(iter(self._parsers))]
+            # What is learned holds for all of them.
+            like = asked._replace(tools=[SCHEMA] if tools else tools, documents=[_DOCUMENT] if documents else documents)
             self._parsers[key] = CompletionParser(self._pipeline, like, self._pipeline.habits(tools, template_kwargs))
-        return self._parsers[key].parse(prompt, completion, tools)
+        return self._parsers[key].parse(prompt, completion, asked)
