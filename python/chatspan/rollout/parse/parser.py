@@ -42,6 +42,10 @@ class CompletionParser:
         self._short: dict[str, Forms | None] = {}
         self._own: dict[str, Forms] = {}
 
+    def learned(self) -> list[Forms]:
+        """What was learned so far."""
+        return [forms for forms in (*self._short.values(), *self._own.values()) if forms is not None]
+
     def parse(self, prompt: Messages | None, completion: Any, asked: RenderRequest) -> ParsedCompletion:
         """The message that a completion is.
 

@@ -9,6 +9,7 @@ from chatspan.attribute.conventions import keywords_key
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.render.probes import SCHEMA
 from chatspan.render.request import Messages, RenderRequest
+from chatspan.rollout.parse.learn.forms import Forms
 from chatspan.rollout.parse.parsed import ParsedCompletion
 from chatspan.rollout.parse.parser import CompletionParser
 
@@ -27,6 +28,10 @@ class CompletionParsers:
     def __getstate__(self) -> dict[str, Any]:
         # What was found out about templates is found out anew.
         return {**self.__dict__, "_parsers": {}}
+
+    def learned(self) -> list[Forms]:
+        """All that was learned so far."""
+        return [forms for parser in self._parsers.values() for forms in parser.learned()]
 
     def parse(
         self,

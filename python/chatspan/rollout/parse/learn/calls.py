@@ -84,11 +84,14 @@ class CallForm:
     @property
     def kind(self) -> str:
         """A name of the form, for people."""
+        one_at_most = "" if self.between else ", one at most"
         if isinstance(self.call, ObjectCall):
-            return "name as key" if self.call.name is None else "JSON object"
+            return ("name as key" if self.call.name is None else "JSON object") + one_at_most
         if self.call.keyed is not None:
-            return "keyed"
-        return "name + JSON" if ID not in self.call.slots else "name + id + JSON"
+            return "key by key" + one_at_most
+        numbered = any(mark.counted for marks in self.call.marks for mark in marks)
+        words = [slot for slot in self.call.slots if slot != ARGUMENTS] + ["number"] * numbered + ["JSON"]
+        return " + ".join(words) + one_at_most
 
 
 Render = Callable[[Sequence[Call]], Turn | None]
