@@ -18,11 +18,12 @@ from chatspan.rollout.fit import Sampled
 from chatspan.rollout.given_prompt import Owned, owned_prompt
 from chatspan.rollout.parts import Part, RowInParts
 from chatspan.rollout.rewrites import OnRewrite
-from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.sampled_row import SampledRow, counted
 from chatspan.rollout.side_arrays import side_array
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
+    from chatspan.rollout.parse.parsed import ParsedCompletion
 
 
 class _Turn(NamedTuple):
@@ -104,7 +105,8 @@ class Rollout:
     def __repr__(self) -> str:
         turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
         awaits = "messages" if self._awaits_messages else "a completion"
-        return f"Rollout({turns} turns in {len(self._rows) + 1} rows, {len(self._row)} tokens, awaits {awaits})"
+        in_rows = f"{counted(turns, 'turn')} in {counted(len(self._rows) + 1, 'row')}"
+        return f"Rollout({in_rows}, {len(self._row)} tokens, awaits {awaits})"
 
     def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
         """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
@@ -135,11 +137,25 @@ class Rollout:
         """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
         return list(self._proofs)
 
+    def parse(self, token_ids: Any) -> ParsedCompletion:
+        """What a completion of the prompt says; see :meth:`chatspan.ChatEncoder.parse_completion`."""
+        return self._parsed(token_ids)
+
+    def _parsed(self, token_ids: Any) -> ParsedCompletion:
+        request = self._request
+        return self.encoder.parse_completion(
+            request.messages[: self._shown.message_index],
+            token_ids,
+            tools=request.tools,
+            documents=request.documents,
+            template_kwargs=request.template_kwargs,
+        )
+
     def add_completion(
         self,
         token_ids: Any,
         *,
-        message: Mapping[str, Any],
+        message: Mapping[str, Any] | None = None,
         finish_reason: str | None = "stop",
         logprobs: Any = None,
         **per_token: Any,
@@ -148,7 +164,8 @@ class Rollout:
 
         Args:
             token_ids: int ``[N]``, with the stop token, where one was sampled.
-            message: what they say, as the template takes it.
+            message: what they say, as the template takes it; by default as
+                :meth:`chatspan.ChatEncoder.parse_completion` reads them.
             finish_reason: why sampling ended, as servers call it: ``"stop"``, ``"length"``, ``"abort"`` … A turn that
                 ended with one of the last two may go on in another completion, whose ``message`` is the whole turn's.
             logprobs: float ``[N]``, of the sampled tokens.
@@ -172,7 +189,7 @@ class Rollout:
         if begun is not None:
             arrays = _joined(begun, ids, arrays)
             ids = np.concatenate([begun.ids, ids])
-        said = _assistant(message, index)
+        said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
         sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
         part = Part(ids, np.full(len(ids), index, dtype=np.int32), index, arrays)
@@ -228,7 +245,7 @@ def bridge_to_next_turn(
     previous_completion_ids: Any,
     new_messages: Sequence[Mapping[str, Any]],
     *,
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | None = None,
     tools: Sequence[Any] | None = None,
     documents: Sequence[Mapping[str, str]] | None = None,
     finish_reason: str | None = "stop",
