@@ -158,6 +158,9 @@ def _histories(context: Context, examples: Mapping[str, Message]) -> Iterator[li
         tail = [*tail, _message(before, examples)]
     elif before != last:
         tail = _ending(before, examples)
+    if not tail:
+        # A role that is no text, of which there is no example.
+        return
     yield tail
     if tail[0]["role"] not in SYSTEM_ROLES:
         yield [SYSTEM, *tail]
