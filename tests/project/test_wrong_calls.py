@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -96,6 +97,12 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, str]] = [
         lambda t: ChatEncoder(t).encode([{**U, "x": CYCLE}]),
         "MessageError",
         "message 0 has values nested",
+    ),
+    (
+        "a mock in a message",
+        lambda t: ChatEncoder(t).encode([{**U, "x": MagicMock()}]),
+        "MessageError",
+        "message 0 has values nested too deeply",
     ),
     (
         "a tool without types",
