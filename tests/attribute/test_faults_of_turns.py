@@ -318,3 +318,12 @@ def test_a_turn_behind_a_role_that_is_no_text(small: Any, role: Any) -> None:
     encoding = encoder.encode(messages)
     assert encoding.text == small.apply_chat_template(messages, chat_template=template, tokenize=False)
     assert encoder.decode(encoding.input_ids[encoding.mask(messages=[1], what="content")]) == "Yes."
+
+
+def test_a_turn_behind_a_message_without_a_role(small: Any) -> None:
+    template = "{% for m in messages %}{{ m.role or 'none' }}: {{ m.content }}<|im_end|>{% endfor %}"
+    encoder = ChatEncoder(small, chat_template=template)
+    messages: Any = [{"content": "Hi", "tool_calls": [call("f", {})]}, assistant("Yes.")]
+    encoding = encoder.encode(messages)
+    assert encoding.text == "none: Hi<|im_end|>assistant: Yes.<|im_end|>"
+    assert encoder.decode(encoding.input_ids[encoding.mask(messages=[1], what="content")]) == "Yes."
