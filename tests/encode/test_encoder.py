@@ -309,6 +309,18 @@ def test_an_overridden_apply_chat_template_is_noticed(small_copy: Any) -> None:
         ChatEncoder(small_copy).encode([user("Hi")])
 
 
+def test_a_tokenizer_whose_own_render_raises(small_copy: Any) -> None:
+    def refuses(*args: Any, **kwargs: Any) -> Any:
+        raise LookupError("not today")
+
+    encoder = ChatEncoder(small_copy)
+    small_copy.apply_chat_template = refuses
+    with pytest.raises(
+        RenderMismatchError, match="own apply_chat_template raises LookupError: not today; here the render"
+    ):
+        encoder.encode([user("Hi")])
+
+
 def test_named_templates_and_tool_functions(small: Any) -> None:
     def rebook(train: str) -> None:
         """Books again.

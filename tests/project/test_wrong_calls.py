@@ -99,6 +99,18 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, str]] = [
         "message 0 has values nested",
     ),
     (
+        "documents that are one",
+        lambda t: ChatEncoder(t).encode([U], documents={"title": "a", "text": "b"}),
+        "OptionError",
+        "documents must be a list, got dict: give [document, …]",
+    ),
+    (
+        "documents that are texts",
+        lambda t: ChatEncoder(t).encode([U], documents=["a"]),
+        "OptionError",
+        "documents[0] is str: give a dict; templates read its 'title' and 'text'",
+    ),
+    (
         "a mock in a message",
         lambda t: ChatEncoder(t).encode([{**U, "x": MagicMock()}]),
         "MessageError",
