@@ -78,7 +78,7 @@ OF_PYTHON: dict[str, list[str]] = {
         "{{ nested.items() | list }}",
         "{{ {'a': 1}.items() }}|{{ {'a': 1}.keys() }}|{{ {'a': 1}.values() }}",
         "{{ nested.items() }}{{ nested.keys() }}{{ nested.keys()[0] }}{{ nested.items()[-1] }}{{ nested.keys() is sequence }}{{ nested.items() | length }}",
-        "{{ nested.keys() <= {'a': 1}.keys() }}{{ nested.keys() == nested.keys() }}{{ nested.keys() == ['a'] }}{{ {'a': 1}.keys() >= nested.keys() }}{{ nested.items() == nested.items() }}",
+        "{{ nested.keys() <= {'a': 1}.keys() }}{{ nested.keys() == nested.keys() }}{{ nested.keys() == ['a'] }}{{ {'a': 1}.keys() >= nested.keys() }}{{ nested.items() == nested.items() }}{{ 'abc' in nested.items() }}{{ 1 in nested.items() }}{{ ('a', 1) in nested.items() }}",
         "{{ nested.keys() | first }}{{ nested.keys() | last }}{{ nested.keys() | reverse | list }}{{ nested.items() | reverse | list }}{{ nested.keys() | join }}",
         "{{ nested.keys() + ['a'] }}",
         "{{ nested.keys() | tojson }}",

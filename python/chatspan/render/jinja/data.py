@@ -39,6 +39,9 @@ class TracedItems(ItemsView[Any, Any]):
     def __iter__(self) -> Any:
         return ((self._mapping._traced(key), value) for key, value in dict.items(self._mapping))
 
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
+
     def __reversed__(self) -> Any:
         return ((self._mapping._traced(key), value) for key, value in reversed(dict.items(self._mapping)))
 
