@@ -8,6 +8,7 @@ from typing import Literal
 from chatspan._core import Offsets
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TruncationError
+from chatspan.tokenize.tokens import GivenTokens
 
 Truncation = Literal["error", "left", "right"]
 
@@ -45,4 +46,10 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
         kind=encoding.kind[kept],
         straddling=straddling - kept.start,
         truncated=count - max_length,
+        _given=_cut(encoding._given, kept),
     )
+
+
+def _cut(given: GivenTokens, kept: slice) -> GivenTokens:
+    ranges = {index: (max(start, kept.start), min(end, kept.stop)) for index, (start, end) in given.items()}
+    return {index: (start - kept.start, end - kept.start) for index, (start, end) in ranges.items() if start < end}
