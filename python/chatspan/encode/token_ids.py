@@ -40,6 +40,14 @@ def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
     return messages, token_ids
 
 
+def with_token_ids(messages: Messages, token_ids: TokenIds) -> list[dict[str, Any]]:
+    """The messages with the ids that were sampled for them."""
+    return [
+        {**message, "token_ids": list(token_ids[index])} if index in token_ids else dict(message)
+        for index, message in enumerate(messages)
+    ]
+
+
 def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: TokenIds, *, check: bool) -> list[Piece]:
     """The turns whose ids are given: those behind the prompt, so that what the prompt opens the turn with stays.
 

@@ -13,6 +13,7 @@ from chatspan.attribute.prompts import OffPrompt
 from chatspan.errors import OptionError
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.side_arrays import cut_side_arrays
+from chatspan.rows.conversations import Chat
 
 TokenRange = tuple[int, int]
 
@@ -35,6 +36,8 @@ class SampledRow:
         cause: why the row could not go on from the row before; ``None`` for the first.
         off_prompt: the turns that the template does not write behind their own prompt, and why. Such a row has what
             the template writes in place of what inference would have shown.
+        chat: the messages up to the row's last turn, with tools, documents and keywords: what a teacher's side is made
+            of; ``None`` of a row that was made by hand.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -54,6 +57,7 @@ class SampledRow:
     per_token: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     cause: Rewrite | None = None
     off_prompt: Mapping[int, OffPrompt] = field(default_factory=dict)
+    chat: Chat | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
