@@ -245,4 +245,3 @@ def token_range(tokens: Tokens, part: CharRange) -> tuple[int, int]:
     starts = tokens.table.to_array()[:, 0]
     first, last = np.searchsorted(starts, part)
     return int(first), int(last)
-

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.errors import ChatspanError, OptionError, RolloutError, one_line
+from chatspan.errors import OptionError, RolloutError, one_line
 from chatspan.rows.steps.flags import FLAGS
 from chatspan.tokenize.tokens import GivenTokens
 

@@ -72,6 +72,11 @@ class RowReader:
         self._template = template
         self._per_token = tuple(per_token)
 
+    def as_given(self) -> RowReader:
+        """A reader of rows whose messages are as their template took them: nothing of them is put into other words."""
+        options = RowOptions(tool_arguments="as_given", null_content="as_given", text_parts="as_given")
+        return RowReader(options, self._template, per_token=self._per_token)
+
     def read(self, raw: RawRow) -> Chat:
         """The conversation of a row.
 

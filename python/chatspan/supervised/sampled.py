@@ -69,9 +69,7 @@ def trained_rows(
     given = [_given(row) for row in rows]
     others = [row for row, each in zip(rows, given, strict=True) if each is None]
     read = iter(supervised_rows(pipeline, others, options) if others else [])
-    return [
-        next(read) if each is None else _trained(each, row, options) for row, each in zip(rows, given, strict=True)
-    ]
+    return [next(read) if each is None else _trained(each, row, options) for row, each in zip(rows, given, strict=True)]
 
 
 def _given(row: RawRow) -> GivenRow | None:

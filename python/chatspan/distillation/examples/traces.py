@@ -13,6 +13,7 @@ from typing import Any
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.reading import name_of, read_chats
+from chatspan.distillation.examples.sampled import student_of
 from chatspan.errors import HintError, TraceError
 from chatspan.options import near_role
 from chatspan.rows.conversations import Chat
@@ -61,10 +62,12 @@ def read_traces(traces: Any, config: CollatorConfig, reader: RowReader | None = 
 
 
 def _trace(chat: Chat, trace_id: str, config: CollatorConfig) -> Trace:
-    plain = Conversation(trace_id, chat.messages, range(len(chat.messages)), chat.template_kwargs)
+    plain = student_of(chat, trace_id)
     sites = []
     for index, (tool_error, meta) in chat.tool_errors.items():
         if chat.weights.get(index, 1) == 0 or (chat.loss_messages is not None and index not in chat.loss_messages):
+            continue
+        if plain.sampled is not None and index not in plain.sampled.turns:
             continue
         role = chat.messages[index]["role"]
         if near_role(role) == "assistant":

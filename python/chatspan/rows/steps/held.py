@@ -57,9 +57,7 @@ def _held(value: Any, keys: Collection[str]) -> Any:
 def _message(item: Any, keys: Collection[str]) -> Any:
     if not isinstance(item, Mapping) or not any(key in item for key in keys):
         return item
-    return {
-        key: Held(value) if key in keys and not is_missing(value) else value for key, value in dict(item).items()
-    }
+    return {key: Held(value) if key in keys and not is_missing(value) else value for key, value in dict(item).items()}
 
 
 def _value(value: Any) -> Any:
