@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.errors import OptionError, RowError
+from chatspan.options import PaddingSide
 from chatspan.rollout.side_arrays import common_dtype, require_one_shape
 
 Ints = NDArray[np.int64]
@@ -56,6 +57,13 @@ def batch_arrays(
             batch[0 if packed else at, row.columns] = array
         found[name] = batch
     return found
+
+
+def row_starts(lengths: Sequence[int], width: int, side: PaddingSide, *, packed: bool) -> list[int]:
+    """The column of the batch at which each row begins."""
+    if packed:
+        return [0, *np.cumsum(lengths[:-1]).tolist()]
+    return [width - length if side == "left" else 0 for length in lengths]
 
 
 def row_arrays(name: str, rows: Sequence[PlacedArrays]) -> list[NDArray[Any]]:

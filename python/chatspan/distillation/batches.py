@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered, row_starts
 from chatspan.batch.sides import Arrays, Ints, packed_side, side_arrays
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
@@ -32,11 +32,7 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
 def _side_arrays(rows: Sequence[Row], config: DistillationConfig, batch: Arrays) -> Arrays:
     """The student's side arrays, in its columns, and those of the in-loss tokens by themselves."""
     width = batch["input_ids"].shape[1]
-    widths = [row.student.width for row in rows]
-    if config.packing:
-        starts = np.cumsum([0, *widths[:-1]]).tolist()
-    else:
-        starts = [width - each if config.padding_side == "left" else 0 for each in widths]
+    starts = row_starts([row.student.width for row in rows], width, config.padding_side, packed=config.packing)
     placed = [
         PlacedArrays(
             row.per_token,

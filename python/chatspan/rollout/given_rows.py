@@ -73,9 +73,7 @@ def given_row(value: Any) -> GivenRow | None:
     said = {str(key): each for key, each in value.items() if key != SAMPLED}
     for name in CONVERSATIONS:
         if said.get(name) is not None:
-            raise RowError(
-                f"it has {name!r} beside {SAMPLED!r}, which has its own messages, row.chat: leave {name} out"
-            )
+            raise RowError(f"it has {name!r} beside {SAMPLED!r}, whose messages are in row.chat: leave {name} out")
     return GivenRow(sampled, said)
 
 

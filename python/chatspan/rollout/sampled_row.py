@@ -91,7 +91,7 @@ class SampledRow:
         return np.where(self.sampled, self.input_ids, -100)
 
     def truncate(self, max_length: int, side: Literal["left", "right"] = "right") -> SampledRow:
-        """The row with at most so many tokens, its side arrays cut with it.
+        """The row with at most so many tokens, its side arrays cut with it; without ``chat``, which says more.
 
         Args:
             side: the side on which tokens are cut off.
@@ -117,6 +117,7 @@ class SampledRow:
             env_mask=self.env_mask[behind],
             message_index=self.message_index[first:last],
             turns=_cut_turns(self.turns, first, last),
+            chat=None,
             per_token=cut_side_arrays(self.per_token, first, last),
         )
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.batch.padding import ones_like, width_of
-from chatspan.batch.per_token import PlacedArrays, batch_arrays
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
@@ -259,10 +259,7 @@ def _side_arrays(
 ) -> dict[str, NDArray[Any]]:
     """What each token has beside its label."""
     lengths = [len(row.labels) for row in rows]
-    if form.packing:
-        starts = np.cumsum([0, *lengths[:-1]]).tolist()
-    else:
-        starts = [width - length if form.padding_side == "left" else 0 for length in lengths]
+    starts = row_starts(lengths, width, form.padding_side, packed=form.packing)
     placed = [
         PlacedArrays(row.per_token, start + np.arange(length), row.has_sampled, {"row_place": row.place})
         for row, start, length in zip(rows, starts, lengths, strict=True)

@@ -32,7 +32,10 @@ def as_row(given: GivenRow) -> dict[str, Any]:
     errors, meta = (_by_message(said.pop(name, None), name) for name in ("tool_errors", "error_meta"))
     found = row.chat.as_row()
     for index, error in errors.items():
-        if not 0 <= index < len(found["messages"]) or found["messages"][index].get("role") != "assistant":
+        if index >= len(found["messages"]):
+            # Of a later row of the same rollout.
+            continue
+        if index < 0 or found["messages"][index].get("role") != "assistant":
             raise RowError(f"its 'tool_errors' names message {index}, which is no assistant's", message_index=index)
         found["messages"][index] |= {"tool_error": error, "error_meta": meta.get(index)}
     return {**found, **said, SAMPLED: row}
