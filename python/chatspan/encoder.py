@@ -219,6 +219,7 @@ class ChatEncoder:
         off_prompt: OffPromptPolicy = "keep",
         train_on: TrainOn = "all",
         loss_weight: bool = False,
+        per_token: Sequence[str] = (),
         **row_options: Unpack[RowKeywords],
     ) -> MapFn:
         """A function for ``Dataset.map(…, batched=True)`` of Hugging Face's ``datasets``, also of streaming data sets.
@@ -228,8 +229,8 @@ class ChatEncoder:
         too, so that errors say which row of the data set it is.
 
         Args:
-            loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight,
-            row_options: see :class:`chatspan.ChatCollator`.
+            loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight, per_token,
+            row_options: see :class:`chatspan.ChatCollator`. The names of ``per_token`` are columns too.
             empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
                 ``remove_columns=dataset.column_names``.
             columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64, of which ``datasets``
@@ -260,6 +261,7 @@ class ChatEncoder:
             off_prompt=off_prompt,
             train_on=train_on,
             loss_weight=loss_weight,
+            per_token=per_token,
             **checked(row_options),
         )
         return MapFn(self._pipeline, options, columns)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import laid_out
+from chatspan.rows.conversations import Chat
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +65,17 @@ class RowInParts:
         shown = self.parts[:-1] if self.parts[-1].turn is not None else self.parts
         return _ids(shown)
 
-    def row(self) -> SampledRow:
-        """The row up to its last turn."""
+    @property
+    def last_turn(self) -> int:
+        """The message of the last turn."""
+        return max(part.turn for part in self.parts if part.turn is not None)
+
+    def row(self, chat: Chat | None = None) -> SampledRow:
+        """The row up to its last turn.
+
+        Args:
+            chat: what it was made of.
+        """
         last = max(at for at, part in enumerate(self.parts) if part.turn is not None)
         parts = self.parts[: last + 1]
         ends = np.cumsum([len(part.ids) for part in parts]).tolist()
@@ -83,6 +93,7 @@ class RowInParts:
             turns=turns,
             per_token=_side_arrays(parts, ends),
             cause=self.cause,
+            chat=chat,
         )
 
 

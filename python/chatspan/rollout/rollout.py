@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.encode.token_ids import without_token_ids
+from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
 from chatspan.rollout.bridge import Proof, Shown, bridge
+from chatspan.rollout.chats import chat_of
 from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
 from chatspan.rollout.fit import Sampled
 from chatspan.rollout.given_prompt import Owned, owned_prompt
@@ -100,7 +101,8 @@ class Rollout:
         self._awaits_messages = False
         self._shown, self._row = self._first_prompt(self._request, None)
         # The ids of recorded turns are part of the prompt now.
-        self._request = self._request._replace(messages=without_token_ids(self._request.messages)[0])
+        plain, self._shown_ids = without_token_ids(self._request.messages)
+        self._request = self._request._replace(messages=plain)
 
     def __repr__(self) -> str:
         turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
@@ -218,7 +220,8 @@ class Rollout:
         turn = self._turn
         _require_no_token_ids(request.messages, len(known))
         if turn is None:
-            self._shown, self._row = self._first_prompt(request, None)
+            with_ids = request._replace(messages=with_token_ids(request.messages, self._shown_ids))
+            self._shown, self._row = self._first_prompt(with_ids, None)
             self._request = request
             return self.prompt_ids
         found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
@@ -235,7 +238,11 @@ class Rollout:
 
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
-        return [row.row() for row in [*self._rows, self._row] if row.has_turns]
+        return [
+            row.row(chat_of(self.encoder.pipeline, self._request, row.last_turn, self._shown_ids if at == 0 else {}))
+            for at, row in enumerate([*self._rows, self._row])
+            if row.has_turns
+        ]
 
 
 def bridge_to_next_turn(

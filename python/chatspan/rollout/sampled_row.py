@@ -13,6 +13,7 @@ from chatspan.attribute.prompts import OffPrompt
 from chatspan.errors import OptionError
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.side_arrays import cut_side_arrays
+from chatspan.rows.conversations import Chat
 
 TokenRange = tuple[int, int]
 
@@ -35,6 +36,8 @@ class SampledRow:
         cause: why the row could not go on from the row before; ``None`` for the first.
         off_prompt: the turns that the template does not write behind their own prompt, and why. Such a row has what
             the template writes in place of what inference would have shown.
+        chat: the messages up to the row's last turn, with tools, documents and keywords: what a teacher's side is made
+            of; ``None`` of a row that was made by hand.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -54,6 +57,7 @@ class SampledRow:
     per_token: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     cause: Rewrite | None = None
     off_prompt: Mapping[int, OffPrompt] = field(default_factory=dict)
+    chat: Chat | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
@@ -87,7 +91,7 @@ class SampledRow:
         return np.where(self.sampled, self.input_ids, -100)
 
     def truncate(self, max_length: int, side: Literal["left", "right"] = "right") -> SampledRow:
-        """The row with at most so many tokens, its side arrays cut with it.
+        """The row with at most so many tokens, its side arrays cut with it; without ``chat``, which says more.
 
         Args:
             side: the side on which tokens are cut off.
@@ -113,6 +117,7 @@ class SampledRow:
             env_mask=self.env_mask[behind],
             message_index=self.message_index[first:last],
             turns=_cut_turns(self.turns, first, last),
+            chat=None,
             per_token=cut_side_arrays(self.per_token, first, last),
         )
 
