@@ -66,10 +66,10 @@ class Talk:
             prompt, whole = self.prompt(index), self.render(index + 1)
             if prompt is None or whole is None or not whole.startswith(prompt) or following <= index + 1:
                 continue
-            text, stop = self._own_part(whole[len(prompt) :])
+            text, stop = self.own_part(whole[len(prompt) :])
             yield Sampled(index, following, prompt, text, stop, self.prompt(following))
 
-    def _own_part(self, behind: str) -> tuple[str, str]:
+    def own_part(self, behind: str) -> tuple[str, str]:
         """What the model writes of what stands behind its prompt, up to the first control token behind its last word.
 
         Of a call the tags that close it are the model's, too: they are no special tokens of the templates' tokenizers,

@@ -179,6 +179,18 @@ class AttributedRender:
         runs = field_runs(self.render.runs)
         return [(start, end, of._message_index, of._path, at) for start, end, of, at in runs]
 
+    def region(self, message_index: int) -> Region | None:
+        """What the template wrote while it rendered one message; ``None`` where it was not rendered."""
+        found = self.segments.region(message_index)
+        return None if found is None else Region(*found)
+
+    def fields_behind(self, start_char: int) -> Sequence[FieldRun]:
+        """The runs that end behind a character, dumps as they are or taken apart."""
+        native = self.render.native
+        if native is not None:
+            return native.fields_behind(start_char)
+        return [run for run in self.fields if run[1] > start_char]
+
     @functools.cached_property
     def structural_roles(self) -> tuple[str, ...]:
         """The roles of messages that may complete a control token, as in ``<|`` + role + ``|>``."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.encode.token_ids import without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
 from chatspan.rollout.bridge import Proof, Shown, bridge
@@ -97,6 +98,13 @@ class Rollout:
         self._turn: _Turn | None = None
         self._awaits_messages = False
         self._shown, self._row = self._first_prompt(self._request, None)
+        # The ids of recorded turns are part of the prompt now.
+        self._request = self._request._replace(messages=without_token_ids(self._request.messages)[0])
+
+    def __repr__(self) -> str:
+        turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
+        awaits = "messages" if self._awaits_messages else "a completion"
+        return f"Rollout({turns} turns in {len(self._rows) + 1} rows, {len(self._row)} tokens, awaits {awaits})"
 
     def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
         """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
@@ -205,6 +213,7 @@ class Rollout:
         known = self._request.messages
         request = self._request._replace(messages=[*known, *_copied(new_messages, len(known))])
         turn = self._turn
+        _require_no_token_ids(request.messages, len(known))
         if turn is None:
             self._shown, self._row = self._first_prompt(request, None)
             self._request = request
@@ -338,7 +347,25 @@ def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
             raise MessageError(
                 f"message {index} is {type(message).__name__}: give a mapping with a role", message_index=index
             )
-    return [dict(message) for message in messages]
+    return [_copy(message) for message in messages]
+
+
+def _copy(message: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return copy.deepcopy(dict(message))
+    # What cannot be copied is the caller's own object; a template may read it all the same.
+    except Exception:
+        return dict(message)
+
+
+def _require_no_token_ids(messages: Sequence[Mapping[str, Any]], first: int) -> None:
+    for index, message in enumerate(messages):
+        if index >= first and message.get("token_ids") is not None:
+            raise MessageError(
+                f"message {index} has token_ids: what was sampled is given to add_completion, and what was recorded "
+                "before the rollout to its messages",
+                message_index=index,
+            )
 
 
 def _assistant(message: Any, index: int) -> dict[str, Any]:

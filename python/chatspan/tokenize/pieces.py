@@ -72,13 +72,12 @@ def _as_always(backend: Backend, text: str, start: int, end: int) -> Lists:
         return [], []
     if start == 0:
         return _lists(backend, [text[:end]])[0]
-    [(newline, _), (ids, offsets), (bare_ids, bare_offsets)] = _lists(
-        backend, ["\n", "\n" + text[start:end], text[start:end]]
-    )
+    [(newline, _), (ids, offsets)] = _lists(backend, ["\n", "\n" + text[start:end]])
     if ids[: len(newline)] == newline:
         behind = zip(ids[len(newline) :], offsets[len(newline) :], strict=True)
         shifted = [(i, (max(first - 1, 0) + start, last - 1 + start)) for i, (first, last) in behind]
         return [i for i, _ in shifted], [span for _, span in shifted]
+    [(bare_ids, bare_offsets)] = _lists(backend, [text[start:end]])
     return bare_ids, [(first + start, last + start) for first, last in bare_offsets]
 
 
