@@ -57,11 +57,13 @@ class Bridge(NamedTuple):
     Attributes:
         ids: int64 ``[S]``, the tokens behind the turn; of the whole prompt where a new row begins.
         message_index: int32 ``[S]``, whose each is.
+        kind: uint8 ``[S]``, values of :class:`chatspan.Kind`.
         attributed: the render of the next prompt.
     """
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8]
     attributed: AttributedRender
     proof: Proof
 
@@ -103,15 +105,15 @@ def bridge(
         crossing.require_new(0)
         [encoding] = pipeline.encode_rendered([rendered])
         proof = Proof(shown.message_index, "split", rewrite=rewrite)
-        return Bridge(encoding.input_ids, encoding.message_index, rendered.attributed, proof)
+        return Bridge(encoding.input_ids, encoding.message_index, encoding.kind, rendered.attributed, proof)
     join = crossing.kept_join() if fit is None else fit.join_char
     crossing.require_new(join)
     text = rendered.render.text
     tokens = pipeline.tokenize_parts(text, [Piece(0, join, ([], []))], ())
-    message_index = attribute(tokens.table, rendered.attributed.segments)[0]
+    message_index, kind, _ = attribute(tokens.table, rendered.attributed.segments)
     added_end = text[join : max(join, crossing.written.end[1])]
     proof = Proof(shown.message_index, "kept" if fit is None else fit.how, added_end, rewrite)
-    return Bridge(tokens.input_ids, message_index, rendered.attributed, proof)
+    return Bridge(tokens.input_ids, message_index, kind, rendered.attributed, proof)
 
 
 class _Crossing:

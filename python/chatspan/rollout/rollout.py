@@ -115,7 +115,7 @@ class Rollout:
         pipeline = self.encoder.pipeline
         [rendered] = pipeline.render([request])
         [encoding] = pipeline.encode_rendered([rendered])
-        prompt = Owned(encoding.input_ids, encoding.message_index)
+        prompt = Owned(encoding.input_ids, encoding.message_index, encoding.kind)
         if given_ids is not None:
             prompt = owned_prompt(pipeline, encoding, given_ids, len(request.messages))
         return Shown(rendered.attributed, len(request.messages)), RowInParts((Part(*prompt),))
@@ -130,9 +130,23 @@ class Rollout:
         return [dict(message) for message in self._request.messages]
 
     @property
+    def tools(self) -> Sequence[Any] | None:
+        """The tools of all prompts."""
+        return self._request.tools
+
+    @property
     def prompt_ids(self) -> NDArray[np.int64]:
         """int64 ``[P]``: what to sample from; of the last turn, while no messages were added behind it."""
         return self._row.prompt_ids
+
+    @property
+    def last_shown(self) -> Owned:
+        """What was shown last: all that stands between the turn before and the one to sample, with the message and the
+        kind of each token; the whole prompt, where there is no turn before or a new row begins.
+        """
+        part = next(part for part in reversed(self._row.parts) if part.turn is None)
+        assert part.kind is not None
+        return Owned(part.ids, part.message_index, part.kind)
 
     @property
     def proofs(self) -> list[Proof]:
@@ -194,7 +208,7 @@ class Rollout:
         said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
         sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
-        part = Part(ids, np.full(len(ids), index, dtype=np.int32), index, arrays)
+        part = Part(ids, np.full(len(ids), index, dtype=np.int32), turn=index, arrays=arrays)
         self._row = base + part
         self._turn = _Turn(index, self._shown, sampled, self._row, len(self._rows), len(self._proofs), finish_reason)
         self._request = self._request._replace(messages=[*self._request.messages[:index], said])
@@ -225,7 +239,7 @@ class Rollout:
             self._request = request
             return self.prompt_ids
         found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
-        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index)
+        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index, found.kind)
         if found.proof.how == "split":
             self._rows = [*rows, turn.row]
             self._row = RowInParts((suffix,), found.proof.rewrite)
@@ -235,6 +249,24 @@ class Rollout:
         self._shown = Shown(found.attributed, len(request.messages))
         self._request, self._awaits_messages = request, False
         return self.prompt_ids
+
+    def copy(self) -> Rollout:
+        """Another rollout from here on, as where several completions are sampled from one prompt.
+
+        Example:
+            >>> from transformers import AutoTokenizer
+            >>> import chatspan
+            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+            >>> asked = chatspan.Rollout(encoder, [{"role": "user", "content": "2 + 2?"}])
+            >>> answered = [asked.copy() for _ in range(2)]
+            >>> for rollout, text in zip(answered, ["4", "5"]):
+            ...     sampled = encoder.tokenizer(f"{text}<|im_end|>", add_special_tokens=False)["input_ids"]
+            ...     rollout.add_completion(sampled, message={"role": "assistant", "content": text})
+            >>> [rollout.messages[-1]["content"] for rollout in [asked, *answered]]
+            ['2 + 2?', '4', '5']
+        """
+        # Nothing of a rollout is changed in place.
+        return copy.copy(self)
 
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
