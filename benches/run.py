@@ -27,6 +27,7 @@ from loader import report_loader
 from loss import report_loss
 from native import report_native
 from reading import report_reading
+from rollouts import report_rollouts
 from stages import report_stages
 from tables import Report
 
@@ -59,6 +60,7 @@ def main() -> None:
         "distillation": lambda: report_distillation(report, inputs, rounds),
         "loss": lambda: report_loss(report, rounds),
         "reading": lambda: report_reading(report, inputs, zoo, rounds),
+        "rollouts": lambda: report_rollouts(report, inputs, rounds),
         "import": lambda: report_import_time(report, rounds),
     }
     if arguments.only is not None and arguments.only not in benches:

@@ -69,6 +69,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.encoding import Encoding, Span
     from chatspan.render.limits import TemplateLimits
     from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.rollout.parse.parsed import ParsedCompletion, ParseNote
     from chatspan.rollout.rollout import Rollout, bridge_to_next_turn
     from chatspan.rollout.sampled_row import SampledRow
     from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
@@ -87,6 +88,8 @@ _LATER = {
     "HintedPrompts": "distillation.prompts.hinted",
     "Rollout": "rollout.rollout",
     "SampledRow": "rollout.sampled_row",
+    "ParseNote": "rollout.parse.parsed",
+    "ParsedCompletion": "rollout.parse.parsed",
     "SelfDistillationCollator": "distillation.collator",
     "Span": "encoding",
     "StabilityEvent": "rollout.stability.report",
@@ -135,6 +138,8 @@ __all__ = [
     "OpeningRewrittenError",
     "OptionError",
     "OutputError",
+    "ParseNote",
+    "ParsedCompletion",
     "PrefixUnstableError",
     "PromptMismatchError",
     "ReasoningDroppedError",

@@ -222,6 +222,8 @@ class Segments:
         """A range of characters without what a runtime wrote in it."""
     def regions(self) -> dict[int, Region]:
         """For each message that was rendered the fields of a ``chatspan.attribute.segments.Region``."""
+    def region(self, message_index: int) -> Region | None:
+        """Of one message; ``None`` if it was not rendered."""
 
 class TemplateProgram:
     """A template, ready to be evaluated.
@@ -305,6 +307,8 @@ class NativeRender:
 
         ``None`` where a container was written, whose text has fields of its own.
         """
+    def fields_behind(self, start_char: int) -> list[tuple[int, int, int, tuple[str | int, ...], int]]:
+        """The runs that end behind a character, as in :meth:`fields`; a container that was written is one field."""
     def runs(
         self, find: Callable[[int, tuple[str | int, ...]], Any], make_dump: Callable[[Any, str, Any], Any]
     ) -> list[tuple[int, int, Any, int]]:

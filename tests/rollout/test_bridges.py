@@ -16,6 +16,7 @@ from chatspan.rollout.rewrites import OnRewrite
 from prompts import SOURCES, switches, tokenizer_for
 from turn_shapes import Messages, words_of
 from turns_sampled import Sampled, Talk, talks
+from zoo import REPO, require_zoo
 
 Say = Callable[[str], None]
 
@@ -152,3 +153,16 @@ def assert_rightly_refused(
         return
     assert error.message_index == turn.index
     assert not is_stable, error
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_of_the_docs_is_that_of_the_templates(pytestconfig: pytest.Config) -> None:
+    """docs/rollouts.md, made by ``python tests/rollout/bridges_table.py``."""
+    require_zoo()
+    if not pytestconfig.getoption("--all"):
+        pytest.skip("every template with each switch: only with --all")
+    # Imported here, as it imports this module.
+    import bridges_table
+
+    page = (REPO / "docs" / "rollouts.md").read_text(encoding="utf-8")
+    assert "\n".join(bridges_table.lines()) in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -203,3 +204,65 @@ def test_keywords_reach_every_prompt(small: Any) -> None:
         rollout = Rollout(encoder, [QUESTION], template_kwargs={"now": "noon"})
     rollout.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"))
     assert encoder.decode(rollout.add_messages([NEXT])).startswith("now noon<|im_start|>user")
+
+
+def test_recorded_turns_are_part_of_the_first_prompt(small: Any) -> None:
+    encoder = ChatEncoder(small)
+    sampled = [*letters(small, "It is 4."), *ids_of(small, "<|im_end|>")]
+    rollout = Rollout(encoder, [QUESTION, {**assistant("It is 4."), "token_ids": sampled}, NEXT])
+    prompt_ids = rollout.prompt_ids.tolist()
+    first = len(encoder.encode([QUESTION], add_generation_prompt=True))
+    assert prompt_ids[first : first + len(sampled)] == sampled
+    rollout.add_completion(ids_of(small, "6<|im_end|>"), message=assistant("6"))
+    assert rollout.add_messages([user("?")])[: len(prompt_ids)].tolist() == prompt_ids
+    assert encoder.decode(rollout.rows()[0].labels()[rollout.rows()[0].sampled]) == "6<|im_end|>"
+    with pytest.raises(chatspan.MessageError, match=r"message 5 has token_ids: what was sampled is given to add_compl"):
+        rollout.add_messages([{**assistant("It is 4."), "token_ids": sampled}])
+
+
+def test_copies_go_on_from_a_shared_history(small: Any) -> None:
+    encoder = ChatEncoder(small)
+    rollout = Rollout(encoder, [QUESTION])
+    rollout.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"))
+    branches = [copy.copy(rollout) for _ in range(2)]
+    for branch, word in zip(branches, ("Why?", "Sure?"), strict=True):
+        branch.add_messages([user(word)])
+        branch.add_completion(ids_of(small, "Yes<|im_end|>"), message=assistant("Yes"))
+    assert [each.messages[2]["content"] for each in branches] == ["Why?", "Sure?"]
+    assert [repr(each) for each in (rollout, branches[0])] == [
+        "Rollout(1 turn in 1 row, 15 tokens, awaits messages)",
+        f"Rollout(2 turns in 1 row, {len(branches[0].rows()[0])} tokens, awaits messages)",
+    ]
+
+
+def test_what_the_caller_does_with_its_messages_later_is_no_part_of_the_rollout(small: Any) -> None:
+    encoder = ChatEncoder(small)
+    question, answer = dict(QUESTION), assistant("", tool_calls=[{"function": {"name": "f", "arguments": {"a": 1}}}])
+    rollout = Rollout(encoder, [question])
+    text = encoder.encode([question, answer]).text
+    said = text[text.index("assistant\n") + len("assistant\n") :].rstrip()
+    rollout.add_completion(ids_of(small, said), message=answer)
+    question["content"], answer["tool_calls"][0]["function"]["arguments"]["a"] = "3 + 3?", 2
+    rollout.add_messages([NEXT])
+    assert rollout.proofs[0].how == "exact"
+
+
+def test_what_a_completion_says_is_parsed_where_it_is_not_given(small: Any) -> None:
+    encoder = ChatEncoder(small)
+    schema = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    rollout = Rollout(encoder, [user("Bonn?")], tools=[schema])
+    sampled = ids_of(small, '\n<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call><|im_end|>')
+    assert rollout.parse(sampled).tool_calls == rollout.parse(np.array(sampled)).tool_calls
+    rollout.add_completion(sampled)
+    [call] = rollout.messages[-1]["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": {"city": "Bonn"}}
+    rollout.add_messages([{"role": "tool", "content": "sunny"}])
+    # What is no call stays content, and the rollout goes on.
+    rollout.add_completion(ids_of(small, "Well <tool_call>{<|im_end|>"))
+    assert rollout.messages[-1] == assistant("Well <tool_call>{")
+    rollout.add_messages([user("?")])
+    assert [proof.how for proof in rollout.proofs] == ["exact", "exact"]
+    begun = Rollout(encoder, [QUESTION])
+    begun.add_completion(ids_of(small, "It "), finish_reason="length")
+    begun.add_completion(ids_of(small, "is 4.<|im_end|>"))
+    assert begun.messages[-1] == assistant("It is 4.")

@@ -49,7 +49,9 @@ class AttributedRender:
     ) -> None:
         self.render = render
         self.has_generation_tags = has_generation_tags
+        # Turns whose end was not sampled; and those that were sampled in other words than the template's.
         self.unsampled_ends: frozenset[int] = frozenset()
+        self.respelled: frozenset[int] = frozenset()
         self._conventions = conventions
         self._asked = asked
         self._counts = counts
@@ -57,7 +59,8 @@ class AttributedRender:
     def __reduce__(self) -> Any:
         known = vars(self).get("off_prompt")
         arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
-        return (_restored, (*arguments, self.unsampled_ends, known, self.roles_of_template, self.structural_roles))
+        sampled = (self.unsampled_ends, self.respelled)
+        return (_restored, (*arguments, sampled, known, self.roles_of_template, self.structural_roles))
 
     @functools.cached_property
     def _prompts(self) -> OwnPrompts | None:
@@ -179,6 +182,18 @@ class AttributedRender:
         runs = field_runs(self.render.runs)
         return [(start, end, of._message_index, of._path, at) for start, end, of, at in runs]
 
+    def region(self, message_index: int) -> Region | None:
+        """What the template wrote while it rendered one message; ``None`` where it was not rendered."""
+        found = self.segments.region(message_index)
+        return None if found is None else Region(*found)
+
+    def fields_behind(self, start_char: int) -> Sequence[FieldRun]:
+        """The runs that end behind a character, dumps as they are or taken apart."""
+        native = self.render.native
+        if native is not None:
+            return native.fields_behind(start_char)
+        return [run for run in self.fields if run[1] > start_char]
+
     @functools.cached_property
     def structural_roles(self) -> tuple[str, ...]:
         """The roles of messages that may complete a control token, as in ``<|`` + role + ``|>``."""
@@ -251,7 +266,7 @@ def _restored(
     control_tokens: tuple[str, ...],
     segments: Segments,
     has_generation_tags: bool,
-    unsampled_ends: frozenset[int],
+    sampled: tuple[frozenset[int], frozenset[int]],
     off_prompt: Mapping[int, OffPrompt] | None,
     roles_of_template: frozenset[str],
     structural_roles: tuple[str, ...],
@@ -263,7 +278,8 @@ def _restored(
         control_tokens=control_tokens,
         segments=segments,
         has_generation_tags=has_generation_tags,
-        unsampled_ends=unsampled_ends,
+        unsampled_ends=sampled[0],
+        respelled=sampled[1],
         roles_of_template=roles_of_template,
         structural_roles=structural_roles,
         _prompts=None,

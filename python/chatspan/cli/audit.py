@@ -138,9 +138,9 @@ def audit(
     All else is a note, and so is what --against finds.
     """
     from chatspan.audit.settings import AuditSettings
-    from chatspan.audit.stops import stop_ids
     from chatspan.cli.load import load_encoder
     from chatspan.rows.sources import open_source
+    from chatspan.tokenize.stops import stop_ids
 
     names = _peer_names(against or [])
     if html is not None:

@@ -57,11 +57,13 @@ class Bridge(NamedTuple):
     Attributes:
         ids: int64 ``[S]``, the tokens behind the turn; of the whole prompt where a new row begins.
         message_index: int32 ``[S]``, whose each is.
+        kind: uint8 ``[S]``, values of :class:`chatspan.Kind`.
         attributed: the render of the next prompt.
     """
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8]
     attributed: AttributedRender
     proof: Proof
 
@@ -103,15 +105,15 @@ def bridge(
         crossing.require_new(0)
         [encoding] = pipeline.encode_rendered([rendered])
         proof = Proof(shown.message_index, "split", rewrite=rewrite)
-        return Bridge(encoding.input_ids, encoding.message_index, rendered.attributed, proof)
+        return Bridge(encoding.input_ids, encoding.message_index, encoding.kind, rendered.attributed, proof)
     join = crossing.kept_join() if fit is None else fit.join_char
     crossing.require_new(join)
     text = rendered.render.text
     tokens = pipeline.tokenize_parts(text, [Piece(0, join, ([], []))], ())
-    message_index = attribute(tokens.table, rendered.attributed.segments)[0]
+    message_index, kind, _ = attribute(tokens.table, rendered.attributed.segments)
     added_end = text[join : max(join, crossing.written.end[1])]
     proof = Proof(shown.message_index, "kept" if fit is None else fit.how, added_end, rewrite)
-    return Bridge(tokens.input_ids, message_index, rendered.attributed, proof)
+    return Bridge(tokens.input_ids, message_index, kind, rendered.attributed, proof)
 
 
 class _Crossing:
@@ -125,16 +127,17 @@ class _Crossing:
         self._sampled = sampled
         self._messages = messages
         self._text = attributed.render.text
-        self._fields: Sequence[FieldRun] = attributed.fields
         self._message_index = shown.message_index
         self.is_extended = self._text.startswith(shown.text)
+        # In front of that stands what was proven before.
+        self._fields: Sequence[FieldRun] = attributed.fields_behind(len(shown.text) if self.is_extended else 0)
 
     @functools.cached_property
     def written(self) -> Written:
         """What the template writes of the turn."""
         start = len(self._shown.text) if self.is_extended else self._own_start()
         owned = [(max(first, start), last) for first, last in self._own_fields() if last > start]
-        region = self._attributed.regions.get(self._message_index)
+        region = self._attributed.region(self._message_index)
         end = None if region is None else region.end_of_turn
         last = max((stop for _, stop in owned), default=start)
         if end is not None and end[0] >= last:
@@ -191,7 +194,7 @@ class _Crossing:
         require_rendered(self._messages, self._message_index, self._fields, join)
 
     def _own_start(self) -> int:
-        region = self._attributed.regions.get(self._message_index)
+        region = self._attributed.region(self._message_index)
         if region is None or region.header_end_char is None:
             raise TurnBoundaryError(
                 f"{self._place}: the template changes what was shown before, and nothing tells where it "
@@ -243,7 +246,7 @@ class _Crossing:
             raise self._moved(moved[0][2], at)
         cause: Cause = "another_opening"
         if not self._is_opening(at):
-            region = new.regions.get(self._message_index)
+            region = new.region(self._message_index)
             starts = (at, at) if region is None else (region.start_char, region.header_end_char or region.start_char)
             open_tag = new.conventions.markers.open_tag
             prompt = shown.attributed.render

@@ -27,7 +27,8 @@ def require_rendered(
             by_field.setdefault((run[2], run[3]), []).append(run)
     for index in range(after + 1, len(messages)):
         for path, text in _words(messages[index]):
-            runs = by_field.get((index, path), [])
+            # A list of parts may be written as a whole.
+            runs = [run for length in range(1, len(path) + 1) for run in by_field.get((index, path[:length]), [])]
             behind = [run for run in runs if run[0] >= join_char]
             left_out = _left_out(text, behind)
             if left_out.strip():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import laid_out
+from chatspan.rows.conversations import Chat
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +22,14 @@ class Part:
     Attributes:
         ids: int64 ``[N]``.
         message_index: int32 ``[N]``.
+        kind: uint8 ``[N]``, values of :class:`chatspan.Kind`, of what was shown.
         turn: the message whose turn was sampled; ``None``: it was shown.
         arrays: side arrays, ``[N, …]``; or of all tokens up to here.
     """
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8] | None = None
     turn: int | None = None
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
@@ -64,8 +67,17 @@ class RowInParts:
         shown = self.parts[:-1] if self.parts[-1].turn is not None else self.parts
         return _ids(shown)
 
-    def row(self) -> SampledRow:
-        """The row up to its last turn."""
+    @property
+    def last_turn(self) -> int:
+        """The message of the last turn."""
+        return max(part.turn for part in self.parts if part.turn is not None)
+
+    def row(self, chat: Chat | None = None) -> SampledRow:
+        """The row up to its last turn.
+
+        Args:
+            chat: what it was made of.
+        """
         last = max(at for at, part in enumerate(self.parts) if part.turn is not None)
         parts = self.parts[: last + 1]
         ends = np.cumsum([len(part.ids) for part in parts]).tolist()
@@ -83,6 +95,7 @@ class RowInParts:
             turns=turns,
             per_token=_side_arrays(parts, ends),
             cause=self.cause,
+            chat=chat,
         )
 
 

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
 from chatspan.rollout.bridge import Proof, Shown, bridge
+from chatspan.rollout.chats import chat_of
 from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
 from chatspan.rollout.fit import Sampled
 from chatspan.rollout.given_prompt import Owned, owned_prompt
 from chatspan.rollout.parts import Part, RowInParts
 from chatspan.rollout.rewrites import OnRewrite
-from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.sampled_row import SampledRow, counted
 from chatspan.rollout.side_arrays import side_array
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
+    from chatspan.rollout.parse.parsed import ParsedCompletion
 
 
 class _Turn(NamedTuple):
@@ -96,13 +100,22 @@ class Rollout:
         self._turn: _Turn | None = None
         self._awaits_messages = False
         self._shown, self._row = self._first_prompt(self._request, None)
+        # The ids of recorded turns are part of the prompt now.
+        plain, self._shown_ids = without_token_ids(self._request.messages)
+        self._request = self._request._replace(messages=plain)
+
+    def __repr__(self) -> str:
+        turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
+        awaits = "messages" if self._awaits_messages else "a completion"
+        in_rows = f"{counted(turns, 'turn')} in {counted(len(self._rows) + 1, 'row')}"
+        return f"Rollout({in_rows}, {len(self._row)} tokens, awaits {awaits})"
 
     def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
         """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
         pipeline = self.encoder.pipeline
         [rendered] = pipeline.render([request])
         [encoding] = pipeline.encode_rendered([rendered])
-        prompt = Owned(encoding.input_ids, encoding.message_index)
+        prompt = Owned(encoding.input_ids, encoding.message_index, encoding.kind)
         if given_ids is not None:
             prompt = owned_prompt(pipeline, encoding, given_ids, len(request.messages))
         return Shown(rendered.attributed, len(request.messages)), RowInParts((Part(*prompt),))
@@ -117,20 +130,48 @@ class Rollout:
         return [dict(message) for message in self._request.messages]
 
     @property
+    def tools(self) -> Sequence[Any] | None:
+        """The tools of all prompts."""
+        return self._request.tools
+
+    @property
     def prompt_ids(self) -> NDArray[np.int64]:
         """int64 ``[P]``: what to sample from; of the last turn, while no messages were added behind it."""
         return self._row.prompt_ids
+
+    @property
+    def last_shown(self) -> Owned:
+        """What was shown last: all that stands between the turn before and the one to sample, with the message and the
+        kind of each token; the whole prompt, where there is no turn before or a new row begins.
+        """
+        part = next(part for part in reversed(self._row.parts) if part.turn is None)
+        assert part.kind is not None
+        return Owned(part.ids, part.message_index, part.kind)
 
     @property
     def proofs(self) -> list[Proof]:
         """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
         return list(self._proofs)
 
+    def parse(self, token_ids: Any) -> ParsedCompletion:
+        """What a completion of the prompt says; see :meth:`chatspan.ChatEncoder.parse_completion`."""
+        return self._parsed(token_ids)
+
+    def _parsed(self, token_ids: Any) -> ParsedCompletion:
+        request = self._request
+        return self.encoder.parse_completion(
+            request.messages[: self._shown.message_index],
+            token_ids,
+            tools=request.tools,
+            documents=request.documents,
+            template_kwargs=request.template_kwargs,
+        )
+
     def add_completion(
         self,
         token_ids: Any,
         *,
-        message: Mapping[str, Any],
+        message: Mapping[str, Any] | None = None,
         finish_reason: str | None = "stop",
         logprobs: Any = None,
         **per_token: Any,
@@ -139,7 +180,8 @@ class Rollout:
 
         Args:
             token_ids: int ``[N]``, with the stop token, where one was sampled.
-            message: what they say, as the template takes it.
+            message: what they say, as the template takes it; by default as
+                :meth:`chatspan.ChatEncoder.parse_completion` reads them.
             finish_reason: why sampling ended, as servers call it: ``"stop"``, ``"length"``, ``"abort"`` … A turn that
                 ended with one of the last two may go on in another completion, whose ``message`` is the whole turn's.
             logprobs: float ``[N]``, of the sampled tokens.
@@ -163,10 +205,10 @@ class Rollout:
         if begun is not None:
             arrays = _joined(begun, ids, arrays)
             ids = np.concatenate([begun.ids, ids])
-        said = _assistant(message, index)
+        said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
         sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
-        part = Part(ids, np.full(len(ids), index, dtype=np.int32), index, arrays)
+        part = Part(ids, np.full(len(ids), index, dtype=np.int32), turn=index, arrays=arrays)
         self._row = base + part
         self._turn = _Turn(index, self._shown, sampled, self._row, len(self._rows), len(self._proofs), finish_reason)
         self._request = self._request._replace(messages=[*self._request.messages[:index], said])
@@ -190,12 +232,14 @@ class Rollout:
         known = self._request.messages
         request = self._request._replace(messages=[*known, *_copied(new_messages, len(known))])
         turn = self._turn
+        _require_no_token_ids(request.messages, len(known))
         if turn is None:
-            self._shown, self._row = self._first_prompt(request, None)
+            with_ids = request._replace(messages=with_token_ids(request.messages, self._shown_ids))
+            self._shown, self._row = self._first_prompt(with_ids, None)
             self._request = request
             return self.prompt_ids
         found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
-        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index)
+        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index, found.kind)
         if found.proof.how == "split":
             self._rows = [*rows, turn.row]
             self._row = RowInParts((suffix,), found.proof.rewrite)
@@ -206,9 +250,31 @@ class Rollout:
         self._request, self._awaits_messages = request, False
         return self.prompt_ids
 
+    def copy(self) -> Rollout:
+        """Another rollout from here on, as where several completions are sampled from one prompt.
+
+        Example:
+            >>> from transformers import AutoTokenizer
+            >>> import chatspan
+            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+            >>> asked = chatspan.Rollout(encoder, [{"role": "user", "content": "2 + 2?"}])
+            >>> answered = [asked.copy() for _ in range(2)]
+            >>> for rollout, text in zip(answered, ["4", "5"]):
+            ...     sampled = encoder.tokenizer(f"{text}<|im_end|>", add_special_tokens=False)["input_ids"]
+            ...     rollout.add_completion(sampled, message={"role": "assistant", "content": text})
+            >>> [rollout.messages[-1]["content"] for rollout in [asked, *answered]]
+            ['2 + 2?', '4', '5']
+        """
+        # Nothing of a rollout is changed in place.
+        return copy.copy(self)
+
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
-        return [row.row() for row in [*self._rows, self._row] if row.has_turns]
+        return [
+            row.row(chat_of(self.encoder.pipeline, self._request, row.last_turn, self._shown_ids if at == 0 else {}))
+            for at, row in enumerate([*self._rows, self._row])
+            if row.has_turns
+        ]
 
 
 def bridge_to_next_turn(
@@ -218,7 +284,7 @@ def bridge_to_next_turn(
     previous_completion_ids: Any,
     new_messages: Sequence[Mapping[str, Any]],
     *,
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | None = None,
     tools: Sequence[Any] | None = None,
     documents: Sequence[Mapping[str, str]] | None = None,
     finish_reason: str | None = "stop",
@@ -305,7 +371,25 @@ def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
             raise MessageError(
                 f"message {index} is {type(message).__name__}: give a mapping with a role", message_index=index
             )
-    return [dict(message) for message in messages]
+    return [_copy(message) for message in messages]
+
+
+def _copy(message: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return copy.deepcopy(dict(message))
+    # What cannot be copied is the caller's own object; a template may read it all the same.
+    except Exception:
+        return dict(message)
+
+
+def _require_no_token_ids(messages: Sequence[Mapping[str, Any]], first: int) -> None:
+    for index, message in enumerate(messages):
+        if index >= first and message.get("token_ids") is not None:
+            raise MessageError(
+                f"message {index} has token_ids: what was sampled is given to add_completion, and what was recorded "
+                "before the rollout to its messages",
+                message_index=index,
+            )
 
 
 def _assistant(message: Any, index: int) -> dict[str, Any]:

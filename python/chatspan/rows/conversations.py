@@ -23,6 +23,7 @@ class Chat:
         tools, documents: for the chat template; ``None`` where there are none.
         keywords: further arguments of the template: the row's ``chat_template_kwargs``.
         weights: of the messages that the row flags: 0 is never trained, 1 is as any other.
+        side_arrays: by message, what it has for each of its ``token_ids``, by name; as it was given.
         loss_messages: the indices of the messages that may be in a loss: those of a ``completion``, or of the row's own
             ``loss_messages``; ``None`` for all.
         teacher_messages: of a pair.
@@ -41,6 +42,7 @@ class Chat:
     documents: Sequence[Any] | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[int, float] = field(default_factory=dict)
+    side_arrays: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     loss_messages: Sequence[int] | None = None
     teacher_messages: Sequence[Message] | None = None
     teacher_loss_messages: Sequence[int] | None = None
@@ -115,4 +117,4 @@ class Chat:
             found |= {} if meta is None else {"error_meta": meta}
         if index in self.failed_results:
             found["is_error"] = True
-        return found
+        return {**found, **self.side_arrays.get(index, {})}

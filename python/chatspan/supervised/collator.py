@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.batch.padding import ones_like, width_of
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
@@ -19,11 +21,13 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
+from chatspan.rollout.given_rows import each_sampled
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
-from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
+from chatspan.supervised.rows import IGNORED, SupervisedRow
+from chatspan.supervised.sampled import RowAsSampled, TrainedRow, explained, trained_rows
 from chatspan.supervised.selection import selected_roles
 
 if TYPE_CHECKING:
@@ -134,6 +138,7 @@ class ChatCollator:
         boundaries: Boundaries = "as_rendered",
         train_on: TrainOn = "all",
         loss_weight: bool = False,
+        per_token: Sequence[str] = (),
         **row_options: Unpack[RowKeywords],
     ) -> None:
         self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
@@ -147,6 +152,7 @@ class ChatCollator:
             off_prompt=off_prompt,
             train_on=train_on,
             loss_weight=loss_weight,
+            per_token=per_token,
             **checked(row_options),
         )
         self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
@@ -160,12 +166,11 @@ class ChatCollator:
         self.encoder.warm_up()
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        if self._form.packing:
-            rows = ungrouped(rows)
-        found = self._rows(rows, "row {} of the batch")
+        found = self._rows(self._ungrouped(rows), "row {} of the batch")
         kept = [row for row in found if row is not None]
-        self._first_rows.tell_of(row.encoding for row in kept)
-        for row in kept:
+        read = [row for row in kept if isinstance(row, SupervisedRow)]
+        self._first_rows.tell_of(row.encoding for row in read)
+        for row in read:
             self._notes.tell(row.chat.notes, row.place)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
@@ -174,6 +179,12 @@ class ChatCollator:
                 "set have"
             )
         return tensors_of(self._batch(kept))
+
+    def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The rows of groups of a packed data set, and of rollouts."""
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
+            return rows
+        return each_sampled(ungrouped(rows) if self._form.packing else rows)
 
     def has_signal(self, row: Any) -> bool:
         """Whether anything of a row is trained; to filter a data set beforehand.
@@ -196,7 +207,7 @@ class ChatCollator:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = [rows[index] for index in range(start, min(start + _ROWS_AT_ONCE, len(rows)))]
             found = self._rows(some, "row {}", start)
-            lengths += [0 if row is None else len(row.encoding) for row in found]
+            lengths += [0 if row is None else len(row.input_ids) for row in found]
         return lengths
 
     def explain(self, row: Any) -> str:
@@ -204,14 +215,17 @@ class ChatCollator:
         found = self._rows([row], "row {}")[0]
         if found is None:
             return "left out\n"
+        if isinstance(found, RowAsSampled):
+            return explained(found, self.encoder.decode)
         trained = self.encoder.decode(found.labels[found.labels != IGNORED])
         notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.chat.notes)
         return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
-    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
-        return _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+    def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
+        batch = _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+        return batch | _side_arrays(self._options.per_token, rows, self._form, batch["input_ids"].shape[1])
 
-    def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> list[SupervisedRow | None]:
+    def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> Sequence[TrainedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
             hint = ": put it in a list" if isinstance(rows, Mapping) else ""
             raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
@@ -220,12 +234,12 @@ class ChatCollator:
         numbered = enumerate(rows, start)
         return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
 
-    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
-        return supervised_rows(self.encoder, rows, self._options)
+    def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
+        return trained_rows(self.encoder, rows, self._options)
 
 
-def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
-    ids = [row.encoding.input_ids for row in rows]
+def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
+    ids = [row.input_ids for row in rows]
     width = width_of(map(len, ids), form.pad_to_multiple_of)
     on_left = form.padding_side == "left"
     sets = [(ids, pad_id), (ones_like(ids), 0), ([row.labels for row in rows], IGNORED)]
@@ -240,7 +254,20 @@ def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> 
     return batch
 
 
-def _packed(rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+def _side_arrays(
+    names: Sequence[str], rows: Sequence[TrainedRow], form: _BatchOptions, width: int
+) -> dict[str, NDArray[Any]]:
+    """What each token has beside its label."""
+    lengths = [len(row.labels) for row in rows]
+    starts = row_starts(lengths, width, form.padding_side, packed=form.packing)
+    placed = [
+        PlacedArrays(row.per_token, start + np.arange(length), row.has_sampled, {"row_place": row.place})
+        for row, start, length in zip(rows, starts, lengths, strict=True)
+    ]
+    return batch_arrays(names, placed, width, packed=form.packing)
+
+
+def _packed(rows: Sequence[TrainedRow]) -> dict[str, Any]:
     arrays, _ = packed_side("", [_side(row) for row in rows])
     # transformers' models take it by other names, or not at all.
     del arrays["seq_idx"]
@@ -254,6 +281,6 @@ def _packed(rows: Sequence[SupervisedRow]) -> dict[str, Any]:
     return batch
 
 
-def _side(row: SupervisedRow) -> Side:
-    count = len(row.encoding)
-    return Side(row.encoding.input_ids, np.arange(count), count)
+def _side(row: TrainedRow) -> Side:
+    count = len(row.input_ids)
+    return Side(row.input_ids, np.arange(count), count)

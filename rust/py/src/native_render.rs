@@ -120,6 +120,28 @@ impl NativeRender {
         Ok(Some(found))
     }
 
+    /// The runs that end behind a character, each with its field: (start, end, message index, path, character of the field,
+    /// -1 for no copy). A container that was written is one field.
+    fn fields_behind<'py>(&self, py: Python<'py>, start_char: usize) -> PyResult<Vec<FieldTuple<'py>>> {
+        let places = &self.input.get().places;
+        let chars = self.chars();
+        let mut found = Vec::new();
+        for run in &self.rendered.root.runs {
+            let end = chars.chars_before(run.end as usize);
+            if end <= start_char {
+                continue;
+            }
+            let (origin, text) = match run.origin.checked_sub(FIRST_DUMP) {
+                None => (run.origin, places.get(run.origin).and_then(|place| place.text.as_deref())),
+                Some(at) => (self.rendered.dumps[at as usize].container, None),
+            };
+            let at = text.and_then(|text| char_in(run, text)).map_or(-1, to_i64);
+            let start = chars.chars_before(run.start as usize);
+            found.push((start, end, places.message(origin), path_of(py, places, origin)?, at));
+        }
+        Ok(found)
+    }
+
     /// The runs. `find(message_index, path)` gives what stands at a place, `make_dump(container, text, style)` the
     /// origin of a container that was written.
     fn runs<'py>(

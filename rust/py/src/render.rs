@@ -199,14 +199,21 @@ impl Segments {
     fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let regions = PyDict::new(py);
         for (owner, region) in &self.regions {
-            let found = region.found.map(|found| found.name().to_owned());
-            let (header_end, end_of_turn) = (region.header_end, region.end_of_turn);
-            let tuple: RegionTuple =
-                (region.start, region.end, header_end, end_of_turn, region.whole, found, region.interrupted);
-            regions.set_item(owner, tuple)?;
+            regions.set_item(owner, region_tuple(region))?;
         }
         Ok(regions)
     }
+
+    /// The region of one message; None if it was not rendered.
+    fn region(&self, message_index: i32) -> Option<RegionTuple> {
+        self.regions.iter().find(|(owner, _)| *owner == message_index).map(|(_, region)| region_tuple(region))
+    }
+}
+
+fn region_tuple(region: &Region) -> RegionTuple {
+    let found = region.found.map(|found| found.name().to_owned());
+    let (header_end, end_of_turn) = (region.header_end, region.end_of_turn);
+    (region.start, region.end, header_end, end_of_turn, region.whole, found, region.interrupted)
 }
 
 /// Cuts a render by message and kind.
