@@ -130,9 +130,18 @@ class EncodingPipeline:
         """The text of ids, special tokens written out."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
-        """The template that conversations with these tools are rendered with."""
-        return self._renderer.template(tools)
+    @property
+    def renderer(self) -> ChatRenderer:
+        """What renders, without what is known of headers and turns."""
+        return self._renderer
+
+    def template(self, tools: Sequence[Any] | None, chat_template: str | None = None) -> ChatTemplate:
+        """The template that conversations with these tools are rendered with.
+
+        Args:
+            chat_template: in place of the pipeline's own.
+        """
+        return self._renderer.template(tools, chat_template)
 
     def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> TemplateHabits:
         """What the template of a conversation with these tools and keywords does with the forms of messages."""

@@ -25,7 +25,8 @@ from chatspan.errors import (
 from chatspan.render.request import RenderRequest
 from chatspan.rollout.fit import Fit, Sampled, Written, exact_fit, fit_of_other_spelling, stop_join
 from chatspan.rollout.new_messages import require_rendered
-from chatspan.rollout.rewrites import SHOWN, Cause, OnRewrite, Rewrite, described, rewritten_error
+from chatspan.rollout.rewrites import SHOWN, Cause, OnRewrite, Rewrite, described, rewrite_at, rewritten_error
+from chatspan.rollout.sampled import drops_reasoning
 from chatspan.tokenize.pieces import Piece
 
 How = Literal["exact", "blanks", "json", "kept", "split"]
@@ -56,11 +57,13 @@ class Bridge(NamedTuple):
     Attributes:
         ids: int64 ``[S]``, the tokens behind the turn; of the whole prompt where a new row begins.
         message_index: int32 ``[S]``, whose each is.
+        kind: uint8 ``[S]``, values of :class:`chatspan.Kind`.
         attributed: the render of the next prompt.
     """
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8]
     attributed: AttributedRender
     proof: Proof
 
@@ -102,15 +105,15 @@ def bridge(
         crossing.require_new(0)
         [encoding] = pipeline.encode_rendered([rendered])
         proof = Proof(shown.message_index, "split", rewrite=rewrite)
-        return Bridge(encoding.input_ids, encoding.message_index, rendered.attributed, proof)
+        return Bridge(encoding.input_ids, encoding.message_index, encoding.kind, rendered.attributed, proof)
     join = crossing.kept_join() if fit is None else fit.join_char
     crossing.require_new(join)
     text = rendered.render.text
     tokens = pipeline.tokenize_parts(text, [Piece(0, join, ([], []))], ())
-    message_index = attribute(tokens.table, rendered.attributed.segments)[0]
+    message_index, kind, _ = attribute(tokens.table, rendered.attributed.segments)
     added_end = text[join : max(join, crossing.written.end[1])]
     proof = Proof(shown.message_index, "kept" if fit is None else fit.how, added_end, rewrite)
-    return Bridge(tokens.input_ids, message_index, rendered.attributed, proof)
+    return Bridge(tokens.input_ids, message_index, kind, rendered.attributed, proof)
 
 
 class _Crossing:
@@ -180,9 +183,11 @@ class _Crossing:
         at = first_difference(self._sampled.text, self._text[begin:])
         if fits_but_stop:
             cause: Cause = "another_end"
+        elif self._drops_reasoning() or drops_reasoning(render.attributed, self._attributed, self._message_index):
+            cause = "reasoning_dropped"
         else:
-            cause = "reasoning_dropped" if self._drops_reasoning() else "turn_rewritten"
-        return self._rewrite(cause, begin + at, self._sampled.text[at : at + SHOWN])
+            cause = "turn_rewritten"
+        return self._rewrite(cause, begin + at, self._shown.text + self._sampled.text)
 
     def require_new(self, join: int) -> None:
         """The new messages stand behind the join, whole."""
@@ -221,7 +226,7 @@ class _Crossing:
         return min(new, default=len(self._text))
 
     def _drops_reasoning(self) -> bool:
-        """Whether the template writes the turn without the reasoning that was sampled, or without its empty tags."""
+        """Whether the template writes the turn without the tags of its reasoning, be it empty."""
         close_tag = self._attributed.conventions.markers.close_tag
         if not close_tag or close_tag not in self._sampled.text:
             return False
@@ -247,14 +252,14 @@ class _Crossing:
             prompt = shown.attributed.render
             found = cause_of(prompt, None, new.render, at, starts, self._message_index, open_tag)
             cause = "history_rewritten" if found == "no_prompt" else found
-        return self._rewrite(cause, at, shown.text[at : at + SHOWN])
+        return self._rewrite(cause, at, shown.text)
 
     def _is_opening(self, at: int) -> bool:
         start = self._shown.attributed.render.prompt_start_char
         return 0 <= start <= at
 
     def _rewrite(self, cause: Cause, at: int, shown: str) -> Rewrite:
-        return Rewrite(cause, self._message_index, at, shown, self._text[at : at + SHOWN])
+        return rewrite_at(cause, self._message_index, at, shown, self._text)
 
     def _moved(self, index: int, at: int) -> UnrenderedMessageError:
         error = UnrenderedMessageError(

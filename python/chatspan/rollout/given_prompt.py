@@ -17,10 +17,11 @@ from chatspan.tokenize.token_offsets import token_offsets
 
 
 class Owned(NamedTuple):
-    """Ids, int64 ``[T]``, and the message of each, int32 ``[T]``."""
+    """Ids, int64 ``[T]``, with the message, int32 ``[T]``, and the kind, uint8 ``[T]``, of each."""
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8]
 
 
 def owned_prompt(pipeline: EncodingPipeline, encoding: Encoding, token_ids: Any, index: int) -> Owned:
@@ -35,7 +36,7 @@ def owned_prompt(pipeline: EncodingPipeline, encoding: Encoding, token_ids: Any,
     """
     ids = np.array(whole_ids(token_ids), dtype=np.int64)
     if np.array_equal(ids, encoding.input_ids):
-        return Owned(ids, encoding.message_index)
+        return Owned(ids, encoding.message_index, encoding.kind)
     said, written = pipeline.decode(ids.tolist()), encoding.text
     if said.lstrip(" ") != pipeline.decode(encoding.input_ids.tolist()).lstrip(" "):
         at = first_difference(said, written)
@@ -51,4 +52,5 @@ def owned_prompt(pipeline: EncodingPipeline, encoding: Encoding, token_ids: Any,
     offsets = token_offsets(pipeline.tokenizer, ids.tolist(), written)
     offsets += [(len(written), len(written))] * (len(ids) - len(offsets))
     table = Offsets(offsets, text_length=len(written))
-    return Owned(ids, attribute(table, encoding._attributed.segments)[0])
+    message_index, kind, _ = attribute(table, encoding._attributed.segments)
+    return Owned(ids, message_index, kind)

@@ -22,12 +22,14 @@ class Part:
     Attributes:
         ids: int64 ``[N]``.
         message_index: int32 ``[N]``.
+        kind: uint8 ``[N]``, values of :class:`chatspan.Kind`, of what was shown.
         turn: the message whose turn was sampled; ``None``: it was shown.
         arrays: side arrays, ``[N, …]``; or of all tokens up to here.
     """
 
     ids: NDArray[np.int64]
     message_index: NDArray[np.int32]
+    kind: NDArray[np.uint8] | None = None
     turn: int | None = None
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 

@@ -19,11 +19,12 @@ from chatspan.rollout.fit import Sampled
 from chatspan.rollout.given_prompt import Owned, owned_prompt
 from chatspan.rollout.parts import Part, RowInParts
 from chatspan.rollout.rewrites import OnRewrite
-from chatspan.rollout.sampled_row import SampledRow
+from chatspan.rollout.sampled_row import SampledRow, counted
 from chatspan.rollout.side_arrays import side_array
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
+    from chatspan.rollout.parse.parsed import ParsedCompletion
 
 
 class _Turn(NamedTuple):
@@ -106,14 +107,15 @@ class Rollout:
     def __repr__(self) -> str:
         turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
         awaits = "messages" if self._awaits_messages else "a completion"
-        return f"Rollout({turns} turns in {len(self._rows) + 1} rows, {len(self._row)} tokens, awaits {awaits})"
+        in_rows = f"{counted(turns, 'turn')} in {counted(len(self._rows) + 1, 'row')}"
+        return f"Rollout({in_rows}, {len(self._row)} tokens, awaits {awaits})"
 
     def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
         """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
         pipeline = self.encoder.pipeline
         [rendered] = pipeline.render([request])
         [encoding] = pipeline.encode_rendered([rendered])
-        prompt = Owned(encoding.input_ids, encoding.message_index)
+        prompt = Owned(encoding.input_ids, encoding.message_index, encoding.kind)
         if given_ids is not None:
             prompt = owned_prompt(pipeline, encoding, given_ids, len(request.messages))
         return Shown(rendered.attributed, len(request.messages)), RowInParts((Part(*prompt),))
@@ -128,20 +130,48 @@ class Rollout:
         return [dict(message) for message in self._request.messages]
 
     @property
+    def tools(self) -> Sequence[Any] | None:
+        """The tools of all prompts."""
+        return self._request.tools
+
+    @property
     def prompt_ids(self) -> NDArray[np.int64]:
         """int64 ``[P]``: what to sample from; of the last turn, while no messages were added behind it."""
         return self._row.prompt_ids
+
+    @property
+    def last_shown(self) -> Owned:
+        """What was shown last: all that stands between the turn before and the one to sample, with the message and the
+        kind of each token; the whole prompt, where there is no turn before or a new row begins.
+        """
+        part = next(part for part in reversed(self._row.parts) if part.turn is None)
+        assert part.kind is not None
+        return Owned(part.ids, part.message_index, part.kind)
 
     @property
     def proofs(self) -> list[Proof]:
         """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
         return list(self._proofs)
 
+    def parse(self, token_ids: Any) -> ParsedCompletion:
+        """What a completion of the prompt says; see :meth:`chatspan.ChatEncoder.parse_completion`."""
+        return self._parsed(token_ids)
+
+    def _parsed(self, token_ids: Any) -> ParsedCompletion:
+        request = self._request
+        return self.encoder.parse_completion(
+            request.messages[: self._shown.message_index],
+            token_ids,
+            tools=request.tools,
+            documents=request.documents,
+            template_kwargs=request.template_kwargs,
+        )
+
     def add_completion(
         self,
         token_ids: Any,
         *,
-        message: Mapping[str, Any],
+        message: Mapping[str, Any] | None = None,
         finish_reason: str | None = "stop",
         logprobs: Any = None,
         **per_token: Any,
@@ -150,7 +180,8 @@ class Rollout:
 
         Args:
             token_ids: int ``[N]``, with the stop token, where one was sampled.
-            message: what they say, as the template takes it.
+            message: what they say, as the template takes it; by default as
+                :meth:`chatspan.ChatEncoder.parse_completion` reads them.
             finish_reason: why sampling ended, as servers call it: ``"stop"``, ``"length"``, ``"abort"`` … A turn that
                 ended with one of the last two may go on in another completion, whose ``message`` is the whole turn's.
             logprobs: float ``[N]``, of the sampled tokens.
@@ -174,10 +205,10 @@ class Rollout:
         if begun is not None:
             arrays = _joined(begun, ids, arrays)
             ids = np.concatenate([begun.ids, ids])
-        said = _assistant(message, index)
+        said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
         sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
-        part = Part(ids, np.full(len(ids), index, dtype=np.int32), index, arrays)
+        part = Part(ids, np.full(len(ids), index, dtype=np.int32), turn=index, arrays=arrays)
         self._row = base + part
         self._turn = _Turn(index, self._shown, sampled, self._row, len(self._rows), len(self._proofs), finish_reason)
         self._request = self._request._replace(messages=[*self._request.messages[:index], said])
@@ -208,7 +239,7 @@ class Rollout:
             self._request = request
             return self.prompt_ids
         found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
-        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index)
+        rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index, found.kind)
         if found.proof.how == "split":
             self._rows = [*rows, turn.row]
             self._row = RowInParts((suffix,), found.proof.rewrite)
@@ -218,6 +249,24 @@ class Rollout:
         self._shown = Shown(found.attributed, len(request.messages))
         self._request, self._awaits_messages = request, False
         return self.prompt_ids
+
+    def copy(self) -> Rollout:
+        """Another rollout from here on, as where several completions are sampled from one prompt.
+
+        Example:
+            >>> from transformers import AutoTokenizer
+            >>> import chatspan
+            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+            >>> asked = chatspan.Rollout(encoder, [{"role": "user", "content": "2 + 2?"}])
+            >>> answered = [asked.copy() for _ in range(2)]
+            >>> for rollout, text in zip(answered, ["4", "5"]):
+            ...     sampled = encoder.tokenizer(f"{text}<|im_end|>", add_special_tokens=False)["input_ids"]
+            ...     rollout.add_completion(sampled, message={"role": "assistant", "content": text})
+            >>> [rollout.messages[-1]["content"] for rollout in [asked, *answered]]
+            ['2 + 2?', '4', '5']
+        """
+        # Nothing of a rollout is changed in place.
+        return copy.copy(self)
 
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
@@ -235,7 +284,7 @@ def bridge_to_next_turn(
     previous_completion_ids: Any,
     new_messages: Sequence[Mapping[str, Any]],
     *,
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | None = None,
     tools: Sequence[Any] | None = None,
     documents: Sequence[Mapping[str, str]] | None = None,
     finish_reason: str | None = "stop",

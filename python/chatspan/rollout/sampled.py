@@ -18,7 +18,7 @@ from chatspan.errors import ChatspanError, MessageError, first_difference
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages, RenderRequest, has_messages
 from chatspan.rollout.chats import chat_of
-from chatspan.rollout.rewrites import SHOWN, Cause, Rewrite, rewritten_error
+from chatspan.rollout.rewrites import Cause, Rewrite, rewrite_at, rewritten_error
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import spliced
 from chatspan.rows.steps.held import taken
@@ -152,13 +152,8 @@ def _rewrite(before: Turn, turn: Turn) -> Rewrite:
     """Why a turn's prompt does not begin with the turn before and its prompt."""
     shown, written = before.text, turn.shown
     at = first_difference(shown, written)
-    return Rewrite(
-        _cause(before, turn, at),
-        before.message_index,
-        at,
-        before.attributed.render.text[at : at + SHOWN],
-        turn.attributed.render.text[at : at + SHOWN],
-    )
+    texts = (before.attributed.render.text, turn.attributed.render.text)
+    return rewrite_at(_cause(before, turn, at), before.message_index, at, *texts)
 
 
 def _cause(before: Turn, turn: Turn, at: int) -> Cause:

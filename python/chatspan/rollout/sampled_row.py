@@ -67,7 +67,7 @@ class SampledRow:
         cause = "" if self.cause is None else f", cause {self.cause.cause!r}"
         return (
             f"SampledRow({len(self.prompt_ids)} prompt tokens, {len(self.completion_ids)} completion tokens, {own} of "
-            f"them sampled in {len(self.turns)} turns{cause})"
+            f"them sampled in {counted(len(self.turns), 'turn')}{cause})"
         )
 
     @property
@@ -120,6 +120,16 @@ class SampledRow:
             chat=None,
             per_token=cut_side_arrays(self.per_token, first, last),
         )
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, in words.
+
+    Example:
+        >>> counted(1, "turn"), counted(2, "turn")
+        ('1 turn', '2 turns')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _cut_turns(turns: Mapping[int, tuple[TokenRange, ...]], first: int, last: int) -> dict[int, tuple[TokenRange, ...]]:

@@ -1,10 +1,11 @@
-"""For TRL's distillation trainers: batches for GKD and GOLD, the teacher's context for SDPO.
+"""For TRL's trainers: batches for GKD and GOLD, the teacher's context for SDPO, rollouts of many turns for GRPO.
 
 TRL is not imported: what is here is given to its trainers, which are written against TRL 1.16.
 """
 
 from chatspan.trl.gkd import GKDCollator, response_rows
+from chatspan.trl.rollout_func import rollout_columns, rollout_func
 from chatspan.trl.sdpo import TeacherContextBuilder
 from chatspan.trl.sdpo_data import sdpo_rows
 
-__all__ = ["GKDCollator", "TeacherContextBuilder", "response_rows", "sdpo_rows"]
+__all__ = ["GKDCollator", "TeacherContextBuilder", "response_rows", "rollout_columns", "rollout_func", "sdpo_rows"]
