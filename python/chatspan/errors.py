@@ -189,7 +189,7 @@ class ControlTokenError(ChatspanError):
 
 
 class RolloutError(ChatspanError):
-    """Sampled token ids that are not those of their turn."""
+    """Sampled token ids that are not those of their turn, or are none of the tokenizer."""
 
 
 class TruncationError(ChatspanError):
