@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
-from chatspan.rollout.bridge import Proof, Shown, bridge
 from chatspan.rollout.chats import chat_of
-from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
-from chatspan.rollout.fit import Sampled
-from chatspan.rollout.given_prompt import Owned, owned_prompt
 from chatspan.rollout.parts import Part, RowInParts
+from chatspan.rollout.proof.bridge import Proof, Shown, bridge
+from chatspan.rollout.proof.completion import UNFINISHED, completion_ids, sampled_of
+from chatspan.rollout.proof.fit import Sampled
+from chatspan.rollout.proof.given_prompt import Owned, owned_prompt
 from chatspan.rollout.rewrites import OnRewrite
 from chatspan.rollout.sampled_row import SampledRow, counted
 from chatspan.rollout.side_arrays import side_array
@@ -150,7 +150,7 @@ class Rollout:
 
     @property
     def proofs(self) -> list[Proof]:
-        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
+        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.proof.bridge.Proof`."""
         return list(self._proofs)
 
     def parse(self, token_ids: Any) -> ParsedCompletion:
