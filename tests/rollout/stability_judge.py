@@ -59,13 +59,13 @@ def judged(
     prompt, whole, next_prompt = before.prompt(count - 1), before.render(count), after.prompt(count + len(new))
     if prompt is None or whole is None or next_prompt is None:
         return Judged("refused", raised=_raised(before, after, count, len(new)))
+    text = before.own_part(whole[len(prompt) :])[0] if whole.startswith(prompt) else ""
+    shown = (prompt + text, len(prompt), next_prompt)
     if not words_of_contents(new) <= set(WORDS.findall(next_prompt)):
-        return Judged("refused", prompt, len(prompt), next_prompt)
-    if not whole.startswith(prompt):
-        return Judged("rewritten", prompt, len(prompt), next_prompt)
-    text, _ = before.own_part(whole[len(prompt) :])
-    is_stable = next_prompt.startswith(prompt + text) and not (reasons and REASONING not in text)
-    return Judged("stable" if is_stable else "rewritten", prompt + text, len(prompt), next_prompt)
+        return Judged("refused", *shown)
+    is_unwritten = reasons and REASONING not in text
+    is_stable = whole.startswith(prompt) and next_prompt.startswith(prompt + text) and not is_unwritten
+    return Judged("stable" if is_stable else "rewritten", *shown)
 
 
 def words_of_contents(messages: Messages) -> set[str]:

@@ -78,14 +78,20 @@ class _Asked:
             names |= found
 
     def _constants(self, names: frozenset[str]) -> Iterator[Any]:
-        """What a value is compared with."""
+        """The texts, numbers and truth values that a value is compared with."""
         for operands in self._compared:
             if any(_is_of(operand, names) for operand in operands):
-                for operand in operands:
-                    items = operand.items if isinstance(operand, (nodes.List, nodes.Tuple)) else [operand]
-                    yield from (
-                        each.value for each in items if isinstance(each, nodes.Const) and each.value is not None
-                    )
+                values = [value for operand in operands for value in _values_of(operand)]
+                yield from (value for value in values if isinstance(value, (str, int, float)))
+
+
+def _values_of(node: nodes.Node) -> Iterator[Any]:
+    """A constant, or those of a list; the parser makes one constant of a list of constants."""
+    if isinstance(node, (nodes.List, nodes.Tuple)):
+        for item in node.items:
+            yield from _values_of(item)
+    elif isinstance(node, nodes.Const):
+        yield from node.value if isinstance(node.value, (list, tuple)) else [node.value]
 
 
 def _is_of(node: nodes.Node | None, names: frozenset[str]) -> bool:

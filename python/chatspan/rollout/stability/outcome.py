@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -65,7 +66,7 @@ def outcome(
     texts: list[str] = []
     try:
         [prompt] = pipeline.render([prompted])
-        if probe.reasons and _ends_reasoning(prompt.attributed, tags):
+        if probe.reasons and _ends_reasoning(_opening(pipeline, prompted, prompt.attributed), tags):
             return None
         texts.append(prompt.render.text)
         [whole] = pipeline.render([before])
@@ -141,10 +142,17 @@ def _sampled(prompt: str, whole: AttributedRender, index: int) -> Sampled:
     return Sampled(said, next(filter(said.endswith, tokens), ""))
 
 
-def _ends_reasoning(prompt: AttributedRender, tags: Tags) -> bool:
-    """Whether a prompt ends with reasoning that is over, as where thinking is switched off."""
-    last = max((end for _, end, *_ in prompt.fields), default=0)
-    opening = prompt.render.text[last:]
+def _opening(pipeline: EncodingPipeline, prompted: RenderRequest, prompt: AttributedRender) -> str:
+    """What a prompt writes for the turn to come; all behind the last field where the template writes it unasked."""
+    text = prompt.render.text
+    [plain] = pipeline.try_render([prompted._replace(add_generation_prompt=False)], datetime.now())
+    if plain is not None and text.startswith(plain.text) and text != plain.text:
+        return text[len(plain.text) :]
+    return text[max((end for _, end, *_ in prompt.fields), default=0) :]
+
+
+def _ends_reasoning(opening: str, tags: Tags) -> bool:
+    """Whether an opening has reasoning that is over, as where thinking is switched off."""
     if tags.closes in opening:
         return True
     # What closes reasoning also opens what follows it, where a template has a tag for that.
