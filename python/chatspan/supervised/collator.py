@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
+from chatspan.batch.given_rows import each_sampled
 from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
@@ -21,7 +22,6 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
-from chatspan.rollout.given_rows import each_sampled
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow
@@ -233,7 +233,8 @@ class ChatCollator:
 
     def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
         batch = _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
-        return batch | _side_arrays(self._options.per_token, rows, self._form, batch["input_ids"].shape[1])
+        names = self._options.per_token
+        return batch | _side_arrays(names, rows, self._form, batch["input_ids"].shape[1]) if names else batch
 
     def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> Sequence[TrainedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
