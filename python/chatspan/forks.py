@@ -31,12 +31,14 @@ class _Process:
         loading: held by whoever loads a tokenizer, and by whoever forks.
         is_lost: whether the native tokenizer cannot be used.
         has_said_so: whether the caller knows.
+        used_tokenizers: whether ``tokenizers`` may have threads.
     """
 
     def __init__(self) -> None:
         self.loading = threading.RLock()
         self.is_lost = False
         self.has_said_so = False
+        self.used_tokenizers = False
 
 
 _PROCESS = _Process()
@@ -59,6 +61,11 @@ def warn_if_lost() -> None:
         warnings.warn(f"{LOST}; transformers' own tokenizer is used", RuntimeWarning, stacklevel=5)
 
 
+def note_tokenizers() -> None:
+    """Texts are given to ``tokenizers`` in this process, which encodes them on threads of its own."""
+    _PROCESS.used_tokenizers = True
+
+
 def _before() -> None:
     _PROCESS.loading.acquire()
     before_fork(PATIENCE)
@@ -74,9 +81,17 @@ def _after_in_child() -> None:
     _PROCESS.loading = threading.RLock()
     # A child of a child: what was lost stays so.
     _PROCESS.is_lost |= not is_clean
+    if _PROCESS.used_tokenizers:
+        _keep_tokenizers_from_threads()
     _renew_lexers()
     if sys.version_info < (3, 12):
         _renew_cached_properties()
+
+
+def _keep_tokenizers_from_threads() -> None:
+    """It would wait for those of the parent. It knows, but not where the environment asks for threads."""
+    if os.environ.get("TOKENIZERS_PARALLELISM", "").lower() not in ("", "off", "false", "f", "no", "n", "0"):
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _renew_lexers() -> None:

@@ -96,7 +96,6 @@ pub fn after_in_parent() {
     match FORKS.get() {
         0 => {}
         1 => {
-            // The gate stays closed until the thread that held the others has ended.
             parallel::release();
             FORKS.set(0);
             READY.store(NOT_ASKED, SeqCst);

@@ -36,8 +36,9 @@ mod no_pool {
 #[cfg(feature = "native")]
 mod pool {
     use std::cell::Cell;
-    use std::sync::atomic::AtomicU8;
+    use std::process;
     use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::atomic::{AtomicU8, AtomicU32};
     use std::sync::{Arc, Condvar, Mutex, PoisonError};
     use std::thread::{self, JoinHandle};
     use std::time::Instant;
@@ -50,8 +51,10 @@ mod pool {
     const AWAKE: u8 = 1;
     /// Made by a process that this one was forked from: there are none, and none can be made.
     const LOST: u8 = 2;
+    /// Which process made them.
+    static MAKER: AtomicU32 = AtomicU32::new(0);
 
-    /// Who holds the threads while this process forks. Only the thread that forks looks in here.
+    /// Who holds the threads while this process forks, or held them the last time. Only the thread that forks looks in.
     static HELD: Mutex<Option<(Arc<Hold>, JoinHandle<()>)>> = Mutex::new(None);
 
     thread_local! {
@@ -60,11 +63,11 @@ mod pool {
 
     /// Before the pool is used. False: there is none, rows go one by one.
     pub(crate) fn wake() -> bool {
-        let pool = match POOL.load(SeqCst) {
-            ASLEEP => POOL.compare_exchange(ASLEEP, AWAKE, SeqCst, SeqCst).map_or_else(|other| other, |_| AWAKE),
-            pool => pool,
-        };
-        pool == AWAKE
+        if POOL.load(SeqCst) == ASLEEP {
+            MAKER.store(process::id(), SeqCst);
+            POOL.store(AWAKE, SeqCst);
+        }
+        POOL.load(SeqCst) == AWAKE
     }
 
     /// The threads of the pool, all in a task that ends when it is told to.
@@ -102,9 +105,18 @@ mod pool {
         if POOL.load(SeqCst) != AWAKE {
             return true;
         }
+        if MAKER.load(SeqCst) != process::id() {
+            // Forked by C code that told nobody: they are not there to be held.
+            return false;
+        }
         let count = fastokens::fanout::threads();
         if count < 2 {
             return true;
+        }
+        let Ok(mut place) = HELD.try_lock() else { return false };
+        if let Some((_, holder)) = place.take() {
+            // A thread that is about to end holds locks of the allocator.
+            let _ended = holder.join();
         }
         let held = Arc::new(Hold::default());
         let mine = Arc::clone(&held);
@@ -112,20 +124,17 @@ mod pool {
         let holder = move || fastokens::fanout::for_each(count, |_| mine.stay());
         let Ok(holder) = thread::Builder::new().name("chatspan-fork".into()).spawn(holder) else { return false };
         let all = held.all_are_here(count, until);
-        match HELD.try_lock() {
-            Ok(mut place) => *place = Some((held, holder)),
-            // Of a fork that nobody told of, in the midst of another one.
-            Err(_) => held.let_go(),
-        }
+        *place = Some((held, holder));
         all
     }
 
     /// After the fork: the threads go on.
     pub(crate) fn release() {
-        let Some((held, holder)) = HELD.try_lock().ok().and_then(|mut held| held.take()) else { return };
-        held.let_go();
-        // Until it is gone, another fork would find it ending.
-        let _ended = holder.join();
+        if let Ok(held) = HELD.try_lock()
+            && let Some((held, _)) = &*held
+        {
+            held.let_go();
+        }
     }
 
     /// In the child: the threads are not there.

@@ -40,8 +40,8 @@ pub fn before_fork(py: Python<'_>, patience: f64) {
 
 /// After a fork, in the process that forked.
 #[pyfunction]
-pub fn after_fork_in_parent(py: Python<'_>) {
-    py.detach(forks::after_in_parent);
+pub fn after_fork_in_parent() {
+    forks::after_in_parent();
 }
 
 /// After a fork, in the child. False: some lock of the native tokenizer may be held for ever.
