@@ -199,7 +199,8 @@ class ChatspanRenderer:
         with self._lock:
             rollout = self._rollout(previous_prompt_ids, tools)
             if rollout is None:
-                return self._refuse("unknown_prompt", "these ids were not rendered or bridged here, with these tools")
+                self._refuse("unknown_prompt", "these ids were not rendered or bridged here, with these tools")
+                return None
             try:
                 # Also one that was cut off: the template ends it.
                 rollout.add_completion(previous_completion_ids, finish_reason="length")
@@ -207,7 +208,8 @@ class ChatspanRenderer:
                 prompt_ids = rollout.add_messages(self._read(new_messages, tools))
             # The caller renders anew, which says what is wrong with messages.
             except ChatspanError as error:
-                return self._refuse(type(error).__name__, str(error))
+                self._refuse(type(error).__name__, str(error))
+                return None
             self._histories.remember(prompt_ids, rollout)
         shown = rollout.last_shown
         prior = len(prompt_ids) - len(shown.ids)

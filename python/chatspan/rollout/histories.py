@@ -78,7 +78,7 @@ class Histories(Generic[History]):
 
 def _key(ids: Any) -> bytes:
     # A dict compares the bytes themselves behind their hash.
-    return np.asarray(whole_ids(ids), dtype=np.int64).tobytes()
+    return np.asarray(whole_ids(None, ids), dtype=np.int64).tobytes()
 
 
 def _length(key: bytes) -> int:

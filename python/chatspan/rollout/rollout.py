@@ -198,7 +198,7 @@ class Rollout:
                 message_index=index,
             )
         base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
-        ids = completion_ids(token_ids, finish_reason, index)
+        ids = completion_ids(self.encoder.tokenizer, token_ids, finish_reason, index)
         prompt = base.prompt_ids
         arrays = turn_arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
         if begun is not None:

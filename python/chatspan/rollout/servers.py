@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chatspan.errors import PromptMismatchError, RolloutError, first_difference
+from chatspan.errors import PromptMismatchError, RolloutError, first_difference, quoted
 from chatspan.rows.dialects.openai import normalized
-from chatspan.rows.messages import quoted
 from chatspan.rows.options import RowOptions
 from chatspan.rows.steps.fitted import fitted
 from chatspan.tokenize.sampled_ids import whole_ids
@@ -63,7 +62,7 @@ def completions_of(response: Any, *, prompt_ids: Any = None) -> list[Completion]
     """
     found = _read(_plain(response))
     if prompt_ids is not None:
-        wanted = whole_ids(prompt_ids)
+        wanted = whole_ids(None, prompt_ids)
         for index, completion in enumerate(found):
             _require_prompt(completion, wanted, index)
     return found
@@ -147,7 +146,7 @@ def _ids(given: Any, place: str, reason: Any) -> list[int]:
     if isinstance(given, Sequence) and not given and reason in ("length", "abort"):
         return []
     try:
-        return whole_ids(given)
+        return whole_ids(None, given)
     except RolloutError:
         raise RolloutError(f"{place} is {quoted(given)}: expected the sampled ids, at least one") from None
 

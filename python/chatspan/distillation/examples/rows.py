@@ -13,9 +13,9 @@ from chatspan.distillation.examples.message_map import ambiguous, map_messages
 from chatspan.distillation.examples.reading import name_of
 from chatspan.distillation.examples.sampled import student_of, with_shared_ids
 from chatspan.encode.token_ids import without_token_ids
-from chatspan.errors import AlignmentError, TraceError
+from chatspan.errors import AlignmentError, TraceError, quoted
 from chatspan.rows.conversations import Chat
-from chatspan.rows.messages import is_blank, name_text, quoted
+from chatspan.rows.messages import is_blank, name_text
 from chatspan.rows.same_text import message_key, text_difference
 
 # How alike a column is to one that it may have been meant for.

@@ -116,7 +116,7 @@ def _with_whole_ids(messages: Any, trace_id: str) -> tuple[Any, dict[int, list[i
     found = {}
     for index, ids in given.items():
         try:
-            found[index] = whole_ids(ids)
+            found[index] = whole_ids(None, ids)
         except RolloutError as error:
             raise error.at(trace_id=trace_id, turn_index=index) from None
     return plain, found

@@ -5,8 +5,7 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
-from chatspan.errors import RolloutError
-from chatspan.rows.messages import quoted
+from chatspan.errors import RolloutError, quoted
 from chatspan.tokenize.token_offsets import decode
 
 

@@ -17,16 +17,16 @@ from chatspan.tokenize.sampled_ids import whole_ids
 UNFINISHED = ("length", "abort")
 
 
-def completion_ids(token_ids: Any, finish_reason: str | None, index: int) -> NDArray[np.int64]:
+def completion_ids(tokenizer: Any, token_ids: Any, finish_reason: str | None, index: int) -> NDArray[np.int64]:
     """Sampled ids as an array.
 
     Raises:
-        RolloutError: they are no ids, or none where the model ended its turn itself.
+        RolloutError: they are no ids of the tokenizer, or none where the model ended its turn itself.
     """
     if finish_reason in UNFINISHED and _is_empty(token_ids):
         return np.zeros(0, dtype=np.int64)
     try:
-        return np.array(whole_ids(token_ids), dtype=np.int64)
+        return np.array(whole_ids(tokenizer, token_ids), dtype=np.int64)
     except RolloutError as error:
         raise RolloutError(f"message {index} (assistant): {error.message}", message_index=index) from None
 

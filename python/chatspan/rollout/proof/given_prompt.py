@@ -34,7 +34,7 @@ def owned_prompt(pipeline: EncodingPipeline, encoding: Encoding, token_ids: Any,
     Raises:
         PromptMismatchError: they say something else; with the place.
     """
-    ids = np.array(whole_ids(token_ids), dtype=np.int64)
+    ids = np.array(whole_ids(pipeline.tokenizer, token_ids), dtype=np.int64)
     if np.array_equal(ids, encoding.input_ids):
         return Owned(ids, encoding.message_index, encoding.kind)
     said, written = pipeline.decode(ids.tolist()), encoding.text

@@ -20,7 +20,7 @@ pub fn call(machine: &Machine<'_>, value: &Value, name: &'static str, called: &C
         Value::Str(text) => of_string(machine, text, name, called)?,
         // What is in it was made before.
         Value::Dict(dict) if name == "get" => return get(&machine.meter, dict, called),
-        Value::Dict(dict) => of_dict(&machine.meter, dict, name, called)?,
+        Value::Dict(dict) => of_dict(dict, name, called)?,
         Value::List(list) => of_list(&machine.meter, list, name, called)?,
         _ => return lacks(format!("{}.{name}", value.type_name())),
     };
@@ -53,7 +53,7 @@ fn get(meter: &Meter, dict: &Dict, called: &Called) -> Eval<Value> {
     Ok(dict.get(meter, &called.positional[0])?.cloned().unwrap_or_else(default))
 }
 
-fn of_dict(meter: &Meter, dict: &Rc<Dict>, name: &'static str, called: &Called) -> Eval<Value> {
+fn of_dict(dict: &Rc<Dict>, name: &'static str, called: &Called) -> Eval<Value> {
     match name {
         "keys" | "items" | "values" => {
             called.only(0, 0)?;
