@@ -61,7 +61,8 @@ pub fn pairs_from(value: &Bound<'_, PyAny>, kind: Kind) -> PyResult<Vec<(i64, i6
     }
     // Torch tensors and the like say themselves how they become numpy.
     if value.hasattr("__array__")? {
-        let array = value.py().import("numpy")?.call_method1("asarray", (value,))?;
+        let array = value.py().import("numpy")?.call_method1("asarray", (value,));
+        let array = array.map_err(|error| unreadable(value, "an array", kind, error))?;
         return from_array(array.cast::<PyUntypedArray>()?, kind);
     }
     let message =
@@ -122,14 +123,7 @@ fn from_typed<T: Element + Copy + TryInto<i64>>(
 }
 
 fn from_items(value: &Bound<'_, PyAny>, kind: Kind) -> PyResult<Vec<(i64, i64)>> {
-    let items = items_of(value).map_err(|error| {
-        // What a list of a caller's own class raises, or how it lies.
-        let py = value.py();
-        if !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py) {
-            return error;
-        }
-        raise(py, kind, &format!("a list that cannot be read: {error}"), &[])
-    })?;
+    let items = items_of(value).map_err(|error| unreadable(value, "a list", kind, error))?;
     let mut pairs = Vec::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
         pairs.push(pair_from(item).map_err(|error| {
@@ -141,6 +135,15 @@ fn from_items(value: &Bound<'_, PyAny>, kind: Kind) -> PyResult<Vec<(i64, i64)>>
         })?);
     }
     Ok(pairs)
+}
+
+/// What an object of a caller's own class raises, or how it lies.
+fn unreadable(value: &Bound<'_, PyAny>, what: &str, kind: Kind, error: PyErr) -> PyErr {
+    let py = value.py();
+    if !error.is_instance_of::<PyException>(py) || error.is_instance_of::<PyMemoryError>(py) {
+        return error;
+    }
+    raise(py, kind, &format!("{what} that cannot be read: {error}"), &[])
 }
 
 fn pair_from(item: &Bound<'_, PyAny>) -> PyResult<(i64, i64)> {

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use pyo3::exceptions::{PyMemoryError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyMemoryError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use pyo3::{Borrowed, FromPyObject, intern};
@@ -45,7 +45,7 @@ fn given<'py, T>(value: &Bound<'py, PyAny>, read: impl Fn(Bound<'py, PyAny>) -> 
     if items.len() != said {
         let found = if items.len() > said { "more".to_owned() } else { items.len().to_string() };
         let what = format!("{} says that it has {said} items, and gives {found}", value.get_type().name()?);
-        return Err(PyValueError::new_err(what));
+        return Err(PyTypeError::new_err(what));
     }
     Ok(items)
 }
