@@ -21,6 +21,7 @@ class Offsets:
 
     Raises:
         OffsetsError: with ``token_index``.
+        OptionError: ``text_length`` is no length.
 
     Example:
         >>> import chatspan
@@ -255,7 +256,7 @@ class TemplateInput:
     """What a template is given, read once; it shares strings with what it was read from, which do not change.
 
     Args:
-        messages: as ``apply_chat_template`` takes them.
+        messages: as ``apply_chat_template`` takes them, in a list or a tuple.
         variables: those whose strings are told apart from the template's own.
         plain: those whose strings are the template's own: special tokens.
         prepare: makes JSON's types of other objects; ``None`` leaves these to traced Jinja2.
@@ -321,6 +322,9 @@ class NativeRender:
         ``found``, or ``again`` with another scaffold.
         """
 
+def _panic(message: str) -> None:
+    """Panics, as a fault in the core would. For tests of the border."""
+
 def attribute_render(
     text: str,
     runs: list[tuple[int, int, Any, int]],
@@ -339,6 +343,9 @@ def attribute_render(
         prompt_start: the character where the generation prompt begins, if there is one.
         found: what other renders showed: ``openings`` by message, ``stops``, where an assistant's own part ends before
             results, and ``owners`` in place of those of the render, or ``None``.
+
+    Raises:
+        SpanError: owners that are no messages or out of order, or not as many shapes as roles.
     """
 
 def attribute(
@@ -361,7 +368,7 @@ def attribute(
 def pad_rows(
     sets: Sequence[tuple[Sequence[NDArray[np.int64]], int]], width: int, on_left: bool
 ) -> list[NDArray[np.int64]]:
-    """Padded arrays, made on all cores.
+    """Padded arrays.
 
     Args:
         sets: int64 ``[T]`` rows of different lengths, and what stands where a row has nothing.
@@ -373,6 +380,7 @@ def pad_rows(
 
     Raises:
         ValueError: a row is longer.
+        MemoryError: there is no memory for so many columns.
     """
 
 # int64 [T] ids, their offsets, the segments, and int64 [N, 4] verbatim runs: start and end in the render, the field's
@@ -410,4 +418,5 @@ def align_columns(
 
     Raises:
         AlignmentError: with ``block_index``.
+        ValueError: there are not as many blocks on both sides.
     """

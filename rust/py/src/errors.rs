@@ -18,6 +18,8 @@ pub enum Kind {
     Alignment,
     Option,
     Text,
+    /// A fault of chatspan's own.
+    Internal,
     /// A tokenizer that is not made natively.
     #[cfg(feature = "native")]
     Backend,
@@ -34,6 +36,7 @@ impl Kind {
             Self::Alignment => "AlignmentError",
             Self::Option => "OptionError",
             Self::Text => "TextError",
+            Self::Internal => "InternalError",
             #[cfg(feature = "native")]
             Self::Backend => "BackendError",
         }

@@ -9,8 +9,10 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 
+use crate::border::{answer, guarded};
 use crate::errors::{Kind, raise, to_py_err};
 use crate::native_render::NativeRender;
+use crate::read::List;
 use crate::render::{Attributed, Segments, to_arrays};
 use crate::table::Offsets;
 
@@ -42,44 +44,52 @@ impl NativeTokenizer {
     #[new]
     #[pyo3(signature = (json, *, cache_bytes))]
     fn new(py: Python<'_>, json: PyBackedStr, cache_bytes: usize) -> PyResult<Self> {
-        let made = py.detach(|| Core::new(&json, cache_bytes));
-        made.map(Self).map_err(|refusal| raise(py, Kind::Backend, &refusal.to_string(), &[]))
+        guarded(|| {
+            let made = py.detach(|| Core::new(&json, cache_bytes));
+            made.map(Self).map_err(|refusal| raise(py, Kind::Backend, &refusal.to_string(), &[]))
+        })
     }
 
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,
-        texts: Vec<Text>,
-        segments: Option<Vec<PyRef<'py, Segments>>>,
-    ) -> PyResult<Vec<Row<'py>>> {
-        let segments: Option<Vec<_>> = segments.as_ref().map(|all| all.iter().map(|each| &each.segments).collect());
-        let found = py.detach(|| {
-            in_parallel(texts.len(), |row| {
-                let tokens = self.0.encode(texts[row].as_str())?;
-                let of = segments.as_ref().and_then(|segments| segments.get(row));
-                let attributed = of.map(|segments| attribute(&tokens.offsets, segments));
-                Some((tokens, attributed))
-            })
-        });
-        found.into_iter().map(|row| to_row(py, row)).collect()
+        texts: List<Text>,
+        segments: Option<List<Bound<'py, Segments>>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let texts = texts.0;
+            let segments: Option<Vec<_>> =
+                segments.as_ref().map(|all| all.0.iter().map(|each| &each.get().segments).collect());
+            let found = py.detach(|| {
+                in_parallel(texts.len(), |row| {
+                    let tokens = self.0.encode(texts[row].as_str())?;
+                    let of = segments.as_ref().and_then(|segments| segments.get(row));
+                    let attributed = of.map(|segments| attribute(&tokens.offsets, segments));
+                    Some((tokens, attributed))
+                })
+            });
+            found.into_iter().map(|row| to_row(py, row)).collect::<PyResult<Vec<_>>>()
+        })
     }
 
-    fn encode_plain<'py>(&self, py: Python<'py>, text: PyBackedStr) -> Option<Vec<i64>> {
-        py.detach(|| self.0.encode_plain(&text))
+    fn encode_plain<'py>(&self, py: Python<'py>, text: PyBackedStr) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(py.detach(|| self.0.encode_plain(&text))))
     }
 
-    fn token(&self, id: u32) -> Option<&str> {
-        self.0.token(id)
+    fn token<'py>(&self, py: Python<'py>, id: u32) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.0.token(id)))
     }
 
-    fn cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.0.cache_stats();
-        let found = PyDict::new(py);
-        found.set_item("hits", stats.hits)?;
-        found.set_item("misses", stats.misses)?;
-        found.set_item("bytes", stats.bytes)?;
-        found.set_item("entries", stats.entries)?;
-        Ok(found)
+    fn cache_stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let stats = self.0.cache_stats();
+            let found = PyDict::new(py);
+            found.set_item("hits", stats.hits)?;
+            found.set_item("misses", stats.misses)?;
+            found.set_item("bytes", stats.bytes)?;
+            found.set_item("entries", stats.entries)?;
+            Ok(found)
+        })
     }
 }
 

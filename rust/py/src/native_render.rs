@@ -4,18 +4,22 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::OnceLock;
 
-use chatspan_core::render::{Role, Root};
+use chatspan_core::render::{Role, Root, check_owners};
 use chatspan_core::template::input::{Key, Places};
 use chatspan_core::template::string::{FIRST_DUMP, Origin};
 use chatspan_core::template::{Rendered, Style, char_in};
 use chatspan_core::text::CharIndex;
-use numpy::{PyArray1, PyArray2, PyArrayMethods};
+use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
-use crate::render::{Found, Segments, TurnScaffold};
+use crate::border::{answer, guarded};
+use crate::errors::to_py_err;
+use crate::read::List;
+use crate::render::Segments;
+use crate::scaffold::{Found, TurnScaffold};
 use crate::template_input::TemplateInput;
 
 /// What a template wrote, and where it came from.
@@ -39,37 +43,102 @@ type DumpStyle<'d> = (bool, Option<&'d str>, Option<(&'d str, &'d str)>, bool);
 impl NativeRender {
     /// The render.
     #[getter]
-    fn text<'py>(&self, py: Python<'py>) -> Bound<'py, PyString> {
-        self.python_text.get_or_init(|| PyString::new(py, self.as_str()).unbind()).bind(py).clone()
+    fn text<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let make = || PyString::new(py, self.as_str()).unbind();
+        answer(py, || Ok(self.python_text.get_or_init(make).bind(py).clone()))
     }
 
     /// What it was made of.
     #[getter]
-    fn input(&self, py: Python<'_>) -> Py<TemplateInput> {
-        self.input.clone_ref(py)
+    fn input(&self, py: Python<'_>) -> PyResult<Py<TemplateInput>> {
+        guarded(|| Ok(self.input.clone_ref(py)))
     }
 
     /// Where the generation prompt begins; -1 if there is none.
     #[getter]
-    fn prompt_start_char(&self) -> i64 {
-        self.rendered.prompt_start.map_or(-1, |start| to_i64(self.chars().chars_before(start as usize)))
+    fn prompt_start_char(&self) -> PyResult<i64> {
+        let start = self.rendered.prompt_start;
+        guarded(|| Ok(start.map_or(-1, |start| to_i64(self.chars().chars_before(start as usize)))))
     }
 
     /// From which character on which message was being rendered.
-    fn owners(&self) -> Vec<(usize, i32)> {
-        self.rendered.owners(&self.chars())
+    fn owners<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.rendered.owners(&self.chars())))
     }
 
     /// The characters of each generation block.
-    fn generation(&self) -> Vec<(usize, usize)> {
-        let chars = self.chars();
-        let place = |byte: u32| chars.chars_before(byte as usize);
-        self.rendered.root.generation.iter().map(|(start, end)| (place(*start), place(*end))).collect()
+    fn generation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let chars = self.chars();
+            let place = |byte: u32| chars.chars_before(byte as usize);
+            let blocks = self.rendered.root.generation.iter();
+            Ok(blocks.map(|(start, end)| (place(*start), place(*end))).collect::<Vec<_>>())
+        })
     }
 
     /// The runs of messages' contents, without what a runtime wrote into an assistant's: (message index, start, end), in
     /// characters.
-    fn contents(&self) -> Vec<(i32, usize, usize)> {
+    fn contents<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.runs_of_contents()))
+    }
+
+    /// The characters that the caller's data contributed, in order: int64 `[N, 2]`.
+    fn data<'py>(&self, py: Python<'py>, structural_roles: List<PyBackedStr>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let ranges = self.rendered.data(&self.input.get().places, &structural_roles.0);
+            let flat = ranges.iter().flat_map(|&(start, end)| [i64::from(start), i64::from(end)]);
+            PyArray1::from_iter(py, flat).reshape([ranges.len(), 2])
+        })
+    }
+
+    /// The runs, each with its field: (start, end, message index, path, character of the field, -1 for no copy). None
+    /// where a container was written, whose text has fields of its own.
+    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || self.fields_of_runs(py))
+    }
+
+    /// The runs. `find(message_index, path)` gives what stands at a place, `make_dump(container, text, style)` the
+    /// origin of a container that was written.
+    fn runs<'py>(
+        &self,
+        py: Python<'py>,
+        find: &Bound<'py, PyAny>,
+        make_dump: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || self.runs_with_origins(py, find, make_dump))
+    }
+
+    /// The render cut by message and kind: as it was when it was made; now, if it was not, or more was found out since.
+    #[pyo3(signature = (scaffold, found=None, *, again=false))]
+    fn segments(
+        &self,
+        py: Python<'_>,
+        scaffold: &Bound<'_, TurnScaffold>,
+        found: Option<Found>,
+        again: bool,
+    ) -> PyResult<Py<Segments>> {
+        guarded(|| {
+            if let (Some(cut), None, false) = (&self.cut, &found, again) {
+                return Ok(cut.clone_ref(py));
+            }
+            let (input, scaffold) = (self.input.get(), &scaffold.get().0);
+            let (findings, owners) = Found::parts(found);
+            let messages = (&*input.roles, &*input.shapes);
+            if let Some(owners) = &owners {
+                check_owners(owners, messages.0, messages.1).map_err(|e| to_py_err(py, e))?;
+            }
+            let cut = py.detach(|| self.rendered.cut(&input.places, messages, scaffold, &findings, owners));
+            Py::new(py, Segments::from(cut))
+        })
+    }
+}
+
+impl NativeRender {
+    pub fn as_str(&self) -> &str {
+        &self.rendered.root.text
+    }
+
+    fn runs_of_contents(&self) -> Vec<(i32, usize, usize)> {
         let input = self.input.get();
         let (places, chars) = (&input.places, self.chars());
         let assistant = |field: Origin| {
@@ -90,16 +159,7 @@ impl NativeRender {
         runs.collect()
     }
 
-    /// The characters that the caller's data contributed, in order: int64 `[N, 2]`.
-    fn data<'py>(&self, py: Python<'py>, structural_roles: Vec<PyBackedStr>) -> PyResult<Bound<'py, PyArray2<i64>>> {
-        let ranges = self.rendered.data(&self.input.get().places, &structural_roles);
-        let flat = ranges.iter().flat_map(|&(start, end)| [i64::from(start), i64::from(end)]);
-        PyArray1::from_iter(py, flat).reshape([ranges.len(), 2])
-    }
-
-    /// The runs, each with its field: (start, end, message index, path, character of the field, -1 for no copy). None
-    /// where a container was written, whose text has fields of its own.
-    fn fields<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<FieldTuple<'py>>>> {
+    fn fields_of_runs<'py>(&self, py: Python<'py>) -> PyResult<Option<Vec<FieldTuple<'py>>>> {
         let places = &self.input.get().places;
         let chars = self.chars();
         let mut paths: HashMap<Origin, Bound<'py, PyTuple>> = HashMap::new();
@@ -120,9 +180,7 @@ impl NativeRender {
         Ok(Some(found))
     }
 
-    /// The runs. `find(message_index, path)` gives what stands at a place, `make_dump(container, text, style)` the
-    /// origin of a container that was written.
-    fn runs<'py>(
+    fn runs_with_origins<'py>(
         &self,
         py: Python<'py>,
         find: &Bound<'py, PyAny>,
@@ -160,32 +218,6 @@ impl NativeRender {
             found.push((start, end, object, text.and_then(|text| char_in(run, text)).map_or(-1, to_i64)));
         }
         Ok(found)
-    }
-
-    /// The render cut by message and kind: as it was when it was made; now, if it was not, or more was found out since.
-    #[pyo3(signature = (scaffold, found=None, *, again=false))]
-    fn segments(
-        &self,
-        py: Python<'_>,
-        scaffold: &Bound<'_, TurnScaffold>,
-        found: Option<Found>,
-        again: bool,
-    ) -> PyResult<Py<Segments>> {
-        if let (Some(cut), None, false) = (&self.cut, &found, again) {
-            return Ok(cut.clone_ref(py));
-        }
-        let (input, scaffold) = (self.input.get(), &scaffold.get().0);
-        let findings = found.as_ref().map(Found::findings).unwrap_or_default();
-        let owners = found.and_then(|found| found.owners);
-        let messages = (&*input.roles, &*input.shapes);
-        let cut = py.detach(|| self.rendered.cut(&input.places, messages, scaffold, &findings, owners));
-        Py::new(py, Segments::from(cut))
-    }
-}
-
-impl NativeRender {
-    pub fn as_str(&self) -> &str {
-        &self.rendered.root.text
     }
 
     fn chars(&self) -> CharIndex<'_> {

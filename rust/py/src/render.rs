@@ -5,65 +5,23 @@ use std::collections::HashMap;
 use chatspan_core::attribute::segments::Segments as CoreSegments;
 use chatspan_core::attribute::{Attribution, attribute as core_attribute};
 use chatspan_core::render::{
-    Context, Cut, EndOfTurn, Findings, Opening, PartType, Region, Render, Role, Root, Run, Start, Stop,
-    TurnScaffold as CoreTurnScaffold, Way, segments_of, without_results,
+    Context, Cut, EndOfTurn, PartType, Region, Render, Role, Root, Run, Start, Way, check_owners, segments_of,
+    without_results,
 };
 use chatspan_core::text::CharIndex;
-use numpy::{PyArray1, PyReadonlyArray1};
+use numpy::PyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
-use crate::arrays::to_i64;
+use crate::arrays::{copied, to_i64};
+use crate::border::{answer, guarded};
 use crate::errors::{to_py_err, utf8};
+use crate::read::{Entries, List, items_of};
+use crate::scaffold::{Found, TurnScaffold};
 use crate::table::TableRef;
-
-/// What a template writes around assistants' messages.
-#[pyclass(frozen, module = "chatspan._core")]
-pub struct TurnScaffold(pub CoreTurnScaffold);
-
-/// (whole, own)
-type OpeningTuple = (String, String);
-
-fn opening_from((whole, own): OpeningTuple) -> Opening {
-    Opening { whole, own }
-}
-
-#[pymethods]
-impl TurnScaffold {
-    #[new]
-    fn new(
-        openings: Vec<(Context, Option<OpeningTuple>)>,
-        ends: Vec<String>,
-        open_tag: String,
-        close_tag: String,
-        control_tokens: Vec<String>,
-        call_ends: Vec<String>,
-    ) -> Self {
-        let openings = openings.into_iter().map(|(context, opening)| (context, opening.map(opening_from))).collect();
-        Self(CoreTurnScaffold { openings, ends, open_tag, close_tag, control_tokens, call_ends })
-    }
-}
-
-/// What of one render was found out by other renders, from Python.
-#[derive(FromPyObject)]
-pub struct Found {
-    #[pyo3(item)]
-    openings: HashMap<i32, OpeningTuple>,
-    #[pyo3(item)]
-    stops: HashMap<i32, (usize, bool)>,
-    #[pyo3(item)]
-    pub owners: Option<Vec<(usize, i32)>>,
-}
-
-impl Found {
-    pub fn findings(&self) -> Findings {
-        let openings = self.openings.iter().map(|(&owner, opening)| (owner, opening_from(opening.clone()))).collect();
-        let stops = self.stops.iter().map(|(&owner, &(char, is_end))| (owner, Stop { char, is_end })).collect();
-        Findings { openings, stops }
-    }
-}
 
 /// The render cut by message and kind, and the region of each message.
 #[pyclass(frozen, module = "chatspan._core")]
@@ -71,14 +29,8 @@ pub struct Segments {
     pub segments: CoreSegments,
     /// In the order of the messages.
     pub regions: Vec<(i32, Region)>,
-    /// What stands before turns whose opening is not known yet.
-    #[pyo3(get)]
     unknown: Vec<Context>,
-    /// The messages that only the row's own prompts tell the opening of.
-    #[pyo3(get)]
     undecided: Vec<i32>,
-    /// The assistants' messages that have text in the render and no part of it.
-    #[pyo3(get)]
     homeless: Vec<i32>,
 }
 
@@ -90,15 +42,6 @@ impl From<Cut> for Segments {
 }
 
 type Arrays<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>);
-/// The arguments of `Segments`.
-type Pickled<'py> = (
-    Bound<'py, PyArray1<i64>>,
-    Bound<'py, PyArray1<i32>>,
-    Bound<'py, PyArray1<u8>>,
-    Bound<'py, PyDict>,
-    Vec<i32>,
-    Vec<(usize, usize)>,
-);
 /// (start, end, end of the header, end of turn, whether it is whole, how the header was found, whether results
 /// interrupt it)
 type RegionTuple = (usize, usize, Option<usize>, Option<(usize, usize)>, bool, Option<String>, bool);
@@ -110,49 +53,104 @@ fn start_from(name: Option<&str>) -> Option<Start> {
 #[pymethods]
 impl Segments {
     #[new]
-    #[pyo3(signature = (edges, message_index, kind, regions=HashMap::new(), homeless=Vec::new(), leads=Vec::new()))]
+    #[pyo3(signature = (edges, message_index, kind, regions=None, homeless=None, leads=None))]
     fn new(
         py: Python<'_>,
-        edges: PyReadonlyArray1<'_, i64>,
-        message_index: PyReadonlyArray1<'_, i32>,
-        kind: PyReadonlyArray1<'_, u8>,
-        regions: HashMap<i32, RegionTuple>,
-        homeless: Vec<i32>,
-        leads: Vec<(usize, usize)>,
+        edges: &Bound<'_, PyArray1<i64>>,
+        message_index: &Bound<'_, PyArray1<i32>>,
+        kind: &Bound<'_, PyArray1<u8>>,
+        regions: Option<Entries<i32, RegionTuple>>,
+        homeless: Option<List<i32>>,
+        leads: Option<List<(usize, usize)>>,
     ) -> PyResult<Self> {
-        // A negative edge is one that does not rise.
-        let edges = edges.as_slice()?.iter().map(|&edge| usize::try_from(edge).unwrap_or(0)).collect();
-        let segments = CoreSegments::new(edges, message_index.as_slice()?.to_vec(), kind.as_slice()?.to_vec());
-        let mut regions: Vec<_> = regions
-            .into_iter()
-            .map(|(owner, (start, end, header_end, end_of_turn, whole, found, interrupted))| {
-                let found = start_from(found.as_deref());
-                (owner, Region { start, end, header_end, end_of_turn, whole, found, interrupted })
-            })
-            .collect();
-        regions.sort_by_key(|(owner, _)| *owner);
-        let mut segments = segments.map_err(|e| to_py_err(py, e))?;
-        for (start, end) in leads {
-            segments.lead(start, end);
-        }
-        Ok(Self { segments, regions, unknown: Vec::new(), undecided: Vec::new(), homeless })
+        guarded(|| {
+            // A negative edge is one that does not rise.
+            let edges = copied(edges)?.into_iter().map(|edge| usize::try_from(edge).unwrap_or(0)).collect();
+            let segments = CoreSegments::new(edges, copied(message_index)?, copied(kind)?);
+            let mut segments = segments.map_err(|e| to_py_err(py, e))?;
+            for (start, end) in leads.map_or_else(Vec::new, |leads| leads.0) {
+                segments.lead(start, end);
+            }
+            let regions = regions.map_or_else(Vec::new, |regions| regions_from(regions.0));
+            let homeless = homeless.map_or_else(Vec::new, |homeless| homeless.0);
+            Ok(Self { segments, regions, unknown: Vec::new(), undecided: Vec::new(), homeless })
+        })
     }
 
     /// For pickle.
-    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<(Bound<'py, PyType>, Pickled<'py>)> {
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let (py, own) = (slf.py(), slf.get());
-        let (edges, message_index, kind) = own.to_arrays(py);
-        Ok((
-            slf.get_type(),
-            (edges, message_index, kind, own.regions(py)?, own.homeless.clone(), own.segments.leads().to_vec()),
-        ))
+        answer(py, || {
+            let (edges, message_index, kind) = own.as_arrays(py);
+            let (homeless, leads) = (own.homeless.clone(), own.segments.leads().to_vec());
+            Ok((slf.get_type(), (edges, message_index, kind, own.regions_of_messages(py)?, homeless, leads)))
+        })
     }
 
-    fn __len__(&self) -> usize {
-        self.segments.len()
+    fn __len__(&self) -> PyResult<usize> {
+        guarded(|| Ok(self.segments.len()))
     }
 
-    fn to_arrays<'py>(&self, py: Python<'py>) -> Arrays<'py> {
+    fn to_arrays<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.as_arrays(py)))
+    }
+
+    /// The turns of messages, by their regions: (start, end), without what a runtime wrote. None where the header or the
+    /// end of one cannot be told.
+    fn turns<'py>(&self, py: Python<'py>, messages: List<i32>, end_of_turn: &str) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(EndOfTurn::of_name(end_of_turn).and_then(|end| self.turns_of(&messages.0, end))))
+    }
+
+    /// A range without what a runtime wrote in it.
+    fn without_results<'py>(&self, py: Python<'py>, start: usize, end: usize) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(without_results(&self.segments, (start, end))))
+    }
+
+    /// What stands before turns whose opening is not known yet.
+    #[getter]
+    fn unknown<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.unknown.clone()))
+    }
+
+    /// The messages that only the row's own prompts tell the opening of.
+    #[getter]
+    fn undecided<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.undecided.clone()))
+    }
+
+    /// The assistants' messages that have text in the render and no part of it.
+    #[getter]
+    fn homeless<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.homeless.clone()))
+    }
+
+    /// Whether nothing has to be found out by other renders.
+    #[getter]
+    fn is_settled(&self) -> PyResult<bool> {
+        guarded(|| {
+            let interrupted = |(_, region): &(i32, Region)| region.interrupted;
+            let asked = [self.unknown.is_empty(), self.undecided.is_empty(), self.homeless.is_empty()];
+            Ok(asked == [true; 3] && !self.regions.iter().any(interrupted))
+        })
+    }
+
+    fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || self.regions_of_messages(py))
+    }
+}
+
+fn regions_from(regions: HashMap<i32, RegionTuple>) -> Vec<(i32, Region)> {
+    let region = |(owner, (start, end, header_end, end_of_turn, whole, found, interrupted)): (i32, RegionTuple)| {
+        let found = start_from(found.as_deref());
+        (owner, Region { start, end, header_end, end_of_turn, whole, found, interrupted })
+    };
+    let mut regions: Vec<_> = regions.into_iter().map(region).collect();
+    regions.sort_by_key(|(owner, _)| *owner);
+    regions
+}
+
+impl Segments {
+    fn as_arrays<'py>(&self, py: Python<'py>) -> Arrays<'py> {
         (
             PyArray1::from_iter(py, self.segments.edges().iter().map(|&edge| to_i64(edge))),
             PyArray1::from_slice(py, self.segments.message_index()),
@@ -160,10 +158,7 @@ impl Segments {
         )
     }
 
-    /// The turns of messages, by their regions: (start, end), without what a runtime wrote. None where the header or the
-    /// end of one cannot be told.
-    fn turns(&self, messages: Vec<i32>, end_of_turn: &str) -> Option<Vec<(usize, usize)>> {
-        let end_of_turn = EndOfTurn::of_name(end_of_turn)?;
+    fn turns_of(&self, messages: &[i32], end_of_turn: EndOfTurn) -> Option<Vec<(usize, usize)>> {
         if messages.iter().any(|message| self.homeless.contains(message)) {
             return None;
         }
@@ -181,22 +176,7 @@ impl Segments {
         Some(found)
     }
 
-    /// A range without what a runtime wrote in it.
-    fn without_results(&self, start: usize, end: usize) -> Vec<(usize, usize)> {
-        without_results(&self.segments, (start, end))
-    }
-
-    /// Whether nothing has to be found out by other renders.
-    #[getter]
-    fn is_settled(&self) -> bool {
-        let interrupted = |(_, region): &(i32, Region)| region.interrupted;
-        self.unknown.is_empty()
-            && self.undecided.is_empty()
-            && self.homeless.is_empty()
-            && !self.regions.iter().any(interrupted)
-    }
-
-    fn regions<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    fn regions_of_messages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let regions = PyDict::new(py);
         for (owner, region) in &self.regions {
             let found = region.found.map(|found| found.name().to_owned());
@@ -216,32 +196,37 @@ impl Segments {
 pub fn attribute_render(
     text: &Bound<'_, PyString>,
     runs: &Bound<'_, PyList>,
-    owners: Vec<(usize, i32)>,
-    roles: Vec<Bound<'_, PyString>>,
-    shapes: Vec<String>,
+    owners: List<(usize, i32)>,
+    roles: List<Bound<'_, PyString>>,
+    shapes: List<String>,
     scaffold: &Bound<'_, TurnScaffold>,
     prompt_start: Option<usize>,
     found: Option<Found>,
 ) -> PyResult<Segments> {
     let py = text.py();
-    let roles = roles.iter().map(|role| Ok(Role::of_name(&role.to_cow()?))).collect::<PyResult<Vec<_>>>()?;
-    let shapes: Vec<_> = shapes.iter().map(|shape| shape.as_str().into()).collect();
-    let mut reader = RunReader { roles: &roles, contents: Vec::new(), known: HashMap::new() };
-    let mut read = Vec::with_capacity(runs.len());
-    for run in runs.iter() {
-        read.extend(reader.read(run.cast::<PyTuple>()?)?);
-    }
-    let contents = reader.contents.iter().map(|content| content.to_str()).collect::<PyResult<Vec<_>>>()?;
-    let (text, scaffold) = (utf8(text, "the render", None)?, &scaffold.get().0);
-    let findings = found.as_ref().map(Found::findings).unwrap_or_default();
-    let owners = found.and_then(|found| found.owners).unwrap_or(owners);
-    Ok(py
-        .detach(|| {
-            let text = &CharIndex::new(text);
-            let render = Render { text, runs: read, contents, owners, roles: &roles, shapes: &shapes, prompt_start };
-            segments_of(&render, scaffold, &findings)
-        })
-        .into())
+    guarded(|| {
+        let roles = roles.0.iter().map(|role| Ok(Role::of_name(&role.to_cow()?))).collect::<PyResult<Vec<_>>>()?;
+        let shapes: Vec<_> = shapes.0.iter().map(|shape| shape.as_str().into()).collect();
+        let mut reader = RunReader { roles: &roles, contents: Vec::new(), known: HashMap::new() };
+        let runs = items_of(runs)?;
+        let mut read = Vec::with_capacity(runs.len());
+        for run in &runs {
+            read.extend(reader.read(run.cast::<PyTuple>()?)?);
+        }
+        let contents = reader.contents.iter().map(|content| content.to_str()).collect::<PyResult<Vec<_>>>()?;
+        let (text, scaffold) = (utf8(text, "the render", None)?, &scaffold.get().0);
+        let (findings, own) = Found::parts(found);
+        let owners = own.unwrap_or(owners.0);
+        check_owners(&owners, &roles, &shapes).map_err(|e| to_py_err(py, e))?;
+        Ok(py
+            .detach(|| {
+                let text = &CharIndex::new(text);
+                let render =
+                    Render { text, runs: read, contents, owners, roles: &roles, shapes: &shapes, prompt_start };
+                segments_of(&render, scaffold, &findings)
+            })
+            .into())
+    })
 }
 
 struct RunReader<'r, 'py> {
@@ -294,6 +279,9 @@ impl<'py> RunReader<'_, 'py> {
     }
 }
 
+/// No field is inside of so many others: Python's own recursion ends before.
+const DEEPEST: usize = 100_000;
+
 /// Which field a Python object is, in a message of this role.
 fn root_of(field: &Bound<'_, PyAny>, role: Option<Role>) -> PyResult<Option<Root>> {
     static ROOT: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -308,8 +296,12 @@ fn root_of(field: &Bound<'_, PyAny>, role: Option<Role>) -> PyResult<Option<Root
     };
     // From the field outwards; none for a place in a list.
     let mut keys: Vec<Option<String>> = Vec::new();
-    let mut innermost = None;
+    let (mut innermost, mut steps) = (None, 0);
     while !at.get_type().is(root_type) {
+        steps += 1;
+        if steps > DEEPEST {
+            return Err(PyValueError::new_err("a field whose root is not found"));
+        }
         let key = at.getattr(intern!(py, "_key"))?;
         if !key.is_none() {
             innermost = innermost.or(part(&at)?);
@@ -350,10 +342,12 @@ pub fn to_arrays(py: Python<'_>, found: Attribution) -> Attributed<'_> {
 
 /// Attributes each token.
 #[pyfunction]
-pub fn attribute<'py>(offsets: &Bound<'py, PyAny>, segments: &Bound<'py, Segments>) -> PyResult<Attributed<'py>> {
+pub fn attribute<'py>(offsets: &Bound<'py, PyAny>, segments: &Bound<'py, Segments>) -> PyResult<Bound<'py, PyAny>> {
     let py = offsets.py();
-    let table = TableRef::new(offsets)?;
-    let (table, segments) = (table.get(), &segments.get().segments);
-    let found = py.detach(|| core_attribute(table, segments)).map_err(|e| to_py_err(py, e))?;
-    Ok(to_arrays(py, found))
+    answer(py, || {
+        let table = TableRef::new(offsets)?;
+        let (table, segments) = (table.get(), &segments.get().segments);
+        let found = py.detach(|| core_attribute(table, segments)).map_err(|e| to_py_err(py, e))?;
+        Ok(to_arrays(py, found))
+    })
 }

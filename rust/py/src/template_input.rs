@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use chatspan_core::render::{PartType, Role, Shape};
-use chatspan_core::template::Shared;
-use chatspan_core::template::input::{Input, Key, Place, Places};
-use chatspan_core::template::string::Origin;
-use pyo3::exceptions::PyValueError;
+use chatspan_core::render::{Role, Shape};
+use chatspan_core::template::input::{Input, Key, Places};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedStr;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyTuple};
+
+use crate::border::{answer, guarded};
+use crate::read::{List, entries_of, taken};
+use crate::reader::{Reader, get, lacks, place, without_place};
 
 /// What a template is given: messages and variables, read once.
 #[pyclass(frozen, module = "chatspan._core")]
@@ -31,32 +31,76 @@ impl TemplateInput {
         plain: &Bound<'_, PyDict>,
         prepare: Option<Bound<'_, PyAny>>,
         drops_none: bool,
-        reasoning_keys: Vec<String>,
+        reasoning_keys: List<String>,
     ) -> PyResult<Self> {
-        let count = messages.len().unwrap_or(0);
-        let mut reader = Reader { places: Places::with_capacity(PLACES * count), prepare, depth: 0, keys: Vec::new() };
-        let mut read = Vec::with_capacity(variables.len() + plain.len() + 1);
-        let mut items = Vec::with_capacity(count);
-        for (index, message) in messages.try_iter()?.enumerate() {
-            let index = i32::try_from(index)?;
-            items.push(reader.message(&message?, index, drops_none, &reasoning_keys)?);
+        guarded(|| {
+            let Some(messages) = taken(messages) else { return lacks("messages of a wrong form") };
+            let reasoning_keys = reasoning_keys.0;
+            let (variables, plain) = (entries_of(variables), entries_of(plain));
+            let given = Given { messages, variables, plain, drops_none, reasoning_keys };
+            let mut reader = Reader::new(given.messages.len(), prepare.clone(), false);
+            match given.read(&mut reader) {
+                Err(_) if reader.met_odd => given.read(&mut Reader::new(given.messages.len(), prepare, true)),
+                read => read,
+            }
+        })
+    }
+
+    /// The role of each message; none where one is no string.
+    fn roles<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || self.roles_of_messages(py))
+    }
+
+    /// The fields of messages that are another one of the same message: index, name, name of the other.
+    fn aliases<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.aliased_fields()))
+    }
+
+    /// What it was read from, made anew.
+    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let found = PyDict::new(py);
+            for (name, value) in &self.variables {
+                found.set_item(&**name, to_python(py, value)?)?;
+            }
+            Ok(found)
+        })
+    }
+}
+
+/// What is to be read.
+struct Given<'py> {
+    messages: Vec<Bound<'py, PyAny>>,
+    variables: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    plain: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+    drops_none: bool,
+    reasoning_keys: Vec<String>,
+}
+
+impl<'py> Given<'py> {
+    fn read(&self, reader: &mut Reader<'py>) -> PyResult<TemplateInput> {
+        let mut read = Vec::with_capacity(self.variables.len() + self.plain.len() + 1);
+        let mut items = Vec::with_capacity(self.messages.len());
+        for (index, message) in self.messages.iter().enumerate() {
+            items.push(reader.message(message, i32::try_from(index)?, self.drops_none, &self.reasoning_keys)?);
         }
         let roles = items.iter().map(|message| role_of(message).map_or(Role::Other, Role::of_name)).collect();
         let shapes = shapes_of(&items);
         read.push((Arc::from("messages"), Input::List(items, None)));
-        for (name, value) in variables.iter() {
+        for (name, value) in &self.variables {
             let name: Arc<str> = name.extract::<&str>()?.into();
-            let value = reader.value(&value, place(None, Key::Name(Arc::clone(&name)), -1))?;
+            let value = reader.value(value, place(None, Key::Name(Arc::clone(&name)), -1))?;
             read.push((name, value));
         }
-        for (name, value) in plain.iter() {
-            read.push((name.extract::<&str>()?.into(), reader.without_place(&value)?));
+        for (name, value) in &self.plain {
+            read.push((name.extract::<&str>()?.into(), without_place(value, 0)?));
         }
-        Ok(Self { variables: read, places: reader.places, roles, shapes })
+        Ok(TemplateInput { variables: read, places: std::mem::take(&mut reader.places), roles, shapes })
     }
+}
 
-    /// The role of each message; none where one is no string.
-    fn roles<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+impl TemplateInput {
+    fn roles_of_messages<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
         let Some((_, Input::List(messages, _))) = self.variables.first() else { return Ok(None) };
         // There are few, which are made once.
         let mut known: Vec<(&str, Bound<'py, PyString>)> = Vec::new();
@@ -72,8 +116,7 @@ impl TemplateInput {
         roles.map(|roles| PyTuple::new(py, roles)).transpose()
     }
 
-    /// The fields of messages that are another one of the same message: index, name, name of the other.
-    fn aliases(&self) -> Vec<(usize, String, String)> {
+    fn aliased_fields(&self) -> Vec<(usize, String, String)> {
         let Some((_, Input::List(messages, _))) = self.variables.first() else { return Vec::new() };
         let mut found = Vec::new();
         for (index, message) in messages.iter().enumerate() {
@@ -88,15 +131,6 @@ impl TemplateInput {
             }
         }
         found
-    }
-
-    /// What it was read from, made anew.
-    fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let found = PyDict::new(py);
-        for (name, value) in &self.variables {
-            found.set_item(&**name, to_python(py, value)?)?;
-        }
-        Ok(found)
     }
 }
 
@@ -145,212 +179,6 @@ fn shapes_of(messages: &[Input]) -> Vec<Shape> {
         known[known.len() - 1].clone()
     };
     messages.iter().map(shape).collect()
-}
-
-/// Reads Python's values, and numbers the places of those that strings may come from.
-struct Reader<'py> {
-    places: Places,
-    prepare: Option<Bound<'py, PyAny>>,
-    depth: usize,
-    /// Keys that were read, held so that none other gets their place in memory: most are the same object everywhere.
-    keys: Vec<(Bound<'py, PyAny>, Arc<str>)>,
-}
-
-/// Most messages have at most so many values, themselves included.
-const PLACES: usize = 4;
-/// So many keys are looked for among those that were read.
-const KEYS: usize = 16;
-
-/// Containers inside of each other that are read: each takes room on the stack.
-const DEPTH: usize = 200;
-
-fn lacks<T>(what: &str) -> PyResult<T> {
-    Err(PyValueError::new_err(what.to_owned()))
-}
-
-/// Texts from this length on are not copied, but borrowed of Python.
-const BORROWED: usize = 64;
-
-fn text_of(value: &Bound<'_, PyAny>) -> PyResult<Shared> {
-    let string = value.cast::<PyString>()?;
-    let Ok(text) = string.to_str() else { return lacks("a lone surrogate in a text") };
-    if text.len() < BORROWED {
-        return Ok(text.into());
-    }
-    Ok(Shared::Held(Arc::new(PyBackedStr::try_from(string.clone())?)))
-}
-
-/// The place of what is no text, or not known to be one.
-fn place(parent: Option<Origin>, key: Key, message: i32) -> Place {
-    Place { parent, key: Some(key), message, text: None }
-}
-
-impl<'py> Reader<'py> {
-    fn message(
-        &mut self,
-        message: &Bound<'py, PyAny>,
-        index: i32,
-        drops_none: bool,
-        reasoning_keys: &[String],
-    ) -> PyResult<Input> {
-        let prepared;
-        let dict = match (message.cast_exact::<PyDict>(), &self.prepare) {
-            (Ok(dict), _) => dict,
-            (Err(_), Some(prepare)) => {
-                prepared = prepare.call1((message,))?;
-                prepared.cast_exact::<PyDict>()?
-            }
-            (Err(_), None) => return lacks("a message that is no dict"),
-        };
-        let origin = self.places.push(Place { parent: None, key: None, message: index, text: None });
-        let mut entries = Vec::with_capacity(dict.len() + 2);
-        for (key, value) in dict.iter() {
-            if !(drops_none && value.is_none()) {
-                entries.push(self.entry(&key, &value, origin, index)?);
-            }
-        }
-        let reasoning =
-            reasoning_keys.iter().find_map(|name| get(&entries, name).filter(|value| **value != Input::None));
-        if let Some(reasoning) = reasoning.cloned() {
-            alias(&mut entries, reasoning);
-        }
-        Ok(Input::Dict(entries, origin, true))
-    }
-
-    fn entry(
-        &mut self,
-        key: &Bound<'py, PyAny>,
-        value: &Bound<'py, PyAny>,
-        parent: Option<Origin>,
-        message: i32,
-    ) -> PyResult<(Input, Input)> {
-        let name = self.key(key)?;
-        let value = self.value(value, place(parent, Key::Name(Arc::clone(&name)), message))?;
-        Ok((Input::Str(name.into(), None), value))
-    }
-
-    fn key(&mut self, key: &Bound<'py, PyAny>) -> PyResult<Arc<str>> {
-        if let Some((_, name)) = self.keys.iter().find(|(known, _)| known.is(key)) {
-            return Ok(Arc::clone(name));
-        }
-        if !key.is_exact_instance_of::<PyString>() {
-            return lacks("a key that is no string");
-        }
-        let name: Arc<str> = (&*text_of(key)?).into();
-        if self.keys.len() < KEYS {
-            self.keys.push((key.clone(), Arc::clone(&name)));
-        }
-        Ok(name)
-    }
-
-    fn value(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
-        if self.depth == DEPTH {
-            return lacks("values nested so deeply");
-        }
-        self.depth += 1;
-        let read = self.at_depth(value, at);
-        self.depth -= 1;
-        read
-    }
-
-    fn at_depth(&mut self, value: &Bound<'py, PyAny>, at: Place) -> PyResult<Input> {
-        if value.is_exact_instance_of::<PyString>() {
-            let text = text_of(value)?;
-            let origin =
-                if text.is_empty() { None } else { self.places.push(Place { text: Some(text.clone()), ..at }) };
-            return Ok(Input::Str(text, origin));
-        }
-        if value.is_none() {
-            return Ok(Input::None);
-        }
-        let message = at.message;
-        if let Ok(dict) = value.cast_exact::<PyDict>() {
-            let origin = self.places.push(at);
-            let entries: Vec<_> =
-                dict.iter().map(|(key, value)| self.entry(&key, &value, origin, message)).collect::<PyResult<_>>()?;
-            if let (Some(origin), Some(Input::Str(own, _))) = (origin, get(&entries, "type"))
-                && let Some(part) = PartType::of_name(own)
-            {
-                self.places.is_part(origin, part);
-            }
-            return Ok(Input::Dict(entries, origin, false));
-        }
-        if let Ok(list) = value.cast_exact::<PyList>() {
-            let origin = self.places.push(at);
-            return Ok(Input::List(self.items(list.iter(), origin, message)?, origin));
-        }
-        if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            // What it is in is a place, but it has none itself.
-            let origin = self.places.push(at);
-            return Ok(Input::Tuple(self.items(tuple.iter(), origin, message)?));
-        }
-        if value.is_exact_instance_of::<PyBool>() {
-            return Ok(Input::Bool(value.extract()?));
-        }
-        if value.is_exact_instance_of::<PyInt>() {
-            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
-            return Ok(Input::Int(number, self.places.push(at)));
-        }
-        if value.is_exact_instance_of::<PyFloat>() {
-            return Ok(Input::Float(value.extract()?, self.places.push(at)));
-        }
-        let Some(prepare) = &self.prepare else { return lacks("a value that JSON has no type for") };
-        let prepared = prepare.call1((value,))?;
-        self.value(&prepared, at)
-    }
-
-    fn items(
-        &mut self,
-        items: impl Iterator<Item = Bound<'py, PyAny>>,
-        parent: Option<Origin>,
-        message: i32,
-    ) -> PyResult<Vec<Input>> {
-        items.enumerate().map(|(index, item)| self.value(&item, place(parent, Key::Index(index), message))).collect()
-    }
-
-    /// A value of the template's own: a key, or a special token.
-    fn without_place(&self, value: &Bound<'py, PyAny>) -> PyResult<Input> {
-        Ok(if value.is_exact_instance_of::<PyString>() {
-            Input::Str(text_of(value)?, None)
-        } else if value.is_none() {
-            Input::None
-        } else if value.is_exact_instance_of::<PyBool>() {
-            Input::Bool(value.extract()?)
-        } else if value.is_exact_instance_of::<PyInt>() {
-            let Ok(number) = value.extract() else { return lacks("a number of more than 64 bits") };
-            Input::Int(number, None)
-        } else if value.is_exact_instance_of::<PyFloat>() {
-            Input::Float(value.extract()?, None)
-        } else if let Ok(list) = value.cast_exact::<PyList>() {
-            Input::List(list.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?, None)
-        } else if let Ok(tuple) = value.cast_exact::<PyTuple>() {
-            Input::Tuple(tuple.iter().map(|item| self.without_place(&item)).collect::<PyResult<_>>()?)
-        } else {
-            return lacks("such a key or special token");
-        })
-    }
-}
-
-fn get<'e>(entries: &'e [(Input, Input)], name: &str) -> Option<&'e Input> {
-    entries.iter().find(|(key, _)| matches!(key, Input::Str(own, _) if **own == *name)).map(|(_, value)| value)
-}
-
-/// A message's reasoning under the names that templates know, as transformers gives it.
-fn alias(entries: &mut Vec<(Input, Input)>, reasoning: Input) {
-    let name = |name: &str| Input::Str(name.into(), None);
-    let is = |key: &Input, name: &str| matches!(key, Input::Str(own, _) if **own == *name);
-    match entries.iter().position(|(key, _)| is(key, "thinking")) {
-        // Its value stays, its place is the first.
-        Some(at) => {
-            let own = entries.remove(at);
-            entries.insert(0, own);
-        }
-        None => entries.insert(0, (name("thinking"), reasoning.clone())),
-    }
-    match entries.iter_mut().find(|(key, _)| is(key, "reasoning_content")) {
-        Some((_, value)) => *value = reasoning,
-        None => entries.push((name("reasoning_content"), reasoning)),
-    }
 }
 
 fn to_python<'py>(py: Python<'py>, value: &Input) -> PyResult<Bound<'py, PyAny>> {

@@ -135,10 +135,12 @@ pub fn mask_of_kinds(
     for &kind in kinds {
         of_kind[usize::from(kind)] = true;
     }
-    // The first place is that of -1.
+    // The first place is that of -1; no message behind the last one that has a token has any.
     let place = |message: i32| usize::try_from(i64::from(message) + 1).ok();
-    let mut of_message = vec![false; messages.iter().filter_map(|&message| place(message)).max().map_or(0, |m| m + 1)];
-    for at in messages.iter().filter_map(|&message| place(message)) {
+    let most = message_index.iter().max().copied().and_then(place).unwrap_or(0);
+    let asked = messages.iter().filter_map(|&message| place(message)).filter(|&at| at <= most);
+    let mut of_message = vec![false; asked.clone().max().map_or(0, |last| last + 1)];
+    for at in asked {
         of_message[at] = true;
     }
     let chosen = |message: i32| place(message).and_then(|at| of_message.get(at)).is_some_and(|&chosen| chosen);

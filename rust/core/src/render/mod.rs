@@ -13,6 +13,7 @@ mod turns;
 
 use std::collections::HashMap;
 
+use crate::error::Error;
 use crate::text::CharIndex;
 
 pub use openings::Start;
@@ -205,6 +206,26 @@ pub struct Render<'t> {
     pub shapes: &'t [Shape],
     /// Where the generation prompt begins, if there is one.
     pub prompt_start: Option<usize>,
+}
+
+/// Checks what renders are cut by.
+///
+/// # Errors
+/// [`Error::Span`] with the first of `owners` that is none of the messages, or is before the one in front of it; or
+/// there are not as many shapes as roles.
+pub fn check_owners(owners: &[(usize, i32)], roles: &[Role], shapes: &[Shape]) -> Result<(), Error> {
+    let wrong = |span_index: usize, reason: String| Err(Error::Span { span_index, reason });
+    if roles.len() != shapes.len() {
+        return wrong(0, format!("{} roles, but {} shapes of messages", roles.len(), shapes.len()));
+    }
+    let is_message = |owner: i32| usize::try_from(owner).map_or(owner == -1, |index| index < roles.len());
+    if let Some(at) = owners.iter().position(|&(_, owner)| !is_message(owner)) {
+        return wrong(at, format!("there is no message {}, of {}", owners[at].1, roles.len()));
+    }
+    match owners.windows(2).position(|pair| pair[0].0 > pair[1].0) {
+        Some(at) => wrong(at + 1, format!("character {} comes after {}", owners[at + 1].0, owners[at].0)),
+        None => Ok(()),
+    }
 }
 
 /// What an opening behind a message may depend on: its role, and its keys that hold lists or dicts (`assistant+tool_calls`).

@@ -16,6 +16,18 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+impl Limits {
+    /// A level takes two KiB of the stack, of which a thread may have two MiB.
+    const DEEPEST: usize = 600;
+    /// A text's places are numbers of 32 bits.
+    const MOST_BYTES: usize = i32::MAX as usize;
+
+    /// None where the machine itself could not keep them.
+    pub fn new(steps: u64, depth: usize, bytes: usize) -> Option<Self> {
+        (depth <= Self::DEEPEST && bytes <= Self::MOST_BYTES).then_some(Self { steps, depth, bytes })
+    }
+}
+
 /// What a text, a list or a dict takes besides what is in it, the allocator's part included: two allocations of a text.
 pub const HEAD: usize = 128;
 
