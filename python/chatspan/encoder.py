@@ -11,10 +11,10 @@ from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation, require_length, truncated
 from chatspan.encoding import Encoding
-from chatspan.errors import ChatspanError, OptionError
-from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
+from chatspan.errors import ChatspanError, OptionError, quoted
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, one_of
 from chatspan.render.limits import TemplateLimits
-from chatspan.render.request import Messages, RenderRequest, merged_keywords, require_conversations
+from chatspan.render.request import Messages, RenderRequest, is_single, merged_keywords, require_conversations
 from chatspan.rows.habits import Habits
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.supervised.map_fn import MapFn
@@ -127,6 +127,7 @@ class ChatEncoder:
 
     def encode(
         self,
+        /,
         messages: Messages,
         *,
         tools: Sequence[Any] | None = None,
@@ -171,6 +172,7 @@ class ChatEncoder:
 
     def encode_batch(
         self,
+        /,
         conversations: Sequence[Messages],
         *,
         tools: Sequence[Any] | None = None,
@@ -192,10 +194,14 @@ class ChatEncoder:
         _check_options(max_length, truncation, special_tokens)
         own = merged_keywords(keywords, template_kwargs)
         require_conversations(conversations)
-        requests = [
-            RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
-            for messages in conversations
-        ]
+        requests = []
+        for messages in conversations:
+            requests.append(
+                RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
+            )
+            if is_single(messages):
+                # It is refused, and a range has any number of them.
+                break
         renders = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
         encodings = self._pipeline.encode_rendered(list(_counted(renders)))
         return list(_counted(truncated(each, max_length, truncation) for each in encodings))
@@ -282,9 +288,9 @@ def _counted(made: Iterator[Made]) -> Iterator[Made]:
 def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
     is_count = isinstance(max_length, int) and not isinstance(max_length, bool) and max_length >= 1
     if max_length is not None and not is_count:
-        raise OptionError(f"max_length={max_length!r}: say how many tokens, at least 1, or None")
-    if truncation not in ("error", "left", "right"):
-        raise OptionError(f'truncation={truncation!r}: say "error", "left" or "right"')
+        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1, or None")
+    if not one_of(truncation, ("error", "left", "right")):
+        raise OptionError(f'truncation={quoted(truncation)}: say "error", "left" or "right"')
     require_length(max_length, truncation)
-    if special_tokens not in ("as_rendered", "escape", "error"):
-        raise OptionError(f'special_tokens={special_tokens!r}: say "as_rendered", "escape" or "error"')
+    if not one_of(special_tokens, ("as_rendered", "escape", "error")):
+        raise OptionError(f'special_tokens={quoted(special_tokens)}: say "as_rendered", "escape" or "error"')

@@ -13,8 +13,22 @@ Range = tuple[int, int]
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks."""
-    return " ".join(str(error).split())
+    """The text of an error without line breaks; ``…`` for one that cannot be written."""
+    try:
+        return " ".join(str(error).split())
+    # What a class of a user's own raises.
+    except Exception:
+        return "…"
+
+
+def quoted(value: Any) -> str:
+    """A little of a value; ``…`` for one that cannot be written, such as a number of thousands of digits."""
+    try:
+        text = repr(value)
+    # Also what a class of a user's own raises.
+    except Exception:
+        return "…"
+    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def first_difference(one: Sequence[object], other: Sequence[object]) -> int:
@@ -100,6 +114,10 @@ class ChatspanError(ValueError):
         if self.turn_index is not None:
             place.append(f"turn {self.turn_index}")
         return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class InternalError(ChatspanError):
+    """A fault in chatspan itself: its core stopped where it never should. Report it, please."""
 
 
 class OptionError(ChatspanError):

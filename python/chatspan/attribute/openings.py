@@ -153,7 +153,8 @@ def _histories(context: Context, examples: Mapping[str, Message]) -> Iterator[li
     """Conversations that end in this way: short, with a system's message, and behind other turns."""
     before, last = context
     is_system = before.partition("+")[0] in SYSTEM_ROLES
-    tail = _ending(last, examples) if last else []
+    # A message may have the role "", too; behind a system's only, there is no other one.
+    tail = [] if is_system and not last else _ending(last, examples)
     if is_system:
         tail = [*tail, _message(before, examples)]
     elif before != last:

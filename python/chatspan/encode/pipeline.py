@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from operator import index
 from typing import Any, NamedTuple, get_args
 
 from chatspan._core import Segments, TurnScaffold, attribute
@@ -13,14 +14,16 @@ from chatspan.attribute.conventions import Conventions, keywords_key
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
-from chatspan.errors import OptionError, TextError, TokenizerError
-from chatspan.options import BackendOption, Boundaries
+from chatspan.errors import MessageError, OptionError, TextError, TokenizerError, one_line, quoted
+from chatspan.options import LONGEST, BackendOption, Boundaries, one_of
 from chatspan.render.habits import TemplateHabits
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.limits import TemplateLimits
+from chatspan.render.preparation import require_tools
 from chatspan.render.rendered import Render
 from chatspan.render.renderer import ChatRenderer
-from chatspan.render.request import RenderRequest
+from chatspan.render.request import RenderRequest, listed, merged_keywords, reason
+from chatspan.rows.steps.plain import items_of
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.tokenize.loaded import require_loaded
 from chatspan.tokenize.pieces import Piece, encode_pieces
@@ -65,8 +68,8 @@ class EncodingPipeline:
         boundaries: Boundaries = "as_rendered",
         require_template: bool = True,
     ) -> None:
-        if boundaries not in get_args(Boundaries):
-            raise OptionError(f'boundaries={boundaries!r}: use "as_rendered" or "as_prompted"')
+        if not one_of(boundaries, get_args(Boundaries)):
+            raise OptionError(f'boundaries={quoted(boundaries)}: use "as_rendered" or "as_prompted"')
         require_loaded(tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
@@ -115,6 +118,8 @@ class EncodingPipeline:
 
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer; see :meth:`chatspan.ChatEncoder.warm_up`."""
+        if not isinstance(background, bool):
+            raise OptionError(f"background={quoted(background)}: give True or False")
         if background:
             self._backends.start()
         else:
@@ -127,7 +132,19 @@ class EncodingPipeline:
 
     def decode(self, ids: Any) -> str:
         """The text of ids, special tokens written out."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        is_array = hasattr(ids, "dtype")
+        if not is_array and not isinstance(ids, (str, bytes, Mapping)) and hasattr(type(ids), "__getitem__"):
+            # A list that lies about its length ends the process in a tokenizer that believes it.
+            ids = _listed_ids(ids)
+        try:
+            return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        except TypeError:
+            raise
+        # What transformers raises has no common base.
+        except Exception as error:
+            raise OptionError(
+                f"ids={quoted(ids)} cannot be decoded: {type(error).__name__}: {one_line(error)}"
+            ) from error
 
     def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
         """The template that conversations with these tools are rendered with."""
@@ -135,7 +152,8 @@ class EncodingPipeline:
 
     def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> TemplateHabits:
         """What the template of a conversation with these tools and keywords does with the forms of messages."""
-        keywords = dict(template_kwargs)
+        require_tools(tools)
+        keywords = dict(merged_keywords({}, template_kwargs))
         source = self._renderer.source(tools, keywords.pop("chat_template", None))
         like = RenderRequest((), tools, template_kwargs=keywords, chat_template=source)
         key = (source, keywords_key(source, like))
@@ -166,8 +184,8 @@ class EncodingPipeline:
             [request for request, _ in split], now=now, scaffold_of=self._known_scaffold if cut else _none
         )
         for request, token_ids in split:
-            if token_ids is None:
-                _, token_ids = without_token_ids(request.messages)
+            if isinstance(token_ids, MessageError):
+                raise token_ids
             render = next(renders)
             _require_unicode(render)
             template = self._renderer.template(request.tools, request.chat_template)
@@ -236,6 +254,18 @@ class EncodingPipeline:
         self._own_prompts += count
 
 
+def _listed_ids(ids: Any) -> list[int]:
+    try:
+        if len(ids) <= LONGEST:
+            return [index(each) for each in items_of(ids)]
+    except TypeError:
+        raise
+    # What a list of a caller's own class raises.
+    except Exception as error:
+        raise OptionError(f"ids {reason(error)}") from error
+    raise OptionError(f"ids are {len(ids)}, more than any text has")
+
+
 def borders(attributed: AttributedRender) -> list[int]:
     """Where assistants' turns start and end: what inference tokenizes apart."""
     found = set()
@@ -261,14 +291,13 @@ def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
     )
 
 
-def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | None]:
-    """The request as the template gets it, and the sampled ids; none where it cannot be read."""
+def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | MessageError]:
+    """The request as the template gets it, and the sampled ids; the error where it cannot be read."""
     try:
-        messages, token_ids = without_token_ids(request.messages)
-    except Exception:
-        # Its render says why.
-        return request, None
-    return (request._replace(messages=messages) if token_ids else request), token_ids
+        messages, token_ids = without_token_ids(listed(request.messages))
+    except MessageError as error:
+        return request._replace(messages=()), error
+    return request._replace(messages=messages), token_ids
 
 
 def _none(request: RenderRequest, source: str) -> None:

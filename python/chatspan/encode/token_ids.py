@@ -10,7 +10,7 @@ from chatspan.attribute.attributed import AttributedRender
 from chatspan.errors import ChatspanError, OptionError, RolloutError
 from chatspan.render.origins import field_runs
 from chatspan.render.rendered import CharRange, Render
-from chatspan.render.request import Messages
+from chatspan.render.request import Messages, own_copy, unreadable
 from chatspan.tokenize.pieces import Piece
 from chatspan.tokenize.sampled_ids import sampled_offsets, whole_ids
 
@@ -18,7 +18,11 @@ TokenIds = Mapping[int, Sequence[int]]
 
 
 def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
-    """The messages as the template gets them, and the sampled ids of those that have some."""
+    """The messages as the template gets them, and the sampled ids of those that have some.
+
+    Raises:
+        MessageError: a message that cannot be read.
+    """
     if not isinstance(messages, Sequence):
         return messages, {}
     for message in messages:
@@ -26,17 +30,18 @@ def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
             break
     else:
         return messages, {}
-    token_ids = {
-        index: message["token_ids"]
-        for index, message in enumerate(messages)
-        if isinstance(message, Mapping) and message.get("token_ids") is not None
-    }
-    if token_ids:
-        messages = [
-            {key: value for key, value in message.items() if key != "token_ids"} if index in token_ids else message
-            for index, message in enumerate(messages)
-        ]
-    return messages, token_ids
+    token_ids: dict[int, Any] = {}
+    without = []
+    for index, message in enumerate(messages):
+        try:
+            if isinstance(message, Mapping) and message.get("token_ids") is not None:
+                message = {**message}
+                token_ids[index] = own_copy(message.pop("token_ids"))
+        # What a mapping of a caller's own raises.
+        except Exception as error:
+            raise unreadable(index, error) from error
+        without.append(message)
+    return (without, token_ids) if token_ids else (messages, {})
 
 
 def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: TokenIds, *, check: bool) -> list[Piece]:
@@ -64,7 +69,7 @@ def _sampled_piece(
 ) -> Piece:
     if index not in attributed.regions and index not in attributed.segments.homeless:
         raise OptionError(f"message {index} has token_ids, but the template does not render it")
-    whole = whole_ids(ids)
+    whole = whole_ids(tokenizer, ids)
     parts = attributed.turn(index, "token")
     if len(parts) != 1:
         raise RolloutError(

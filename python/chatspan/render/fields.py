@@ -133,7 +133,8 @@ def _place(
         return value
     elif kind is dict:
         placed = types.mapping()
-        for name, part in value.items():
+        # A copy, since what makes a part plain may be code of a caller's own, which changes the whole.
+        for name, part in value.copy().items():
             if type(part) is str and type(name) is str:
                 # The most frequent case, without a call.
                 if part:
@@ -145,7 +146,7 @@ def _place(
     elif kind is list:
         placed = types.sequence()
         placed.extend(
-            _place(part, placed, message_index, index, plain_types, types) for index, part in enumerate(value)
+            _place(part, placed, message_index, index, plain_types, types) for index, part in enumerate(value.copy())
         )
     elif kind is tuple:
         shell: Any = types.sequence()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from chatspan.errors import OptionError, TemplateError
+from chatspan.errors import OptionError, TemplateError, quoted
 
 # A level takes two KiB of the stack, of which a thread may have two MiB; a text's places are numbers of 32 bits.
 _MOST = {"steps": 2**63 - 1, "depth": 600, "bytes": 2**31 - 1}
@@ -39,7 +39,7 @@ class TemplateLimits:
         for name, most in _MOST.items():
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
-                raise OptionError(f"{name}={value!r}: give a whole number from 1 to {most}")
+                raise OptionError(f"{name}={quoted(value)}: give a whole number from 1 to {most}")
 
 
 def require_limits(limits: object) -> TemplateLimits:
@@ -52,7 +52,7 @@ def require_limits(limits: object) -> TemplateLimits:
         return TemplateLimits()
     if not isinstance(limits, TemplateLimits):
         names = ", ".join(f"{field.name}=…" for field in fields(TemplateLimits))
-        raise OptionError(f"template_limits={limits!r}: give a chatspan.TemplateLimits({names})")
+        raise OptionError(f"template_limits={quoted(limits)}: give a chatspan.TemplateLimits({names})")
     return limits
 
 

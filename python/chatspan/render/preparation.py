@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from chatspan.errors import OptionError
+from chatspan.rows.steps.plain import items_of
 
 # Names a message's reasoning goes by; the first is the one that templates read.
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
@@ -76,9 +77,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float.__float__(value)
     if isinstance(value, Mapping):
-        return {plain(key): plain(part) for key, part in value.items()}
+        # A list, since what makes a part plain may be code of a caller's own, which changes the whole.
+        return {plain(key): plain(part) for key, part in list(value.items())}
     if isinstance(value, list):
-        return [plain(part) for part in value]
+        return [plain(part) for part in items_of(value)]
     if isinstance(value, tuple):
         return tuple(plain(part) for part in value)
     if isinstance(value, np.generic):
@@ -90,12 +92,22 @@ def plain(value: Any) -> Any:
     return f"<{kind.__name__}>"
 
 
+def require_tools(tools: Any) -> None:
+    """What tools are given in.
+
+    Raises:
+        OptionError: it is no list.
+    """
+    is_list = isinstance(tools, Sequence) and not isinstance(tools, (str, bytes, Mapping))
+    if tools is not None and not is_list:
+        raise OptionError(f"tools must be a list, got {type(tools).__name__}")
+
+
 def tool_schemas(tools: Sequence[Any] | None) -> list[Any] | None:
     """Tools as JSON schemas; functions are turned into them as transformers does."""
+    require_tools(tools)
     if tools is None:
         return None
-    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
-        raise OptionError(f"tools must be a list, got {type(tools).__name__}")
     schemas = []
     for index, tool in enumerate(tools):
         if isinstance(tool, dict):

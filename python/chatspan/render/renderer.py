@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError
 
 from chatspan._core import NativeRender, TurnScaffold
-from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError
+from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError, one_line, quoted
 from chatspan.render.jinja.engine import TracedMessages, render_traced, traced_variables
 from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError, compiled
 from chatspan.render.limits import TemplateLimits, require_limits
@@ -27,7 +27,7 @@ from chatspan.render.native.template import NativeOutcome, NativeTemplate, Rende
 from chatspan.render.own_text import cut_at, mismatch
 from chatspan.render.preparation import preparation, tool_schemas
 from chatspan.render.rendered import Render
-from chatspan.render.request import Messages, RenderRequest, has_messages, request_of, require_flags
+from chatspan.render.request import Messages, RenderRequest, has_messages, own_copy, request_of, require_flags
 
 # What a call gives beside the template's keywords.
 _OWN_OPTIONS = frozenset({"tools", "documents", "add_generation_prompt", "continue_final_message"})
@@ -74,8 +74,11 @@ class ChatRenderer:
         self._warned: set[str] = set()
         self.native_renders = 0
         self.left: Counter[str] = Counter()
-        if not callable(getattr(tokenizer, "apply_chat_template", None)):
-            raise TokenizerError(f"{type(tokenizer).__name__} has no apply_chat_template")
+        for name in ("apply_chat_template", "get_chat_template"):
+            if not callable(getattr(tokenizer, name, None)):
+                raise TokenizerError(
+                    f"{type(tokenizer).__name__} has no {name}: use AutoTokenizer.from_pretrained(name)"
+                )
         self._options = frozenset(inspect.signature(tokenizer.apply_chat_template).parameters)
 
     def source(self, tools: Sequence[Any] | None, chat_template: str | None = None) -> str:
@@ -89,7 +92,7 @@ class ChatRenderer:
         """
         given = self._chat_template if chat_template is None else chat_template
         if given is not None and not isinstance(given, (str, Mapping)):
-            raise OptionError(f"chat_template={given!r}: give a template, or several by their names")
+            raise OptionError(f"chat_template={quoted(given)}: give a template, or several by their names")
         if isinstance(given, Mapping):
             name = "tool_use" if tools is not None and "tool_use" in given else "default"
             if name not in given:
@@ -163,10 +166,10 @@ class ChatRenderer:
                 where it is known: renders are then cut by message and kind in the same go.
         """
         now = now or datetime.now()
-        jobs = [self._job_if_readable(request, scaffold_of) for request in requests]
-        rendered = iter(render_jobs([job for job in jobs if isinstance(job, RenderJob)], now))
+        read = [self._read(request, scaffold_of) for request in requests]
+        rendered = iter(render_jobs([job for _, job in read if isinstance(job, RenderJob)], now))
         traced: TracedMessages = {}
-        for request, job in zip(requests, jobs, strict=True):
+        for request, job in read:
             outcome = next(rendered) if isinstance(job, RenderJob) else job
             yield self._render(request, outcome, now, traced)
 
@@ -176,13 +179,13 @@ class ChatRenderer:
         Args:
             now: what ``strftime_now`` takes for now.
         """
-        jobs = [self._job_if_readable(request, lambda request, source: None) for request in requests]
-        rendered = iter(render_jobs([job for job in jobs if isinstance(job, RenderJob)], now))
+        read = [self._read(request, lambda request, source: None) for request in requests]
+        rendered = iter(render_jobs([job for _, job in read if isinstance(job, RenderJob)], now))
         found: list[Render | None] = []
-        for request, job in zip(requests, jobs, strict=True):
+        for request, job in read:
             outcome = next(rendered) if isinstance(job, RenderJob) else job
             if isinstance(outcome, NativeRender):
-                found.append(render_of(outcome, outcome.input.roles() or _roles(request.messages)))
+                found.append(render_of(outcome, _roles(outcome)))
             elif outcome is None or isinstance(outcome, Unsupported):
                 found.append(self._try_jinja(request, now))
             else:
@@ -197,15 +200,19 @@ class ChatRenderer:
         except Exception:
             return None
 
-    def _job_if_readable(
+    def _read(
         self, request: RenderRequest, scaffold_of: Callable[[RenderRequest, str], TurnScaffold | None]
-    ) -> RenderJob | Unsupported | None:
-        """What the core is to render; nothing where a conversation cannot be read: its render says why."""
+    ) -> tuple[RenderRequest, RenderJob | Unsupported | None]:
+        """The request, and what the core is to render of it; nothing where it cannot be read: its render says why."""
         try:
             source = self.source(request.tools, request.chat_template)
-            return self._job(request, source, scaffold_of(request, source))
+            if source not in self._verified or request.continue_final_message:
+                # The tokenizer's own render reads it, too, and may not find it changed.
+                own = (own_copy(each) for each in (request.messages, request.tools, request.documents))
+                request = request._replace(**dict(zip(("messages", "tools", "documents"), own, strict=True)))
+            return request, self._job(request, source, scaffold_of(request, source))
         except Exception:
-            return None
+            return request, None
 
     def _job(
         self, request: RenderRequest, source: str, scaffold: TurnScaffold | None = None
@@ -232,6 +239,7 @@ class ChatRenderer:
     def _render(
         self, request: RenderRequest, outcome: NativeOutcome | None, now: datetime, traced: TracedMessages
     ) -> Render:
+        require_flags(request)
         if request.add_generation_prompt and request.continue_final_message:
             raise OptionError(
                 "give add_generation_prompt or continue_final_message: a message begins, or the last goes on"
@@ -241,7 +249,7 @@ class ChatRenderer:
         if outcome is None:
             job = self._job(request, template.source)
             outcome = job if isinstance(job, Unsupported) else render_jobs([job], now)[0]
-        render = self._taken(outcome, request.messages)
+        render = self._taken(outcome)
         if render is None:
             try:
                 render = render_traced(template, request, self._tokenizer.special_tokens_map, now, traced)
@@ -254,7 +262,7 @@ class ChatRenderer:
             self._verified.add(template.source)
         return render
 
-    def _taken(self, outcome: NativeOutcome, messages: Messages) -> Render | None:
+    def _taken(self, outcome: NativeOutcome) -> Render | None:
         """The core's render; nothing where it leaves this one to traced Jinja2."""
         if isinstance(outcome, TemplateError):
             raise outcome
@@ -263,7 +271,7 @@ class ChatRenderer:
             self.left[str(outcome) if isinstance(outcome, Unsupported) else "it raises"] += 1
             return None
         self.native_renders += 1
-        return render_of(outcome, outcome.input.roles() or _roles(messages))
+        return render_of(outcome, _roles(outcome))
 
     def _own_text(self, request: RenderRequest, template: ChatTemplate) -> str:
         """The tokenizer's own render."""
@@ -284,12 +292,19 @@ class ChatRenderer:
             return self._own_text(request, template)
         except ValueError as error:
             raise OptionError(
-                f"continue_final_message={request.continue_final_message!r}: {error}; end with a message that has the "
-                "field to go on with"
+                f"continue_final_message={quoted(request.continue_final_message)}: {error}; end with a message that "
+                "has the field to go on with"
             ) from None
 
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
-        own = self._own_text(request, template)
+        try:
+            own = self._own_text(request, template)
+        # What transformers raises has no common base.
+        except Exception as error:
+            raise RenderMismatchError(
+                f"the tokenizer's own apply_chat_template raises, where chatspan renders: {type(error).__name__}: "
+                f"{one_line(error)}"
+            ) from error
         if own == render.text:
             return
         # The clock may have gone on between the two.
@@ -330,7 +345,9 @@ class ChatRenderer:
     def _check_keywords(self, template: ChatTemplate, template_kwargs: Mapping[str, Any]) -> None:
         if not template_kwargs:
             return
-        for name in template_kwargs:
+        for name, value in template_kwargs.items():
+            if name.endswith("_token"):
+                _require_ends(name, value)
             if name in _OWN_OPTIONS:
                 raise OptionError(f"{name!r} is an option of the call, and no keyword of the template: give {name}=…")
             if name in _TAKEN:
@@ -363,10 +380,18 @@ def _require_dicts(messages: Messages) -> None:
             raise Unsupported("messages of a wrong form")
 
 
-def _roles(messages: Messages) -> tuple[str, ...]:
-    """The role of each message, ``""`` where it has none."""
-    roles = []
-    for message in messages:
-        role = message.get("role", "")
-        roles.append("" if role is None and preparation().drops_none else str(role))
-    return tuple(roles)
+def _require_ends(name: str, value: Any) -> None:
+    """A special token that is given by hand is not looked at before transformers does."""
+    try:
+        own_copy(value)
+    except RecursionError:
+        raise OptionError(f"{name} has values nested too deeply, or a value that holds itself: give text") from None
+
+
+def _roles(native: NativeRender) -> tuple[str, ...]:
+    """The role of each message that was read, ``""`` where it has none."""
+    roles = native.input.roles()
+    if roles is None:
+        # One is no text.
+        roles = tuple(str(message.get("role", "")) for message in native.input.to_python()["messages"])
+    return roles

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from chatspan.errors import MessageError, OptionError
+from chatspan.errors import MessageError, OptionError, one_line, quoted
 from chatspan.rows.same_text import text_key
 
 Messages = Sequence[Mapping[str, Any]]
@@ -57,28 +58,96 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
         raise OptionError(
             f"template_kwargs must be a mapping of names to values, got {type(template_kwargs).__name__}: give a dict"
         )
+    try:
+        template_kwargs = dict(template_kwargs)
+    # What a mapping of a caller's own raises.
+    except Exception as error:
+        raise OptionError(f"template_kwargs {reason(error)}") from error
     for name, value in template_kwargs.items():
         if not isinstance(name, str):
-            raise OptionError(f"template_kwargs has the key {name!r}: give names, which are text")
+            raise OptionError(f"template_kwargs has the key {quoted(name)}: give names, which are text")
         if name in keywords and text_key(keywords[name]) != text_key(value):
             raise OptionError(
-                f"the keyword {name!r} is {keywords[name]!r:.60} and in template_kwargs {value!r:.60}: give it once"
+                f"the keyword {name!r} is {quoted(keywords[name])} and in template_kwargs {quoted(value)}: give it once"
             )
     return {**keywords, **template_kwargs}
 
 
+def listed(messages: Any) -> Any:
+    """The messages in a list of our own, to which nobody else adds; what is no list of messages is refused later.
+
+    Raises:
+        MessageError: a sequence that cannot be gone through, or has another length than it says.
+    """
+    if type(messages) is list:
+        return messages.copy()
+    if type(messages) is tuple or not isinstance(messages, Sequence) or isinstance(messages, (str, bytes, Mapping)):
+        return messages
+    try:
+        said, given = len(messages), []
+        for message in islice(iter(messages), said + 1):
+            given.append(message)
+            if is_single(message):
+                # It is refused, and a range has any number of them.
+                return given
+    # What a sequence of a caller's own raises.
+    except Exception as error:
+        raise MessageError(f"messages {reason(error)}") from error
+    if len(given) != said:
+        found = "more" if len(given) > said else len(given)
+        raise MessageError(f"messages say that they are {said}, and are {found}: give a list")
+    return given
+
+
+def is_single(value: Any) -> bool:
+    """Whether a value is no list and holds nothing: no message, and no conversation."""
+    return value is None or isinstance(value, (str, bytes, int, float))
+
+
+def own_copy(value: Any) -> Any:
+    """The value with dicts, lists and tuples of its own, which nobody else changes; objects stay what they are."""
+    kind = type(value)
+    if kind is dict:
+        return {key: own_copy(part) for key, part in value.copy().items()}
+    if kind is list:
+        return [own_copy(part) for part in value.copy()]
+    return tuple(own_copy(part) for part in value) if kind is tuple else value
+
+
+def unreadable(index: int, error: Exception) -> MessageError:
+    """The error about a message that cannot be read, for what an object in it raised."""
+    return MessageError(f"message {index} {reason(error)}", message_index=index)
+
+
+def reason(error: Exception) -> str:
+    """Why something of a caller's own cannot be read."""
+    if isinstance(error, RuntimeError) and "during iteration" in one_line(error):
+        return (
+            f"changed while it was read ({one_line(error)}): let nothing change it before the call returns, no other "
+            "thread and no method of an object in it"
+        )
+    return f"cannot be read, an object in it raised {type(error).__name__}: {one_line(error)}"
+
+
 def require_flags(request: RenderRequest) -> None:
-    """The options of a call are of their types, which the core asks for.
+    """The options of a call are of the types that the core asks for.
 
     Raises:
         OptionError: one is not.
     """
     if not isinstance(request.add_generation_prompt, bool):
-        raise OptionError(f"add_generation_prompt={request.add_generation_prompt!r:.60}: give True or False")
+        raise OptionError(f"add_generation_prompt={quoted(request.add_generation_prompt)}: give True or False")
     if not isinstance(request.continue_final_message, (bool, str)):
         raise OptionError(
-            f"continue_final_message={request.continue_final_message!r:.60}: give True, False or the key of a field"
+            f"continue_final_message={quoted(request.continue_final_message)}: give True, False or the key of a field"
         )
+    _require_documents(request.documents)
+
+
+def _require_documents(documents: Any) -> None:
+    is_list = isinstance(documents, Sequence) and not isinstance(documents, (str, bytes, Mapping))
+    if documents is not None and not is_list:
+        raise OptionError(f"documents must be a list of dicts with 'title' and 'text', got {type(documents).__name__}")
 
 
 def require_conversations(conversations: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatspan.errors import TraceError
+from chatspan.errors import TraceError, quoted
 
 Message = dict[str, Any]
 
@@ -85,16 +85,6 @@ def lone_surrogate(text: str) -> int | None:
 def shown(value: Any) -> str:
     """A value as errors quote it: its type, and a little of it."""
     return f"{type(value).__name__} {quoted(value)}"
-
-
-def quoted(value: Any) -> str:
-    """A little of a value; ``…`` for one that cannot be written, such as a number of thousands of digits."""
-    try:
-        text = repr(value)
-    # Also what a class of a user's own raises.
-    except Exception:
-        return "…"
-    return text if len(text) <= 60 else text[:60] + "…"
 
 
 def name_text(value: Any) -> str:

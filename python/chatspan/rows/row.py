@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chatspan.errors import RowError, SourceError, one_line
-from chatspan.rows.steps.plain import plain_row
+from chatspan.rows.steps.plain import items_of, plain_row
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,19 @@ def _no_row(value: Any) -> str:
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
         return "got a list of messages where a row was expected: give {'messages': [...]}"
     return f"a row is a dict with a column of messages, a dataclass, or a row of a table; got {type(value).__name__}"
+
+
+def listed_rows(rows: Any) -> Any:
+    """Rows that have a length and are got by their numbers, as those of a list or a data set.
+
+    Raises:
+        RowError: they are something else.
+    """
+    if isinstance(rows, (str, bytes, Mapping)) or not all(hasattr(rows, name) for name in ("__len__", "__getitem__")):
+        raise RowError(f"expected a list of rows, got {type(rows).__name__}")
+    if not isinstance(rows, (list, tuple)) or type(rows) in (list, tuple):
+        return rows
+    try:
+        return items_of(rows)
+    except ValueError as error:
+        raise RowError(f"expected a list of rows: {one_line(error)}") from None

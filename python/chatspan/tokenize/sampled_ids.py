@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from chatspan.errors import RolloutError, first_difference
-from chatspan.rows.messages import quoted
+from chatspan.errors import RolloutError, first_difference, quoted
+from chatspan.rows.steps.plain import items_of
 from chatspan.tokenize.token_offsets import CharRange, decode, token_offsets
 
 _LARGEST_ID = 2**31 - 1
@@ -29,7 +29,7 @@ def sampled_offsets(
     Raises:
         RolloutError: the ids are not those of the turn, or are no ids.
     """
-    ids = whole_ids(token_ids)
+    ids = whole_ids(tokenizer, token_ids)
     decoded = decode(tokenizer, ids)
     whole = "".join(piece for piece, _, _ in untrimmed)
     if decoded.lstrip(" ") == turn.lstrip(" ") and decoded.endswith(turn.lstrip(" ")):
@@ -46,14 +46,22 @@ def sampled_offsets(
     return _from_both_ends(tokenizer, ids, turn)
 
 
-def whole_ids(token_ids: Any) -> list[int]:
-    """Ids as numbers of Python.
+def whole_ids(tokenizer: Any, token_ids: Any) -> list[int]:
+    """Ids of a tokenizer as numbers of Python.
 
     Raises:
-        RolloutError: they are no ids.
+        RolloutError: they are no ids, or none of this tokenizer.
     """
+    ids: list[int] = []
+    known: set[int] = set()
     try:
-        ids = [index(each) for each in token_ids]
+        given = items_of(token_ids) if type(token_ids) is not range and isinstance(token_ids, Sequence) else token_ids
+        for each in given:
+            ids.append(index(each))
+            if ids[-1] not in known:
+                if not _has(tokenizer, ids[-1]):
+                    break
+                known.add(ids[-1])
     # Also what an object of a row raises when it is asked for its items.
     except Exception:
         ids = []
@@ -62,9 +70,19 @@ def whole_ids(token_ids: Any) -> list[int]:
             f"token_ids must be the ids of the turn, whole numbers, at least one, got {quoted(token_ids)}: give the "
             "ids that were sampled, or leave token_ids out"
         )
-    if wrong := [each for each in ids if not 0 <= each <= _LARGEST_ID]:
-        raise RolloutError(f"token_ids has {wrong[0]}, which is no id: give the ids that were sampled, from 0 on")
+    wrong = ids[-1]
+    if not 0 <= wrong <= _LARGEST_ID:
+        raise RolloutError(f"token_ids has {quoted(wrong)}, which is no id: give the ids that were sampled, from 0 on")
+    if wrong not in known:
+        raise RolloutError(
+            f"token_ids[{len(ids) - 1}] is {wrong}, which is no id of the tokenizer, whose {len(tokenizer):,} tokens "
+            "have other ones: give the tokenizer that they were sampled with"
+        )
     return ids
+
+
+def _has(tokenizer: Any, token_id: int) -> bool:
+    return 0 <= token_id <= _LARGEST_ID and tokenizer.convert_ids_to_tokens(token_id) is not None
 
 
 def _kept_characters(untrimmed: Sequence[Untrimmed]) -> list[int]:

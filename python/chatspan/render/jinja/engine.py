@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from chatspan.errors import MessageError, OptionError
+from chatspan.errors import ChatspanError, MessageError, OptionError
 from chatspan.render.jinja.data import TracedDict, trace
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.origins import Root
 from chatspan.render.preparation import REASONING_KEYS, Preparation, plain, preparation, tool_schemas
 from chatspan.render.rendered import Render
-from chatspan.render.request import Messages, RenderRequest, has_messages, not_messages
+from chatspan.render.request import Messages, RenderRequest, has_messages, not_messages, reason, unreadable
 
 # By the identity of a message, which is kept with it so that no other one gets it, and its index: conversations of a
 # batch may share messages, such as a student's and its teacher's.
@@ -57,6 +57,11 @@ def traced_variables(
             raise OptionError(
                 f"{name} has values nested too deeply, or a value that holds itself: give plain JSON"
             ) from None
+        except (ChatspanError, MemoryError):
+            raise
+        # What an object of a caller's own raises.
+        except Exception as error:
+            raise OptionError(f"{name} {reason(error)}") from error
 
     variables: dict[str, Any] = dict(special_tokens)
     for name, value in request.template_kwargs.items():
@@ -87,6 +92,10 @@ def trace_messages(messages: Messages, known: TracedMessages) -> list[TracedDict
                 raise MessageError(
                     f"message {index} has values nested too deeply, or a value that holds itself", message_index=index
                 ) from None
+            except (ChatspanError, MemoryError):
+                raise
+            except Exception as error:
+                raise unreadable(index, error) from error
         traced.append(known[key][1])
     return traced
 
@@ -96,7 +105,7 @@ def _trace_message(message: Any, index: int, prepared: Preparation) -> TracedDic
         message = plain(message)
     if not isinstance(message, Mapping):
         raise MessageError(f"message {index} is {type(message).__name__}, not a dict", message_index=index)
-    message = {key: value for key, value in message.items() if value is not None or not prepared.drops_none}
+    message = {key: value for key, value in list(message.items()) if value is not None or not prepared.drops_none}
     traced: TracedDict = trace(message, Root(index, ()), prepared.plain_types)
     if prepared.aliases_reasoning:
         reasoning = next((traced[key] for key in REASONING_KEYS if traced.get(key) is not None), None)

@@ -10,7 +10,7 @@ import jinja2.nodes
 from jinja2.filters import do_title
 
 from chatspan._core import NativeRender, TemplateInput, TemplateProgram, TurnScaffold, render_templates
-from chatspan.errors import TemplateError
+from chatspan.errors import ChatspanError, TemplateError
 from chatspan.render.limits import TemplateLimits, limit_error
 from chatspan.render.native.program import Unsupported, program_of
 from chatspan.render.preparation import REASONING_KEYS, Preparation, plain
@@ -61,8 +61,13 @@ class NativeTemplate:
         aliases = list(REASONING_KEYS) if prepared.aliases_reasoning else []
         try:
             return TemplateInput(messages, dict(variables), dict(tokens), prepare, prepared.drops_none, aliases)
+        except (ChatspanError, MemoryError, RecursionError):
+            raise
         except (ValueError, TypeError) as error:
             raise Unsupported(str(error)) from None
+        # What an object of a caller's own raises: traced Jinja2 says in which message.
+        except Exception:
+            raise Unsupported("an object that cannot be read") from None
 
 
 class RenderJob(NamedTuple):

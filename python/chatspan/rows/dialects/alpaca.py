@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from chatspan.errors import quoted
 from chatspan.rows.dialects.calls import decoded
 from chatspan.rows.dialects.found import DialectError, Found, Message, listed, shown
-from chatspan.rows.messages import quoted
 from chatspan.rows.notes import Note
 
 # The columns of an instruction, of what it is about, and of the answer.

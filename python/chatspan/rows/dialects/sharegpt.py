@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatspan.errors import quoted
 from chatspan.rows.dialects.calls import call_of, calls_of, decoded, json_text
 from chatspan.rows.dialects.found import DialectError, Message, listed, mapping, shown
-from chatspan.rows.messages import quoted
 from chatspan.rows.notes import Note
 
 _ROLES = {

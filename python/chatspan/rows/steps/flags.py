@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatspan.errors import RowError
+from chatspan.errors import RowError, quoted
 from chatspan.options import LARGEST_WEIGHT
-from chatspan.rows.messages import name_text, quoted
+from chatspan.rows.messages import name_text
 from chatspan.rows.notes import Note
 
 # OpenAI; Axolotl; Axolotl; ms-swift; SpecForge.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def _converted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return plain_data(dict(value))
     if isinstance(value, (list, tuple)):
-        return plain_data(list(value))
+        return plain_data(items_of(value))
     # bool is final, and no subclass of it can be met here.
     for plain in (str, int, float):
         if isinstance(value, plain):
@@ -157,6 +158,25 @@ def _converted(value: Any) -> Any:
         if callable(method) and not isinstance(value, type):
             return plain_data(method())
     return value
+
+
+def items_of(sequence: Sequence[Any]) -> list[Any]:
+    """The items of a sequence, whose own class may lie, or never end.
+
+    Raises:
+        ValueError: it has another number of items than it says.
+
+    Example:
+        >>> items_of((1, 2))
+        [1, 2]
+    """
+    said = len(sequence)
+    # Nothing is reserved for what it says.
+    items = list(islice(iter(sequence), said + 1))
+    if len(items) != said:
+        found = "more" if len(items) > said else len(items)
+        raise ValueError(f"{type(sequence).__name__} says that it has {said} items, and gives {found}")
+    return items
 
 
 def is_missing(value: Any) -> bool:

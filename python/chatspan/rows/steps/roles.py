@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatspan.errors import RowError
+from chatspan.errors import RowError, quoted
 from chatspan.options import ROLES, near_role
 from chatspan.rows.dialects import sharegpt
 from chatspan.rows.habits import Habits
-from chatspan.rows.messages import quoted
 from chatspan.rows.notes import Note
 
 
