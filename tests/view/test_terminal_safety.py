@@ -96,6 +96,45 @@ def test_files_that_are_not_there(command: str, tmp_path: Path) -> None:
         assert_safe(command, str(rows), *more, "--template", evil, codes=(1,))
 
 
+# What the CLI library itself refuses, and quotes in its errors.
+WRONG_USAGE: dict[str, tuple[str, ...]] = {
+    "no such command": (EVIL,),
+    "no such option": ("encode", f"--{EVIL}"),
+    "an option that is nearly one": ("encode", f"--tokenize{EVIL}"),
+    "no such short option": ("encode", "-\x1b"),
+    "no number": ("encode", "rows.jsonl", "--processes", EVIL),
+    "no such choice": ("encode", "rows.jsonl", "--loss", EVIL),
+    "an argument too many": ("convert", "rows.jsonl", EVIL),
+    "an option without its value": ("encode", EVIL, "--tokenizer"),
+    "nothing that is needed": ("encode", "--tokenizer", EVIL),
+    "a folder that is not there": ("inspect", EVIL, "--tokenizer", EVIL, "--row", EVIL),
+    "an unknown one behind a wrong one": ("encode", "--bogus", EVIL),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_USAGE)
+def test_wrong_usage_is_told_without_controls(case: str) -> None:
+    _, said = assert_safe(*WRONG_USAGE[case], codes=(2,))
+    assert "Error" in said
+
+
+def test_what_is_wrong_is_still_told() -> None:
+    _, said = assert_safe("encode", f"--{EVIL}", codes=(2,))
+    assert said.startswith("Usage: ")
+    # In a box, whose lines are broken anywhere.
+    said = re.sub(r"[│\s]", "", said)
+    assert r"Nosuchoption:--x\x1b]0;pwned\x07\x1b[2J" in said
+    assert r"\u202eabc\u202c" in said
+    _, said = assert_safe("convert", "rows.jsonl", "--to", "\x9b31m", codes=(2,))
+    assert r"\x9b31m" in said
+    shown, _ = assert_safe("--help", codes=(0,))
+    assert "Usage: " in shown
+    shown, _ = assert_safe("--version", codes=(0,))
+    assert shown.startswith("chatspan ")
+    _, said = assert_safe(codes=(2,))
+    assert "Usage: " in said + _
+
+
 def test_json_says_what_the_row_has(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROWS["content"]) + "\n")

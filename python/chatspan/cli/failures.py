@@ -59,7 +59,8 @@ def exit_code_of(app: Callable[..., Any]) -> int:
         # Output that is piped into a file of an older encoding shall show a "?" rather than end.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BrokenPipeError:
@@ -71,11 +72,28 @@ def exit_code_of(app: Callable[..., Any]) -> int:
         _say(str(stop) or "stopped")
         return STOPPED
     except Exception as error:
+        if is_wrong_usage(error):
+            return _say_usage(error)
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         _say(line_of(error))
         return 1
-    return 0
+
+
+def is_wrong_usage(error: Any) -> bool:
+    """Whether it is the CLI library's own error; the class is click's, or of a click that typer has for itself."""
+    return callable(getattr(error, "format_message", None)) and isinstance(getattr(error, "exit_code", None), int)
+
+
+def _say_usage(error: Any) -> int:
+    """Shows the CLI library's own error as it does, but for what a terminal would obey: it quotes what was typed."""
+    # Loads rich, which what goes well does without.
+    from typer import rich_utils
+
+    safe = printable(error.format_message())
+    error.format_message = lambda: safe
+    rich_utils.rich_format_error(error)
+    return int(error.exit_code)
 
 
 def line_of(error: BaseException) -> str:
