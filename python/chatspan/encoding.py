@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,9 @@ from chatspan.attribute.segments import Segment
 from chatspan.attribute.selection import require_index, require_role, selected_messages
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.attribute.unrendered import unrendered_texts
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.kinds import Kind
-from chatspan.options import require_key_parts, require_weight
+from chatspan.options import one_of, require_key_parts, require_weight
 from chatspan.render.origins import Path, Run
 from chatspan.render.rendered import CharRange, Render
 
@@ -195,7 +196,7 @@ class Encoding:
         """
         is_index = isinstance(message_index, (int, np.integer)) and 0 <= message_index < len(self.roles)
         if not is_index or self.roles[message_index] != "assistant":
-            raise OptionError(f"message {message_index} is no assistant's; the roles: {', '.join(self.roles)}")
+            raise OptionError(f"message {quoted(message_index)} is no assistant's; the roles: {', '.join(self.roles)}")
         return self._attributed.turn(int(message_index), end_of_turn)
 
     def end_of_turn(self, message_index: int) -> CharRange | None:
@@ -240,9 +241,10 @@ class Encoding:
             StraddleError: with ``straddle="error"``.
         """
         wanted, chosen = selected_messages(roles, messages, self.roles, self._roles_of_template)
+        what = what if isinstance(what, str) else _kinds_of(what)
         if isinstance(what, str) and what == "turn" and wanted != frozenset({"assistant"}):
             raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
-        if what not in ("turn", "generation") and straddle == "first":
+        if what not in ("turn", "generation") and isinstance(straddle, str) and straddle == "first":
             mask = self._mask_of_kinds(_kinds_of(what), chosen)
             return (
                 mask | self._mask_of_kinds({Kind.TOOL_RESULT}, self._of_others(chosen)) if what == "content" else mask
@@ -287,11 +289,11 @@ class Encoding:
         """
         found = np.zeros(len(self), dtype=np.float32)
         for key, weight in _pairs(weights):
-            weight = require_weight(weight, f"the weight of {key!r:.60}")
+            weight = require_weight(weight, f"the weight of {quoted(key)}")
             fits = np.ones(len(self), dtype=bool)
             parts = require_key_parts(key, "a weight for", Span)
             for part in parts:
-                fits &= self._fits(part, f"a weight for {key!r:.60}")
+                fits &= self._fits(part, f"a weight for {quoted(key)}")
             if Kind.TOOL_RESULT not in (part for part in parts if isinstance(part, Kind)):
                 fits &= ~self._results_of_assistants
             found[fits] = weight
@@ -334,6 +336,8 @@ class Encoding:
         return list(zip(edges[:-1][wanted].tolist(), edges[1:][wanted].tolist(), strict=True))
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
+        if not one_of(straddle, get_args(Straddle)):
+            raise OptionError(f"straddle={quoted(straddle)}: say one of {', '.join(map(repr, get_args(Straddle)))}")
         return token_mask(self.table, list(ranges), straddle=straddle)
 
     def explain(self) -> str:
@@ -349,18 +353,21 @@ class Encoding:
 
 
 def _kinds_of(what: Any) -> Collection[Kind]:
-    kinds = {Kind.CONTENT} if what == "content" else what
+    kinds = {Kind.CONTENT} if isinstance(what, str) and what == "content" else what
     if isinstance(kinds, str) or not isinstance(kinds, Collection) or not all(isinstance(kind, Kind) for kind in kinds):
-        raise OptionError(f'what={what!r}: say "turn", "content", "generation" or a set of Kinds')
-    return kinds
+        raise OptionError(f'what={quoted(what)}: say "turn", "content", "generation" or a set of Kinds')
+    return frozenset(kinds)
 
 
 def _pairs(weights: Any) -> list[tuple[Any, Any]]:
     if isinstance(weights, Mapping):
         return list(weights.items())
-    pairs = list(weights) if isinstance(weights, Iterable) and not isinstance(weights, (str, bytes)) else None
+    pairs = None
+    if isinstance(weights, Iterable) and not isinstance(weights, (str, bytes)):
+        # No more than it says, where it says how many.
+        pairs = list(islice(weights, len(weights) if isinstance(weights, Sized) else None))
     if pairs is None or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-        raise OptionError(f"weights {weights!r:.60}: give a mapping, or pairs of a key and its weight")
+        raise OptionError(f"weights {quoted(weights)}: give a mapping, or pairs of a key and its weight")
     return [(key, weight) for key, weight in pairs]
 
 

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.kinds import Kind
 
 BackendOption = Literal["auto", "native", "hf"]
@@ -23,16 +23,23 @@ ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipytho
 # How alike a near miss is to a role: "asistent" is by 0.82, "reservation" and "assist" are not by more.
 _NEAR = 0.82
 _OWN_WORDS = ("python",)
+# No row has as many tokens: their characters are counted with 32 bits.
+LONGEST = 2**31 - 1
 # Weights are float32.
 LARGEST_WEIGHT = 3.4e38
+
+
+def one_of(value: Any, allowed: Collection[Any]) -> bool:
+    """Whether an option has one of these values; what compares in ways of its own, such as an array, is none."""
+    return isinstance(value, (str, int, type(None))) and value in allowed
 
 
 def require_choices(options: Any, **choices: Any) -> None:
     """Options that have one of these values, given as a tuple or a ``Literal``."""
     for name, allowed in choices.items():
         values = allowed if isinstance(allowed, tuple) else get_args(allowed)
-        if getattr(options, name) not in values:
-            raise OptionError(f"{name}={getattr(options, name)!r}: say one of {', '.join(map(repr, values))}")
+        if not one_of(getattr(options, name), values):
+            raise OptionError(f"{name}={quoted(getattr(options, name))}: say one of {', '.join(map(repr, values))}")
 
 
 def require_counts(options: Any, *names: str) -> None:
@@ -40,7 +47,9 @@ def require_counts(options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and (type(value) is not int or value < 1):
-            raise OptionError(f"{name}={value!r}: say how many tokens, at least 1, or None")
+            raise OptionError(f"{name}={quoted(value)}: say how many tokens, at least 1, or None")
+        if name == "pad_to_multiple_of" and value is not None and value > LONGEST:
+            raise OptionError(f"{name}={quoted(value)}: say how many tokens, at most {LONGEST}, or None")
 
 
 def near_role(name: str) -> str | None:
@@ -80,7 +89,7 @@ def require_weight(weight: Any, what: str) -> float:
     """
     is_number = isinstance(weight, Real) and not isinstance(weight, bool)
     if not is_number or not 0 <= weight <= LARGEST_WEIGHT or math.isnan(weight):
-        raise OptionError(f"{what} is {weight!r:.40}: weights must be numbers, at least 0 and at most 3.4e38")
+        raise OptionError(f"{what} is {quoted(weight)}: weights must be numbers, at least 0 and at most 3.4e38")
     return float(weight)
 
 
@@ -100,7 +109,7 @@ def require_key_parts(key: Any, what: str, *others: type) -> tuple[Any, ...]:
             parts = ()
     if not parts:
         also = "".join(f", a {other.__name__}" for other in others)
-        raise OptionError(f"{what} {key!r:.60}: give a role, a Kind, a message's index{also}, or a tuple of those")
+        raise OptionError(f"{what} {quoted(key)}: give a role, a Kind, a message's index{also}, or a tuple of those")
     return parts
 
 
@@ -114,9 +123,9 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
     """
     if isinstance(loss_on, Mapping):
         if not loss_on:
-            raise OptionError(f"loss_on={loss_on!r}: give at least one weight")
+            raise OptionError(f"loss_on={quoted(loss_on)}: give at least one weight")
         for key, weight in loss_on.items():
-            given = f"loss_on={loss_on!r:.80}:"
+            given = f"loss_on={quoted(loss_on)}:"
             require_weight(weight, f"{given} the weight of {key!r:.60}")
             for part in require_key_parts(key, f"{given} a weight for"):
                 _require_for_each_row(part, f"{given} a weight for {key!r:.60}")
@@ -126,7 +135,7 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
     is_kinds = isinstance(loss_on, Collection) and not isinstance(loss_on, (str, bytes)) and len(loss_on) > 0
     if not is_kinds or not all(isinstance(kind, Kind) for kind in loss_on):
         known = ", ".join(f'"{name}"' for name in names)
-        raise OptionError(f"loss_on={loss_on!r}: say {known}, a set of Kinds, or weights")
+        raise OptionError(f"loss_on={quoted(loss_on)}: say {known}, a set of Kinds, or weights")
 
 
 def _require_for_each_row(part: Any, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from chatspan.attribute.segments import Region, Segment
 from chatspan.attribute.turns import EndOfTurn, turn_ranges
 from chatspan.errors import OptionError
 from chatspan.kinds import Kind
+from chatspan.options import one_of
 from chatspan.render.origins import Path, data_ranges, field_runs
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.renderer import ChatRenderer
@@ -216,7 +217,7 @@ class AttributedRender:
         Raises:
             OptionError, TurnBoundaryError: see :meth:`turn`.
         """
-        exceptions = self.render.open_end or self.unsampled_ends
+        exceptions = self.render.open_end or self.unsampled_ends or not one_of(end_of_turn, get_args(EndOfTurn))
         known = None if exceptions else self.segments.turns(messages, end_of_turn)
         if known is not None:
             return known

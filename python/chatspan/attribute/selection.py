@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from difflib import get_close_matches
+from itertools import islice
 from numbers import Integral
 from typing import Any
 
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.options import ROLES, near_role
 
 # As many messages as an error lists the roles of.
@@ -63,7 +64,7 @@ def require_index(index: Any, what: str, seen: Sequence[str]) -> int:
         OptionError: it is none; with the messages that are there.
     """
     if type(index) is not int and (isinstance(index, bool) or not isinstance(index, Integral)):
-        raise OptionError(f"{what}: {index!r:.40} is {type(index).__name__}, not the index of a message")
+        raise OptionError(f"{what}: {quoted(index)} is {type(index).__name__}, not the index of a message")
     at = int(index)
     if not 0 <= at < len(seen):
         raise OptionError(f"{what}: there is no message {at}; {shown_roles(seen)}")
@@ -83,10 +84,11 @@ def shown_roles(seen: Sequence[str]) -> str:
 
 
 def _roles(roles: Any, seen: Sequence[str], named: Callable[[], Collection[str]]) -> frozenset[str]:
-    given = f"roles={roles!r:.60}"
+    given = f"roles={quoted(roles)}"
     if isinstance(roles, str):
         roles = (roles,)
     is_collection = isinstance(roles, Collection) and not isinstance(roles, bytes)
+    roles = tuple(islice(roles, len(roles))) if is_collection else ()
     if not is_collection or not all(isinstance(role, str) for role in roles):
         raise OptionError(f"{given}: give a role, a collection of roles, or None for all")
     if len(roles) == 0:
@@ -98,6 +100,8 @@ def _roles(roles: Any, seen: Sequence[str], named: Callable[[], Collection[str]]
 
 def _indices(messages: Any, seen: Sequence[str], also: Collection[int]) -> frozenset[int]:
     if not isinstance(messages, Collection) or isinstance(messages, (str, bytes)):
-        raise OptionError(f"messages={messages!r:.60}: give a collection of message indices, or None for all")
-    given = f"messages={messages!r:.60}"
-    return frozenset(index if index in also else require_index(index, given, seen) for index in messages)
+        raise OptionError(f"messages={quoted(messages)}: give a collection of message indices, or None for all")
+    given = f"messages={quoted(messages)}"
+    # No more than it says: the class of a list may be a caller's own, and give items without end.
+    some = islice(messages, len(messages))
+    return frozenset(index if index in also else require_index(index, given, seen) for index in some)

@@ -8,8 +8,9 @@ from typing import Literal, Protocol, get_args
 
 from chatspan._core import Segments
 from chatspan.attribute.segments import Region
-from chatspan.errors import OptionError, TurnBoundaryError
+from chatspan.errors import OptionError, TurnBoundaryError, quoted
 from chatspan.kinds import Kind
+from chatspan.options import one_of
 from chatspan.render.rendered import CharRange, Render
 
 EndOfTurn = Literal["token", "all", "none", "next_header"]
@@ -45,8 +46,8 @@ def turn_ranges(attributed: Attributed, message_index: int, end_of_turn: EndOfTu
         OptionError: there is no such ``end_of_turn``.
         TurnBoundaryError: its header or its end cannot be told; with what was seen.
     """
-    if end_of_turn not in get_args(EndOfTurn):
-        raise OptionError(f"end_of_turn={end_of_turn!r}: use {', '.join(map(repr, get_args(EndOfTurn)))}")
+    if not one_of(end_of_turn, get_args(EndOfTurn)):
+        raise OptionError(f"end_of_turn={quoted(end_of_turn)}: use {', '.join(map(repr, get_args(EndOfTurn)))}")
     region = attributed.regions.get(message_index)
     if region is None:
         raise TurnBoundaryError(

@@ -7,7 +7,7 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
-from chatspan.errors import OptionError, TruncationError
+from chatspan.errors import OptionError, TruncationError, quoted
 
 RowT = TypeVar("RowT")
 logger = logging.getLogger("chatspan")
@@ -47,7 +47,9 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: HasLengths)
         [[20, 60], [90, 30]]
     """
     if type(max_length) is not int or max_length < 1:
-        raise OptionError(f"max_length={max_length!r}: say how many tokens, at least 1")
+        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1")
+    if not callable(getattr(collator, "lengths", None)):
+        raise OptionError(f"collator is {type(collator).__name__}: give a collator of this package")
     lengths = collator.lengths(rows)
     left_out = [index for index, length in enumerate(lengths) if not length]
     if left_out:

@@ -33,6 +33,7 @@ from chatspan.errors import BackendError, EmptyBatchError, OptionError, Truncati
 from chatspan.rows.conversations import Chat
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.reader import RowReader
+from chatspan.rows.row import listed_rows
 from chatspan.tokenize.loaded import require_loaded
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
@@ -157,6 +158,7 @@ class SelfDistillationCollator:
         Raises:
             ChatspanError: as a call.
         """
+        rows = listed_rows(rows)
         lengths = [0] * len(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             for found in self._rows(rows[start : start + _ROWS_AT_ONCE])[0]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.options import (
     ROLES,
     BackendOption,
@@ -81,14 +81,16 @@ class DistillationConfig(RowOptions):
         super().__post_init__()
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
         require_choices(self, off_prompt=OffPromptPolicy, boundaries=Boundaries)
-        require_choices(self, layout=self._layouts())
+        require_choices(self, layout=self._layouts(), packing=(True, False), keep_empty=(True, False))
         require_counts(self, "max_length", "pad_to_multiple_of")
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:
-            raise OptionError(f"max_dropped={self.max_dropped!r}: give a part of a message's tokens, from 0 to 1")
+            raise OptionError(f"max_dropped={quoted(self.max_dropped)}: give a part of a message's tokens, from 0 to 1")
         if self.packing and self.layout != "indexed":
-            raise OptionError(f'packing=True needs layout="indexed", not {self.layout!r}: a packed row has no holes')
+            raise OptionError(
+                f'packing=True needs layout="indexed", not {quoted(self.layout)}: a packed row has no holes'
+            )
         if type(self.sdpo_ignore_index) is not int or self.sdpo_ignore_index == 1:
-            raise OptionError(f"sdpo_ignore_index={self.sdpo_ignore_index!r}: give a whole number other than 1")
+            raise OptionError(f"sdpo_ignore_index={quoted(self.sdpo_ignore_index)}: give a whole number other than 1")
         require_loss_on(self.loss_on, ("content", "turn"))
 
     def _layouts(self) -> Any:
@@ -126,7 +128,7 @@ class CollatorConfig(DistillationConfig):
 
     def __post_init__(self) -> None:
         if not callable(self.hint_generator):
-            raise OptionError(f"hint_generator={self.hint_generator!r} is not callable")
+            raise OptionError(f"hint_generator={quoted(self.hint_generator)} is not callable")
         require_choices(self, hint_role=ROLES, hint_placement=HintPlacement, hint_scope=HintScope)
         super().__post_init__()
         if self.layout == "placeholder" and (self.loss_on != "content" or self.max_length is not None):

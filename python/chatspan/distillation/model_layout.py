@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from chatspan.distillation.config import Layout
-from chatspan.errors import LayoutError, OptionError
+from chatspan.errors import LayoutError, OptionError, quoted
+from chatspan.options import one_of
 
 _FULL = ("full_attention", "attention", "dense", "moe")
 # What only configurations of state-space, recurrent, convolutional or linear-attention layers have.
@@ -60,8 +61,8 @@ def check_layout(model_config: Any, layout: Layout) -> None:
         ...
         chatspan.errors.LayoutError: mistral has sliding_window=4096, in which holes take up room: use layout="indexed"
     """
-    if layout not in get_args(Layout):
-        raise OptionError(f"layout={layout!r}: say one of {', '.join(map(repr, get_args(Layout)))}")
+    if not one_of(layout, get_args(Layout)):
+        raise OptionError(f"layout={quoted(layout)}: say one of {', '.join(map(repr, get_args(Layout)))}")
     if layout != "aligned":
         return
     get_text_config = getattr(model_config, "get_text_config", None)

@@ -9,9 +9,8 @@ from typing import Any
 from chatspan.distillation.chats.encoded_chat import EncodedChat, TokenRange
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.reading import name_of, read_chats, require_texts
-from chatspan.errors import ContentNotFoundError, RowError, TraceError
+from chatspan.errors import ContentNotFoundError, RowError, TraceError, quoted
 from chatspan.rows.conversations import Chat
-from chatspan.rows.messages import quoted
 from chatspan.rows.reader import RowReader
 from chatspan.rows.steps.plain import decoded, plain_data
 

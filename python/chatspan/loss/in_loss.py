@@ -146,6 +146,9 @@ class _Reader:
             hint = "is_clip needs it" if key == "old_log_probs" else "the loss finds its tokens by it"
             raise LossError(f"the batch has no {key!r}: {hint}")
         value = self.batch[key]
+        if not isinstance(value, Tensor) or (value.is_meta and not self.student.is_meta):
+            what = "a meta tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise LossError(f"batch[{key!r}] is {what}, not a tensor of numbers: give the batch of a collator")
         if shape is not None and tuple(value.shape) != shape:
             raise LossError(f"batch[{key!r}] is {list(value.shape)}, but batch[{_FIRST!r}] is {list(shape)}")
         return value.to(self.device)

@@ -9,9 +9,10 @@ from typing import Literal, TypeVar, cast, get_args
 import torch
 from torch import Tensor
 
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.loss.divergence import Divergence, token_divergence
 from chatspan.loss.in_loss import Batch, InLoss, read_in_loss, require_logits
+from chatspan.options import one_of
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 Reduction = Literal["token_mean", "row_mean", "sum", "none"]
@@ -132,24 +133,24 @@ def _check_options(
 ) -> None:
     beta, temperature, top_k = divergence.beta, divergence.temperature, divergence.top_k
     if not (_is_number(beta) and 0 <= beta <= 1):
-        raise OptionError(f"beta={beta!r}: give a number from 0, KL(T || S), to 1, KL(S || T)")
+        raise OptionError(f"beta={quoted(beta)}: give a number from 0, KL(T || S), to 1, KL(S || T)")
     if not (_is_number(temperature) and 0 < temperature < math.inf):
-        raise OptionError(f"temperature={temperature!r}: give a positive number")
+        raise OptionError(f"temperature={quoted(temperature)}: give a positive number")
     if top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise OptionError(f"top_k={top_k!r}: give a whole number of at least 1, or None for the whole vocabulary")
+        raise OptionError(f"top_k={quoted(top_k)}: give a whole number of at least 1, or None for the whole vocabulary")
     for name, clip in (("token_clip", divergence.token_clip), ("is_clip", is_clip)):
         if clip is not None and not (_is_number(clip) and clip > 0):
-            raise OptionError(f"{name}={clip!r}: give a positive number, or None for no clip")
-    if reduction not in get_args(Reduction):
-        raise OptionError(f"reduction={reduction!r}: say one of {', '.join(map(repr, get_args(Reduction)))}")
+            raise OptionError(f"{name}={quoted(clip)}: give a positive number, or None for no clip")
+    if not one_of(reduction, get_args(Reduction)):
+        raise OptionError(f"reduction={quoted(reduction)}: say one of {', '.join(map(repr, get_args(Reduction)))}")
     if num_items_in_batch is None or isinstance(num_items_in_batch, Tensor):
         items_are_fine = True  # a tensor's value is on the device, and not waited for
     else:
         items_are_fine = _is_number(num_items_in_batch) and num_items_in_batch > 0
     if not items_are_fine:
-        raise OptionError(f"num_items_in_batch={num_items_in_batch!r}: give a positive number")
+        raise OptionError(f"num_items_in_batch={quoted(num_items_in_batch)}: give a positive number")
     if num_items_in_batch is not None and reduction != "token_mean":
-        raise OptionError(f"num_items_in_batch with reduction={reduction!r}: only 'token_mean' divides by it")
+        raise OptionError(f"num_items_in_batch with reduction={quoted(reduction)}: only 'token_mean' divides by it")
 
 
 def _is_number(value: object) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, get_args
 import pyarrow as pa
 
 from chatspan.encode.pipeline import EncodingPipeline
-from chatspan.errors import OptionError
-from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
+from chatspan.errors import OptionError, quoted
+from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, one_of
 from chatspan.ray.cluster import NUM_CPUS, cpu_count
 from chatspan.ray.rows import ROW_INDEX, require_dataset, with_row_index
 from chatspan.ray.worker import EncoderSettings, OnError, RowEncoder
@@ -106,8 +106,8 @@ def encode(
         loss_weight=loss_weight,
         **checked(row_options),
     )
-    if on_error not in get_args(OnError):
-        raise OptionError(f'on_error={on_error!r}: say "raise" or "reject"')
+    if not one_of(on_error, get_args(OnError)):
+        raise OptionError(f'on_error={quoted(on_error)}: say "raise" or "reject"')
     if not isinstance(num_cpus, (int, float)) or not 0 < num_cpus < float("inf"):
         raise OptionError(f"num_cpus={num_cpus!r}: say how many cores a worker has, above 0, or a part of one")
     if type(batch_size) is not int or batch_size < 1:

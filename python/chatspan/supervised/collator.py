@@ -21,7 +21,7 @@ from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowErro
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
-from chatspan.rows.row import RawRow
+from chatspan.rows.row import RawRow, listed_rows
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
 from chatspan.supervised.selection import selected_roles
@@ -193,6 +193,7 @@ class ChatCollator:
             ChatspanError: as a call, with the place in ``rows``.
         """
         lengths = []
+        rows = listed_rows(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = [rows[index] for index in range(start, min(start + _ROWS_AT_ONCE, len(rows)))]
             found = self._rows(some, "row {}", start)
@@ -217,7 +218,7 @@ class ChatCollator:
             raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
         if not rows:
             raise RowError("the batch is empty: give at least one row")
-        numbered = enumerate(rows, start)
+        numbered = enumerate(listed_rows(rows), start)
         return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
 
     def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:

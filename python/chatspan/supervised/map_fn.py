@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chatspan._core import __version__
 from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.pipeline import EncodingPipeline
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions
@@ -39,8 +39,9 @@ class MapFn:
     """
 
     def __init__(self, pipeline: EncodingPipeline, options: SupervisedOptions, columns: Sequence[str]) -> None:
-        if isinstance(columns, str) or not columns or not set(columns) <= set(_COLUMNS):
-            raise OptionError(f"columns={columns!r}: give some of {', '.join(map(repr, _COLUMNS))}")
+        is_list = isinstance(columns, Collection) and not isinstance(columns, str) and len(columns) > 0
+        if not is_list or not all(isinstance(name, str) and name in _COLUMNS for name in columns):
+            raise OptionError(f"columns={quoted(columns)}: give some of {', '.join(map(repr, _COLUMNS))}")
         self._pipeline = pipeline
         self._options = options
         self._columns = tuple(columns)
@@ -48,14 +49,13 @@ class MapFn:
         self._notes = NoteLog()
 
     def __call__(self, batch: Mapping[str, Any], indices: Sequence[int] | None = None) -> dict[str, list[Array]]:
-        names = list(batch)
-        columns = [batch[name] for name in names]
+        names, columns = _columns_of(batch, indices)
         _require_batched(names, columns, self._options.column)
         values = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         if indices is None:
             places = [f"row {index} of a batch (with_indices=True: of the data set)" for index in range(len(values))]
         else:
-            places = [f"row {index}" for index in indices]
+            places = [f"row {quoted(index)}" for index in indices]
         numbers = range(len(values)) if indices is None else indices
         raw = [
             RawRow(index=number, place=place, value=value)
@@ -90,6 +90,20 @@ def _restored(versions: Any, settings: Any, options: Any, loss_on: Any, columns:
     if isinstance(loss_on, tuple) and loss_on[0] == "weights":
         loss_on = dict(loss_on[1])
     return MapFn(EncodingPipeline(**settings), SupervisedOptions(**{**options, "loss_on": loss_on}), columns)
+
+
+def _columns_of(batch: Any, indices: Any) -> tuple[list[str], list[Any]]:
+    """The columns of a batch, each with a value for each row."""
+    if not isinstance(batch, Mapping):
+        raise OptionError(f"this works on batches, dicts of columns, got {type(batch).__name__}: dataset.map(…)")
+    names = list(batch)
+    columns = [batch[name] for name in names]
+    counts = {name: len(column) for name, column in zip(names, columns, strict=True)}
+    if indices is not None:
+        counts = {**(counts or {"no column": 0}), "indices": len(indices)}
+    if len(set(counts.values())) > 1:
+        raise OptionError(f"the columns of a batch have different lengths: {quoted(counts)}")
+    return names, columns
 
 
 def _require_batched(names: Sequence[str], columns: Sequence[Any], column: str | None) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation, require_length
-from chatspan.errors import OptionError
-from chatspan.options import LossOn, OffPromptPolicy, near_role, require_choices, require_counts, require_loss_on
+from chatspan.errors import OptionError, quoted
+from chatspan.options import (
+    LossOn,
+    OffPromptPolicy,
+    near_role,
+    one_of,
+    require_choices,
+    require_counts,
+    require_loss_on,
+)
 from chatspan.rows.options import RowOptions
 
 SupervisedLossOn = Literal["generation"] | LossOn
@@ -59,12 +67,16 @@ def require_train_on(train_on: Any) -> None:
         OptionError: it is neither of the names nor some roles, or a role that is a typing error.
     """
     if isinstance(train_on, str):
-        if train_on not in ("all", "last"):
-            raise OptionError(f'train_on={train_on!r}: use "all", "last", or a list of roles such as ["assistant"]')
+        if not one_of(train_on, ("all", "last")):
+            raise OptionError(
+                f'train_on={quoted(train_on)}: use "all", "last", or a list of roles such as ["assistant"]'
+            )
         return
-    is_roles = isinstance(train_on, Collection) and not isinstance(train_on, (bytes, Mapping)) and len(train_on) > 0
+    is_roles = isinstance(train_on, (Sequence, Set)) and not isinstance(train_on, bytes) and len(train_on) > 0
     if not is_roles or not all(isinstance(role, str) for role in train_on):
-        raise OptionError(f'train_on={train_on!r}: use "all", "last", or a list of roles such as ["assistant"]')
+        raise OptionError(f'train_on={quoted(train_on)}: use "all", "last", or a list of roles such as ["assistant"]')
     for role in train_on:
         if (near := near_role(role)) is not None:
-            raise OptionError(f"train_on={train_on!r}: the role {role!r} is unknown: did you mean {near!r}?")
+            raise OptionError(
+                f"train_on={quoted(train_on)}: the role {quoted(role)} is unknown: did you mean {near!r}?"
+            )

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol, get_args
 
 from chatspan._core import NativeRender, Segments
-from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError
-from chatspan.options import BackendOption
+from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError, quoted
+from chatspan.options import BackendOption, one_of
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.native import NativeBackend, State, known_native, load_native, quick_state, state_of
 from chatspan.tokenize.tokens import Tokens
@@ -72,12 +72,12 @@ class Backends:
     """
 
     def __init__(self, tokenizer: Any, option: BackendOption, cache_bytes: int) -> None:
-        if option not in get_args(BackendOption):
-            raise OptionError(f'backend={option!r}: say "auto", "native" or "hf"')
+        if not one_of(option, get_args(BackendOption)):
+            raise OptionError(f'backend={quoted(option)}: say "auto", "native" or "hf"')
         if not isinstance(cache_bytes, int) or isinstance(cache_bytes, bool) or cache_bytes < 0:
-            raise OptionError(f"cache_bytes={cache_bytes!r}: say how many bytes, 0 for no cache")
+            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: say how many bytes, 0 for no cache")
         if cache_bytes > _MOST_BYTES:
-            raise OptionError(f"cache_bytes={cache_bytes!r}: say how many bytes, at most {_MOST_BYTES}")
+            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: say how many bytes, at most {_MOST_BYTES}")
         # What it was made with, by which another one does the same.
         self.arguments = (tokenizer, option, cache_bytes)
         self._tokenizer, self._option, self._cache_bytes = self.arguments

@@ -7,8 +7,7 @@ from typing import Any
 
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.traces import Trace, read_traces
-from chatspan.errors import EmptyBatchError, LayoutError, OptionError
-from chatspan.rows.messages import quoted
+from chatspan.errors import EmptyBatchError, LayoutError, OptionError, quoted
 from chatspan.rows.same_text import text_key
 from chatspan.rows.steps.plain import plain_data
 
@@ -46,7 +45,7 @@ def sdpo_rows(
         ([{'role': 'user', 'content': 'Book it.'}], 'Mind the limit.')
     """
     if chat_template_kwargs is not None and not isinstance(chat_template_kwargs, Mapping):
-        raise OptionError(f"chat_template_kwargs={chat_template_kwargs!r}: give the dict that SDPOConfig has")
+        raise OptionError(f"chat_template_kwargs={quoted(chat_template_kwargs)}: give the dict that SDPOConfig has")
     rows = []
     for trace in read_traces(traces, config):
         if trace.error_sites:

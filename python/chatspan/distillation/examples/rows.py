@@ -11,9 +11,9 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.examples.message_map import ambiguous, map_messages
 from chatspan.distillation.examples.reading import name_of
-from chatspan.errors import AlignmentError, TraceError
+from chatspan.errors import AlignmentError, TraceError, quoted
 from chatspan.rows.conversations import Chat
-from chatspan.rows.messages import is_blank, name_text, quoted
+from chatspan.rows.messages import is_blank, name_text
 from chatspan.rows.same_text import message_key, text_difference
 
 # How alike a column is to one that it may have been meant for.

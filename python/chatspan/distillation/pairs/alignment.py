@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chatspan._core import pair_tokens
 from chatspan.encoding import Encoding
-from chatspan.errors import AlignmentError, OptionError
+from chatspan.errors import AlignmentError, OptionError, quoted
 from chatspan.render.origins import Path
 
 Ints = NDArray[np.int64]
@@ -66,11 +66,18 @@ def align(
         >>> encoder.decode(teacher.input_ids[found.teacher_tokens])
         'Gone'
     """
+    for name, each in (("student", student), ("teacher", teacher)):
+        if not isinstance(each, Encoding):
+            raise OptionError(f"{name} is {type(each).__name__}: give an Encoding, as ChatEncoder.encode makes it")
+    if not isinstance(message_map, Mapping):
+        raise OptionError(f"message_map is {type(message_map).__name__}: give a dict of message indices")
     for name, side, indices in (
-        ("student", student, message_map.keys()),
-        ("teacher", teacher, message_map.values()),
+        ("student", student, list(message_map.keys())),
+        ("teacher", teacher, list(message_map.values())),
     ):
         for index in indices:
+            if not isinstance(index, (int, np.integer)):
+                raise OptionError(f"message_map has {quoted(index)}, which is not the index of a message")
             if not 0 <= index < len(side.roles):
                 raise OptionError(f"message_map names message {index} of the {name}, which has {len(side.roles)}")
     if wanted is not None and wanted.shape != student.input_ids.shape:

@@ -26,7 +26,10 @@ from chatspan.errors import (
     LayoutError,
     OptionError,
     TemplateError,
+    TraceError,
+    one_line,
     place_of_row,
+    quoted,
 )
 from chatspan.options import ROLES, BackendOption, require_choices
 from chatspan.render.request import request_of
@@ -157,7 +160,7 @@ class HintedPrompts:
 
     def _read(self, name: str, messages: Any, hint: Any) -> tuple[Conversation, tuple[Hint, Conversation] | None]:
         """The student's conversation; with a hint, where that is and the teacher's."""
-        messages = read_messages(plain_data(messages), name, "the prompt")
+        messages = read_messages(_plain(messages, name), name, "the prompt")
         plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
         if hint is not None and not isinstance(hint, str):
             raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")
@@ -200,9 +203,22 @@ def _of_row(row: int) -> Iterator[None]:
         raise error.at(**place_of_row(row)) from error.__cause__
 
 
+def _plain(messages: Any, name: str) -> Any:
+    try:
+        return plain_data(messages)
+    except ChatspanError:
+        raise
+    except RecursionError:
+        raise TraceError("the prompt has values nested too deeply", trace_id=name) from None
+    # What an object of a caller's own raises.
+    except Exception as error:
+        what = f"the prompt cannot be read: {type(error).__name__}: {one_line(error)}"
+        raise TraceError(what, trace_id=name) from error
+
+
 def _kwargs_of(given: Any) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
-        raise OptionError(f"chat_template_kwargs={given!r}: give a dict, as apply_chat_template takes it")
+        raise OptionError(f"chat_template_kwargs={quoted(given)}: give a dict, as apply_chat_template takes it")
     kwargs = dict(given or {})
     # Here as in the trainers tools are among them.
     wrong = sorted(({"messages"} | RESERVED_KWARGS - {"tools"}).intersection(kwargs))
