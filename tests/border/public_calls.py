@@ -1,0 +1,204 @@
+"""Right arguments for what the package offers: what the sweep makes wrong, one place after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import chatspan
+import torch
+from chatspan import (
+    ChatCollator,
+    ChatEncoder,
+    CollatorConfig,
+    ComposerDataCollator,
+    DistillationConfig,
+    HintedPrompts,
+    Kind,
+    SelfDistillationCollator,
+    TemplateLimits,
+)
+from chatspan.loss import sdpo_loss
+
+U = {"role": "user", "content": "2 + 2?"}
+A = {"role": "assistant", "content": "4"}
+TRACE = {"trace_id": "t", "turns": [U, {**A, "tool_error": "x"}, U, A]}
+TOOL = {"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}}
+READER = {
+    "column": "messages",
+    "format": "messages",
+    "tool_arguments": "auto",
+    "null_content": "auto",
+    "text_parts": "auto",
+}
+TEMPLATE_KEYWORDS = {"enable_thinking": True}
+ROW = {"messages": [U, A], "tools": [TOOL], "chat_template_kwargs": TEMPLATE_KEYWORDS, "loss_messages": [1]}
+PAIR = {"messages": [U, A], "teacher_messages": [{"role": "system", "content": "h"}, U, A], "loss_messages": [1]}
+SUPERVISED = {
+    "loss_on": {"assistant": 1.0},
+    "end_of_turn": "token",
+    "max_length": 400,
+    "truncation": "left",
+    "empty_rows": "error",
+    "special_tokens": "as_rendered",
+    "off_prompt": "keep",
+    "train_on": ["assistant"],
+    "loss_weight": False,
+    **READER,
+}
+DISTILLATION = {
+    "layout": "aligned",
+    "loss_on": "content",
+    "straddle": "blanks",
+    "max_dropped": 0.02,
+    "max_length": 400,
+    "overflow": "error",
+    "pad_to_multiple_of": 8,
+    "padding_side": "right",
+    "keep_empty": True,
+    "packing": False,
+    "sdpo_ignore_index": 0,
+    "backend": "hf",
+    "off_prompt": "keep",
+    "boundaries": "as_rendered",
+    **READER,
+}
+
+Call = tuple[Callable[..., Any], dict[str, Any]]
+
+
+def hint(tool_error: Any, error_meta: Any) -> str:
+    return "Hint."
+
+
+def calls(t: Any) -> dict[str, Call]:
+    """By name, each function, constructor and method, and right arguments of it.
+
+    Args:
+        t: a tokenizer.
+    """
+    encoder = ChatEncoder(t, backend="hf")
+    encoding = encoder.encode([U, A])
+    collate = ChatCollator(t, backend="hf")
+    composer = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf"))
+    twin = SelfDistillationCollator(t, DistillationConfig(backend="hf"))
+    packer = SelfDistillationCollator(t, DistillationConfig(layout="indexed", packing=True, backend="hf"))
+    of_call = {
+        "tools": [TOOL],
+        "documents": [{"title": "a", "text": "b"}],
+        "add_generation_prompt": False,
+        "continue_final_message": False,
+        "max_length": 400,
+        "truncation": "left",
+        "special_tokens": "escape",
+        "token_ids_check": True,
+        "template_kwargs": TEMPLATE_KEYWORDS,
+    }
+    sampled = {**A, "token_ids": encoding.input_ids[encoding.mask()].tolist()}
+    selection = {
+        "roles": ("assistant",),
+        "what": {Kind.CONTENT},
+        "messages": [1],
+        "end_of_turn": "token",
+        "straddle": "first",
+    }
+    batch = composer([TRACE])
+    logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
+    return {
+        "ChatEncoder": (
+            ChatEncoder,
+            {
+                "tokenizer": t,
+                "chat_template": t.chat_template,
+                "backend": "hf",
+                "cache_bytes": 0,
+                "template_limits": TemplateLimits(),
+                "boundaries": "as_rendered",
+            },
+        ),
+        "ChatEncoder.encode": (encoder.encode, {"messages": [U, A], **of_call}),
+        "ChatEncoder.encode with ids": (encoder.encode, {"messages": [U, sampled], "token_ids_check": False}),
+        "ChatEncoder.encode_batch": (encoder.encode_batch, {"conversations": [[U, A], [U]], **of_call}),
+        "ChatEncoder.as_map_fn": (encoder.as_map_fn, {"columns": ["input_ids"], **SUPERVISED}),
+        "ChatEncoder.as_map_fn()": (encoder.as_map_fn(), {"batch": {"messages": [[U, A]]}, "indices": [0]}),
+        "ChatEncoder.decode": (encoder.decode, {"ids": [1, 2]}),
+        "ChatEncoder.habits": (encoder.habits, {"tools": [TOOL], "template_kwargs": TEMPLATE_KEYWORDS}),
+        "ChatEncoder.warm_up": (encoder.warm_up, {"background": False}),
+        "Encoding.mask": (encoding.mask, {**selection, "what": "turn"}),
+        "Encoding.labels": (encoding.labels, selection),
+        "Encoding.weights": (encoding.weights, {"weights": {"assistant": 1.0, 1: 2.0, Kind.CONTENT: 1.0}}),
+        "Encoding.end_of_turn": (encoding.end_of_turn, {"message_index": 1}),
+        "Encoding.turn_ranges": (encoding.turn_ranges, {"message_index": 1, "end_of_turn": "all"}),
+        "ChatCollator": (
+            ChatCollator,
+            {
+                "tokenizer": t,
+                "packing": False,
+                "pad_to_multiple_of": 8,
+                "padding_side": "right",
+                "chat_template": t.chat_template,
+                "backend": "hf",
+                "boundaries": "as_rendered",
+                **SUPERVISED,
+            },
+        ),
+        "ChatCollator()": (collate, {"rows": [ROW]}),
+        "ChatCollator.explain": (collate.explain, {"row": ROW}),
+        "ChatCollator.has_signal": (collate.has_signal, {"row": ROW}),
+        "ChatCollator.lengths": (collate.lengths, {"rows": [ROW]}),
+        "CollatorConfig": (
+            CollatorConfig,
+            {
+                "hint_generator": hint,
+                "hint_role": "system",
+                "hint_placement": "before_turn",
+                "hint_scope": "all",
+                "enable_replay_dpo": False,
+                **DISTILLATION,
+            },
+        ),
+        "DistillationConfig": (DistillationConfig, DISTILLATION),
+        "ComposerDataCollator": (
+            ComposerDataCollator,
+            {"tokenizer": t, "config": CollatorConfig(hint_generator=hint)},
+        ),
+        "ComposerDataCollator()": (composer, {"rows": [TRACE]}),
+        "ComposerDataCollator.explain": (composer.explain, {"row": TRACE}),
+        "ComposerDataCollator.examined": (composer.examined, {"rows": [TRACE]}),
+        "ComposerDataCollator.lengths": (composer.lengths, {"rows": [TRACE]}),
+        "SelfDistillationCollator": (SelfDistillationCollator, {"tokenizer": t, "config": DistillationConfig()}),
+        "SelfDistillationCollator()": (twin, {"rows": [PAIR]}),
+        "SelfDistillationCollator.has_signal": (twin.has_signal, {"row": PAIR}),
+        "HintedPrompts": (
+            HintedPrompts,
+            {
+                "tokenizer": t,
+                "hint_placement": "append_to_previous",
+                "hint_role": "system",
+                "chat_template_kwargs": TEMPLATE_KEYWORDS,
+                "backend": "hf",
+            },
+        ),
+        "HintedPrompts.encode": (HintedPrompts(t, backend="hf").encode, {"prompts": [[U]], "hints": ["Hint."]}),
+        "pack_dataset": (
+            chatspan.pack_dataset,
+            {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
+        ),
+        "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
+        "align": (chatspan.align, {"student": encoding, "teacher": encoding, "message_map": {0: 0, 1: 1}}),
+        "check_layout": (
+            chatspan.check_layout,
+            {"model_config": SimpleNamespace(model_type="qwen2"), "layout": "aligned"},
+        ),
+        "RowOptions": (chatspan.RowOptions, READER),
+        "TemplateLimits": (TemplateLimits, {"steps": 5, "depth": 5, "bytes": 5}),
+        "Offsets": (chatspan.Offsets, {"offsets": [(0, 1)], "text_length": 3}),
+        "locate": (
+            chatspan.locate,
+            {"text": "<u>a", "contents": ["a"], "anchors": [("<u>", "")], "blanks": "kept"},
+        ),
+        "token_spans": (chatspan.token_spans, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
+        "token_mask": (chatspan.token_mask, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
+        "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
+    }
