@@ -70,9 +70,7 @@ def rebook(train: str) -> str:
 
 def run_loop(tokenizer: Any, texts: list[str], messages: list[dict[str, Any]]) -> tuple[Any, Server]:
     """The real agent loop, from its constructor on; what it gives, and the server."""
-    tool = function_tools.FunctionTool(
-        "rebook", rebook, schemas.OpenAIFunctionToolSchema.model_validate(schema())
-    )
+    tool = function_tools.FunctionTool("rebook", rebook, schemas.OpenAIFunctionToolSchema.model_validate(schema()))
 
     async def run() -> tuple[Any, Server]:
         server = Server(tokenizer, texts)
@@ -162,9 +160,7 @@ def merged_by_both(family: str, talk: Talk, sampled: Sampled) -> tuple[str | Non
     assert merged.token_ids[: len(token_ids)] == token_ids
     assert len(merged.inserted_token_ids) + merged.appended_token_count == len(merged.token_ids) - len(token_ids)
     try:
-        builder = wiring.create_continuous_token_builder(
-            tokenizer, model_family=family, chat_template_kwargs=keywords
-        )
+        builder = wiring.create_continuous_token_builder(tokenizer, model_family=family, chat_template_kwargs=keywords)
         theirs = builder.merge_context_tokens(previous, updated, token_ids, tools=tools)
     # Templates raise whatever they like, and so do builders.
     except Exception:
