@@ -8,6 +8,7 @@ import sys as _sys
 import typing as _typing
 from importlib import import_module as _import_module
 
+from chatspan import forks as _forks  # noqa: F401  (it has Python call it where the process forks)
 from chatspan._core import Offsets, locate, token_mask, token_spans
 from chatspan._core import __version__ as __version__
 from chatspan.distillation.config import CollatorConfig, DistillationConfig

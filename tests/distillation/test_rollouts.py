@@ -301,6 +301,23 @@ def test_real_templates(name: str, zoo_tokenizer: Callable[[str], Any]) -> None:
     assert batch["student_response_logprobs"][0].tolist() == row.per_token["logprobs"][start:end].tolist()
 
 
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_routed_experts_of_all_tokens(small: Any, marks: Marks, form: dict[str, Any]) -> None:
+    """They have values of the prompt's tokens, too, and none of padding, of holes, or of the gaps of indices."""
+    rows = []
+    for answer in ("It is 5.", "4"):
+        rollout = Rollout(ChatEncoder(small), [user("2 + 2?")])
+        ids = marks.ids(answer)
+        routed = np.ones((len(rollout.prompt_ids) + len(ids), 2, 3), dtype=np.uint8)
+        rollout.add_completion(ids, message=assistant(answer), routed=routed)
+        rows.append({"sampled": rollout.rows()[0], "tool_errors": {1: "add"}})
+    batch = composer(small, per_token=("routed",), **form)(rows)
+    is_token = batch["attention_mask"] if "attention_mask" in batch else np.ones(batch["input_ids"].shape)
+    for name, expected in (("routed", is_token), ("student_response_routed", batch["response_idx_mask"])):
+        assert batch[name].shape[2:] == (2, 3)
+        assert batch[name][:, :, 1, 2].tolist() == np.asarray(expected).astype(int).tolist()
+
+
 def test_verl_takes_rows_as_sampled(small: Any, marks: Marks) -> None:
     rollout = marks.rollout(ChatEncoder(small), TURNS)
     row = {"sampled": rollout.rows()[0], "tool_errors": {1: "add", 3: "say it"}}

@@ -266,3 +266,15 @@ def test_what_a_completion_says_is_parsed_where_it_is_not_given(small: Any) -> N
     begun.add_completion(ids_of(small, "It "), finish_reason="length")
     begun.add_completion(ids_of(small, "is 4.<|im_end|>"))
     assert begun.messages[-1] == assistant("It is 4.")
+
+
+def test_side_arrays_of_other_shapes_are_errors_with_their_name(small: Any) -> None:
+    rollout = Rollout(ChatEncoder(small), [QUESTION])
+    ids = ids_of(small, "4")
+    rollout.add_completion(ids, message=assistant("4"), finish_reason="length", routed=[[1, 2]])
+    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shape \[3\] a token, and the completion"):
+        rollout.add_completion(ids, message=assistant("44"), routed=[[1, 2, 3]])
+    rollout.add_messages([NEXT])
+    rollout.add_completion(ids, message=assistant("4"), routed=[[1, 2, 3]])
+    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shapes \[2\] and \[3\] a token"):
+        rollout.rows()

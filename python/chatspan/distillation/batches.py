@@ -26,7 +26,7 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
     batch["dropped_sites"] = np.array([row.pair.example.dropped_sites for row in rows], dtype=np.int64)
     if f"{_TEACHER}input_ids" in batch:
         _require_equal_ids(batch, rows)
-    return batch | _side_arrays(rows, config, batch)
+    return batch | _side_arrays(rows, config, batch) if config.per_token else batch
 
 
 def _side_arrays(rows: Sequence[Row], config: DistillationConfig, batch: Arrays) -> Arrays:

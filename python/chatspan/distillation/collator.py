@@ -48,7 +48,11 @@ class SelfDistillationCollator:
     a message's content or append to one; the messages that the loss is on (indices in ``messages``; else each
     assistant's message that both sides have) are the same on both. A row with ``"teacher_messages": None`` has no
     loss. Rows may be in another dialect that :func:`chatspan.read_row` knows; a message's flag (``weight``, ``train``,
-    …) takes it out of the loss, or gives it a weight.
+    …) takes it out of the loss, or gives it a weight. An assistant's message may have ``token_ids``, the ids that were
+    sampled for its turn; they stand on both sides in place of its text, whichever side has them.
+
+    A row ``{"sampled": row, "teacher_messages", …}`` has a :class:`chatspan.SampledRow` for its student, which is that
+    row, token by token; the loss messages are its turns, and the teacher has the same ids in its own conversation.
 
     Args:
         tokenizer: any HF fast tokenizer with a chat template.
@@ -67,6 +71,8 @@ class SelfDistillationCollator:
         it is; ``dropped_tokens``, in-loss tokens that came out different on the teacher's side;
         ``dropped_messages``, left out for ``max_length``; ``dropped_sites``, loss messages that the template leaves out
         or that did not fit. int64 ``[1]``: ``dropped_rows``.
+        For each name of ``per_token`` also ``[B, T, …]``, the side array of the student's tokens, 0 elsewhere, and, if
+        the loss is anywhere, ``[B, R, …]`` ``student_response_…``, of the in-loss tokens alone.
         With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),
         ``max_length_q``, ``max_length_k`` (int) and ``seq_idx`` (int32) of either side, as transformers'
         ``DataCollatorWithFlattening``.

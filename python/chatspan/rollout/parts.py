@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.sampled_row import SampledRow
-from chatspan.rollout.side_arrays import laid_out
+from chatspan.rollout.side_arrays import laid_out, require_one_shape, side_array
 from chatspan.rows.conversations import Chat
 
 
@@ -113,4 +113,46 @@ def _side_arrays(parts: Sequence[Part], ends: Sequence[int]) -> dict[str, NDArra
         ]
         for name in names
     }
-    return {name: laid_out(each, ends[-1]) for name, each in given.items()}
+    return {name: laid_out(name, each, ends[-1]) for name, each in given.items()}
+
+
+def turn_arrays(given: Mapping[str, Any], length: int, before: int, index: int) -> dict[str, NDArray[Any]]:
+    """The side arrays of a turn that are given.
+
+    Args:
+        length: of the turn, in tokens.
+        before: how many tokens stand before it.
+        index: its message, as the error calls it.
+
+    Raises:
+        OptionError: they are not as many as the turn's tokens, or as all up to its end.
+    """
+    what = f"the {length} token_ids of message {index}, or all {before + length} tokens up to there"
+    return {
+        name: side_array(name, values, (length, before + length), what)
+        for name, values in given.items()
+        if values is not None
+    }
+
+
+def joined(begun: Part, length: int, arrays: Mapping[str, NDArray[Any]], index: int) -> dict[str, NDArray[Any]]:
+    """Side arrays of a turn that goes on: of both of its completions.
+
+    Args:
+        length: of the second one, in tokens.
+
+    Raises:
+        OptionError: they have values of other shapes.
+    """
+    found = dict(arrays)
+    for name in {*begun.arrays, *arrays}:
+        first, second = begun.arrays.get(name), arrays.get(name)
+        if second is None:
+            assert first is not None
+            second = np.zeros((length, *first.shape[1:]), dtype=first.dtype)
+        if first is None:
+            first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
+        if len(second) == length:
+            require_one_shape(name, [first, second], f"the completion of message {index} that it goes on from")
+            found[name] = np.concatenate([first, second])
+    return found

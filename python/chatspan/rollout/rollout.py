@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
-from chatspan.rollout.bridge import Proof, Shown, bridge
 from chatspan.rollout.chats import chat_of
-from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
-from chatspan.rollout.fit import Sampled
-from chatspan.rollout.given_prompt import Owned, owned_prompt
-from chatspan.rollout.parts import Part, RowInParts
+from chatspan.rollout.parts import Part, RowInParts, joined, turn_arrays
+from chatspan.rollout.proof.bridge import Proof, Shown, bridge
+from chatspan.rollout.proof.completion import UNFINISHED, completion_ids, sampled_of
+from chatspan.rollout.proof.fit import Sampled
+from chatspan.rollout.proof.given_prompt import Owned, owned_prompt
 from chatspan.rollout.rewrites import OnRewrite
 from chatspan.rollout.sampled_row import SampledRow, counted
-from chatspan.rollout.side_arrays import side_array
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
@@ -150,7 +149,7 @@ class Rollout:
 
     @property
     def proofs(self) -> list[Proof]:
-        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
+        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.proof.bridge.Proof`."""
         return list(self._proofs)
 
     def parse(self, token_ids: Any) -> ParsedCompletion:
@@ -201,9 +200,9 @@ class Rollout:
         base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
         ids = completion_ids(token_ids, finish_reason, index)
         prompt = base.prompt_ids
-        arrays = _arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
+        arrays = turn_arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
         if begun is not None:
-            arrays = _joined(begun, ids, arrays)
+            arrays = joined(begun, len(ids), arrays, index)
             ids = np.concatenate([begun.ids, ids])
         said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
@@ -332,30 +331,6 @@ def bridge_to_next_turn(
     rollout._begin_with(previous_prompt_ids)
     rollout.add_completion(previous_completion_ids, message=message, finish_reason=finish_reason)
     return rollout.add_messages(new_messages)
-
-
-def _arrays(given: Mapping[str, Any], length: int, before: int, index: int) -> dict[str, NDArray[Any]]:
-    what = f"the {length} token_ids of message {index}, or all {before + length} tokens up to there"
-    return {
-        name: side_array(name, values, (length, before + length), what)
-        for name, values in given.items()
-        if values is not None
-    }
-
-
-def _joined(begun: Part, ids: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Side arrays of a turn that goes on: of both of its completions."""
-    found = dict(arrays)
-    for name in {*begun.arrays, *arrays}:
-        first, second = begun.arrays.get(name), arrays.get(name)
-        if second is None:
-            assert first is not None
-            second = np.zeros((len(ids), *first.shape[1:]), dtype=first.dtype)
-        if len(second) == len(ids):
-            if first is None:
-                first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
-            found[name] = np.concatenate([first, second])
-    return found
 
 
 def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:

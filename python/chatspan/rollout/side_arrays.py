@@ -98,7 +98,7 @@ def require_names(names: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def laid_out(parts: Sequence[tuple[int, int, NDArray[Any]]], length: int) -> NDArray[Any]:
+def laid_out(name: str, parts: Sequence[tuple[int, int, NDArray[Any]]], length: int) -> NDArray[Any]:
     """An array of a whole row, zero where no part gives anything.
 
     Args:
@@ -110,7 +110,7 @@ def laid_out(parts: Sequence[tuple[int, int, NDArray[Any]]], length: int) -> NDA
     shapes = {part.shape[1:] for _, _, part in parts}
     if len(shapes) > 1:
         shown = " and ".join(sorted(str(list(shape)) for shape in shapes))
-        raise OptionError(f"values of tokens have the shapes {shown}: give one shape for all turns")
+        raise OptionError(f"{name} has values of the shapes {shown} a token: give one shape for all turns")
     dtype = common_dtype(part.dtype for _, _, part in parts)
     row = np.zeros((length, *parts[0][2].shape[1:]), dtype=dtype)
     for start, end, part in parts:
@@ -146,7 +146,7 @@ def spliced(given: Mapping[int, Mapping[str, Any]], tokens: GivenTokens, length:
             except OptionError as error:
                 raise RolloutError(f"message {index} (assistant): {error.message}", message_index=index) from None
             known.append(part)
-    return {name: laid_out(each, length) for name, each in parts.items()}
+    return {name: laid_out(name, each, length) for name, each in parts.items()}
 
 
 def require_one_shape(name: str, arrays: Sequence[NDArray[Any]], others: str) -> None:

@@ -23,7 +23,6 @@ class Chat:
         tools, documents: for the chat template; ``None`` where there are none.
         keywords: further arguments of the template: the row's ``chat_template_kwargs``.
         weights: of the messages that the row flags: 0 is never trained, 1 is as any other.
-        side_arrays: by message, what it has for each of its ``token_ids``, by name; as it was given.
         loss_messages: the indices of the messages that may be in a loss: those of a ``completion``, or of the row's own
             ``loss_messages``; ``None`` for all.
         teacher_messages: of a pair.
@@ -35,6 +34,7 @@ class Chat:
         trace_id: the row's own name.
         notes: what was changed, and where.
         row: the row's columns.
+        side_arrays: by message, what it has for each of its ``token_ids``, by name; as it was given.
     """
 
     messages: Sequence[Message]
@@ -42,7 +42,6 @@ class Chat:
     documents: Sequence[Any] | None = None
     keywords: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[int, float] = field(default_factory=dict)
-    side_arrays: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     loss_messages: Sequence[int] | None = None
     teacher_messages: Sequence[Message] | None = None
     teacher_loss_messages: Sequence[int] | None = None
@@ -52,6 +51,7 @@ class Chat:
     trace_id: str | None = None
     notes: Sequence[Note] = ()
     row: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    side_arrays: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def template_kwargs(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
+from chatspan.batch.given_rows import each_sampled
 from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
@@ -21,7 +22,6 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
 from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
-from chatspan.rollout.given_rows import each_sampled
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow
@@ -59,7 +59,12 @@ class ChatCollator:
     Called with a list of rows ``{"messages", "tools"?, "documents"?, "chat_template_kwargs"?, "loss_messages"?}``, or
     of rows in another dialect that :func:`chatspan.read_row` knows. ``loss_messages`` are the indices of the messages
     that may be trained; else those of a ``completion``, else each assistant's. A message's own flag (``weight``,
-    ``train``, ``training``, ``loss``, ``loss_mask``) takes it out, or gives it a weight.
+    ``train``, ``training``, ``loss``, ``loss_mask``) takes it out, or gives it a weight. An assistant's message may
+    have ``token_ids``, the ids that were sampled for its turn, see :meth:`chatspan.ChatEncoder.encode`.
+
+    A row may also be a :class:`chatspan.SampledRow`, a list of them, or a :class:`chatspan.Rollout`: what the model
+    sampled is trained, all of it, and ``loss_on``, ``end_of_turn`` and ``special_tokens`` stay as they are by default.
+    ``{"sampled": row, "loss_messages": [3]}`` names the turns that may be trained.
 
     Args:
         tokenizer: an HF fast tokenizer.
@@ -75,9 +80,12 @@ class ChatCollator:
         pad_to_multiple_of: rows are filled up to a multiple of it.
         padding_side: ``"right"``, ``"left"``.
         train_on: which messages are trained: ``"all"``, each assistant's; ``"last"``, the last assistant's of the row;
-            or roles: of others than assistants the content and what ends it.
+            or roles: of others than assistants the content and what ends it. Of rows as sampled assistants' alone.
         loss_weight: whether the batch has ``loss_weight``, which carries weights of messages other than 0 and 1;
             without it such a weight is an error.
+        per_token: keys of assistants' messages that have a value for each of their ``token_ids``, such as
+            ``("logprobs", "advantages")``, or names of a row's :attr:`chatspan.SampledRow.per_token`. The batch has
+            them, and the template does not see them.
         row_options: how rows are read: the fields of :class:`chatspan.RowOptions`.
         special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
         chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
@@ -89,7 +97,8 @@ class ChatCollator:
         int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``;
         ``attention_mask``; ``labels``, -100 where nothing is trained, unshifted. A row's first token is never trained:
         nothing in front of it predicts it. With weights or ``loss_weight=True`` also float32 ``[B, T]``
-        ``loss_weight``, which a trainer has to be told to use.
+        ``loss_weight``, which a trainer has to be told to use. For each name of ``per_token`` ``[B, T, …]``, cut and
+        padded with the ids, 0 where nothing was sampled; of its own type, floats of Python as float32.
         With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
         ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
         ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
@@ -101,6 +110,7 @@ class ChatCollator:
         TruncationError: a row is longer than ``max_length``.
         EmptyRowError: a row has nothing to train on.
         EmptyBatchError: no row is left.
+        RolloutError: a message's values are not one for each of its ``token_ids``; with ``message_index``.
         ChatspanError: of the encoder. All with the row's place in the batch.
 
     Attributes:
@@ -223,7 +233,8 @@ class ChatCollator:
 
     def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
         batch = _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
-        return batch | _side_arrays(self._options.per_token, rows, self._form, batch["input_ids"].shape[1])
+        names = self._options.per_token
+        return batch | _side_arrays(names, rows, self._form, batch["input_ids"].shape[1]) if names else batch
 
     def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> Sequence[TrainedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):

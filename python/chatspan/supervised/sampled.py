@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.batch.given_rows import GivenRow, given_row
 from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import too_long
 from chatspan.errors import EmptyRowError, OptionError, RowError
-from chatspan.rollout.given_rows import GivenRow, given_row
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions

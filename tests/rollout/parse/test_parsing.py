@@ -149,6 +149,12 @@ MALFORMED = {
     "a key twice": '<tool_call>\n{"name": "find", "arguments": {"q": 1, "q": 2}}\n</tool_call>',
     "a number too large": '<tool_call>\n{"name": "find", "arguments": {"q": 1e999}}\n</tool_call>',
     "no object": '<tool_call>\n{"name": "find", "arguments": [1]}\n</tool_call>',
+    "no Unicode": '<tool_call>\n{"name": "find", "arguments": {"q": "\\ud800"}}\n</tool_call>',
+    "nested so deeply that few can write it": '<tool_call>\n{"name": "find", "arguments": '
+    + '{"q": ' * 200
+    + "1"
+    + "}" * 201
+    + "\n</tool_call>",
     "nested deeply": '<tool_call>\n{"name": "find", "arguments": ' + '{"q": ' * 5000 + "\n</tool_call>",
     "text behind": '<tool_call>\n{"name": "find", "arguments": {}}\n</tool_call>\nDone.',
     "the second is none": '<tool_call>\n{"name": "find", "arguments": {}}\n</tool_call>\n<tool_call>\n{}\n</tool_call>',

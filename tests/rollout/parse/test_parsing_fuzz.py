@@ -125,7 +125,7 @@ def require_holds(name: str, text: str, parsed: ParsedCompletion) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_any_completion(name: str, request: Any) -> None:
     @settings(
-        max_examples=3000 if request.config.getoption("--all") else 40,
+        max_examples=3000 if request.config.getoption("--all") else 25,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )

@@ -14,7 +14,7 @@ from random_messages import Template
 
 @pytest.fixture(scope="module")
 def count(request: Any) -> int:
-    return 1000 if request.config.getoption("--all") else 12
+    return 1000 if request.config.getoption("--all") else 6
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatspan.batch.given_rows import given_row
 from chatspan.distillation.examples.sampled import as_row
 from chatspan.errors import ChatspanError, RowError, TextError, TraceError
-from chatspan.rollout.given_rows import given_row
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import content_problem, content_texts, lone_surrogate, name_text
 from chatspan.rows.reader import RowReader

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatspan.batch.given_rows import SAMPLED, GivenRow
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import AlignmentError, RolloutError, RowError, TraceError
-from chatspan.rollout.given_rows import SAMPLED, GivenRow
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import Message, shown

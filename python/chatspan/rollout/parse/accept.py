@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from chatspan.rollout.parse.learn.marks import squeezed
 from chatspan.rollout.parse.learn.notation import same_data
@@ -13,36 +13,22 @@ from chatspan.rollout.parse.read import Reading, TurnReader, fields_of
 Held = Literal["exact", "open", "spelling", ""]
 
 
-class Verdict(NamedTuple):
-    """What a render says of a reading.
-
-    Attributes:
-        held: how the render is the completion.
-        kept_prompt: whether the render begins with the prompt.
-    """
-
-    held: Held
-    kept_prompt: bool
-
-
-def verdict(reading: Reading, body: str, rendered: str | None, prompt: str, reader: TurnReader) -> Verdict:
-    """Compares the render of a reading's message with the prompt and the completion.
+def held(reading: Reading, body: str, rendered: str | None, prompt: str, reader: TurnReader) -> Held:
+    """How the render of a reading's message is the prompt and the completion.
 
     Args:
         body: the completion as far as the message goes.
         rendered: the prompt's messages and the message; ``None`` where the template refuses it.
         reader: reads the render as the completion was read.
     """
-    if rendered is None:
-        return Verdict("", False)
-    if not rendered.startswith(prompt):
-        return Verdict("", False)
+    if rendered is None or not rendered.startswith(prompt):
+        return ""
     turn = rendered[len(prompt) :]
     if turn.startswith(body):
         behind = turn[len(body) :]
-        ended = reading.ended and (not behind.strip() or bool(reading.form.end.core))
-        return Verdict("exact" if ended or not behind.strip() else "open", True)
-    return Verdict("spelling" if _respelled(reading, turn, reader) else "", True)
+        ended = reading.ended and bool(reading.form.end.core)
+        return "exact" if ended or not behind.strip() else "open"
+    return "spelling" if _respelled(reading, turn, reader) else ""
 
 
 def _respelled(reading: Reading, turn: str, reader: TurnReader) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.render.preparation import REASONING_KEYS
-from chatspan.rollout.parse.accept import Held, verdict
+from chatspan.rollout.parse.accept import Held, held
 from chatspan.rollout.parse.given import parsed_by_tokenizer
 from chatspan.rollout.parse.learn.forms import CONTENT, REASONING, Forms
 from chatspan.rollout.parse.learn.probes import Prober, Style
@@ -76,9 +76,9 @@ class Chooser:
         if given is not None and (found := self._given(text, given)) is not None:
             return found, True
         reader = TurnReader(forms, self._call_reader(forms), self._stops(forms))
-        held, complete = self._held(text, forms, reader)
-        if held:
-            return self._result(text, forms, held, complete), True
+        holding, complete = self._holding(text, forms, reader)
+        if holding:
+            return self._result(text, forms, holding, complete), True
         return self._unsure(text, forms, reader, given), False
 
     def _call_reader(self, forms: Forms) -> CallReader | None:
@@ -101,45 +101,41 @@ class Chooser:
                     found += _messages(reading, forms.style, len(dropped))
         return sorted(found, key=lambda each: _order(each, len(text)))
 
-    def _held(self, text: str, forms: Forms, reader: TurnReader) -> tuple[list[tuple[Candidate, Held]], bool]:
+    def _holding(self, text: str, forms: Forms, reader: TurnReader) -> tuple[list[tuple[Candidate, Held]], bool]:
         """The candidates that render back, and how, the best first; and whether all were looked at."""
-        held: list[tuple[Candidate, Held]] = []
+        found: list[tuple[Candidate, Held]] = []
         seen: set[str] = set()
         for loose in (False, True):
-            above = held[0][0].reading.form.rank if held else -1
+            above = found[0][0].reading.form.rank if found else -1
             for each in self._candidates(text, forms, reader, loose=loose, above=above):
-                if each.key in seen or any(not _rivals(known, each, text) for known, _ in held):
+                if each.key in seen or any(not _rivals(known, each, text) for known, _ in found):
                     continue
                 if len(seen) >= _RENDERS:
-                    return held, False
+                    return found, False
                 seen.add(each.key)
                 body = text[: each.reading.stop_char - each.shift]
-                found = verdict(each.reading, body, self._rendered(each.message), self._prompt, reader)
-                if found.held:
-                    held.append((each, found.held))
+                how = held(each.reading, body, self._prober.row(each.message), self._prompt, reader)
+                if how:
+                    found.append((each, how))
             # One that is more structured, though spelled otherwise, has more of the completion's own meaning.
-            held.sort(key=lambda each: _order(each[0], len(text)))
-            best = held[:1]
-            held = best + [each for each in held[1:] if _rivals(best[0][0], each[0], text)]
-        return held, True
+            found.sort(key=lambda each: _order(each[0], len(text)))
+            found = found[:1] + [each for each in found[1:] if _rivals(found[0][0], each[0], text)]
+        return found, True
 
     @property
     def _prompt(self) -> str:
         assert self._prober.prompt is not None
         return self._prober.prompt
 
-    def _rendered(self, message: Message) -> str | None:
-        return self._prober.row(message)
-
     def _result(
-        self, text: str, forms: Forms, held: Sequence[tuple[Candidate, Held]], complete: bool
+        self, text: str, forms: Forms, holding: Sequence[tuple[Candidate, Held]], complete: bool
     ) -> ParsedCompletion:
         """What is made of the candidates that hold.
 
         Args:
             complete: whether no other can hold.
         """
-        (best, how), *more = held
+        (best, how), *more = holding
         others = [each.message for each, _ in more][:_OTHERS]
         notes = list(_notes_of_call(text, forms, best))
         if how == "spelling":
@@ -169,7 +165,7 @@ class Chooser:
 
     def _given(self, text: str, message: Message) -> ParsedCompletion | None:
         """What the tokenizer's own parser reads, if it renders back."""
-        rendered = self._rendered(message)
+        rendered = self._prober.row(message)
         if rendered is None or not rendered.startswith(self._prompt):
             return None
         turn = rendered[len(self._prompt) :]
@@ -192,7 +188,7 @@ class Chooser:
             (_OFF_PROMPT, self._off_prompt(text, forms, reader)),
         ):
             for each in candidates:
-                if self._rendered(each.message) is not None:
+                if self._prober.row(each.message) is not None:
                     return self._parsed(text, each, certain=False, notes=[note, *_notes_of_call(text, forms, each)])
         stop = next((stop for stop in self._stops(forms) if text.endswith(stop)), "")
         message = forms.style.message(text[: len(text) - len(stop)])
@@ -258,7 +254,7 @@ def _messages(reading: Reading, style: Style, shift: int) -> Iterator[Candidate]
     several = any(len(values) > 1 for call in reading.calls for values in call.arguments.values())
     for which in (0, -1) if several else (0,):
         calls = [_call(call, which) for call in reading.calls]
-        shown = tuple(style._replace(argument_objects=True)._call(*call) for call in calls)
+        shown = tuple(style._replace(argument_objects=True).call(*call) for call in calls)
         sent = [
             (name, call.text if call.text is not None and not style.argument_objects else arguments, call_id)
             for (name, arguments, call_id), call in zip(calls, reading.calls, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -59,9 +60,9 @@ class Reading:
         """Whether this one takes the template's text for words where the other tells words apart."""
         stop, other_stop, length = self.stop_char - shift, other.stop_char - other_shift, len(text)
         mine, theirs = self.slots(shift), other.slots(other_shift)
-        covers = all(
-            any(start <= first and last <= end for start, end in (*mine, (stop, length))) for first, last in theirs
-        )
+        around = [*mine, (stop, length)]
+        starts = [start for start, _ in around]
+        covers = all((at := bisect_right(starts, first)) > 0 and last <= around[at - 1][1] for first, last in theirs)
         # One that goes on behind the other's end of turn is another reading.
         inside = not text[max(0, other_stop) : max(0, stop)].strip()
         return covers and inside and (sum(e - s for s, e in mine) > sum(e - s for s, e in theirs) or stop < other_stop)

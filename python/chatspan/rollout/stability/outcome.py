@@ -19,8 +19,8 @@ from chatspan.errors import (
 )
 from chatspan.render.probes import SYSTEM
 from chatspan.render.request import RenderRequest
-from chatspan.rollout.bridge import Shown, bridge
-from chatspan.rollout.fit import Sampled
+from chatspan.rollout.proof.bridge import Shown, bridge
+from chatspan.rollout.proof.fit import Sampled
 from chatspan.rollout.rewrites import Cause
 from chatspan.rollout.stability.probes import REASONING_WORD, Probe, Tags
 

@@ -13,7 +13,7 @@ from chatspan.rollout.parse.learn.marks import Mark, common_start, marks_of
 from chatspan.rollout.parse.learn.notation import USUAL, Notation, read_whole
 from chatspan.rollout.parse.learn.probes import CALLS, Call, Turn
 
-NAME, ID, ARGUMENTS, OBJECT = "name", "id", "arguments", "object"
+NAME, ID, ARGUMENTS = "name", "id", "arguments"
 Keys = tuple[str | int, ...]
 
 

@@ -10,7 +10,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +47,31 @@ def _finite(text: str) -> float:
     return value
 
 
+def _require_plain(value: Any, spelled: str) -> None:
+    """Values are not nested too deeply, and their texts are Unicode.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if "\\" in spelled:
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except (UnicodeEncodeError, RecursionError):
+            raise ValueError("a lone surrogate is no text") from None
+    level: list[Any] = [value]
+    depth = 0
+    while level := [part for each in level for part in _parts(each)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply")
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 _JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite)
 
 
@@ -56,9 +81,11 @@ class JsonNotation:
     def read(self, text: str, start: int) -> tuple[Any, int]:
         """See :class:`Notation`."""
         try:
-            return _JSON.raw_decode(text, start)
+            value, end = _JSON.raw_decode(text, start)
         except (RecursionError, IndexError):
             raise ValueError("no value begins here") from None
+        _require_plain(value, text[start:end])
+        return value, end
 
 
 class PythonNotation:
@@ -72,7 +99,9 @@ class PythonNotation:
 
     def read(self, text: str, start: int) -> tuple[Any, int]:
         """See :class:`Notation`."""
-        return self._read(text, start, 0)
+        value, end = self._read(text, start, 0)
+        _require_plain(value, text[start:end])
+        return value, end
 
     def _read(self, text: str, start: int, depth: int) -> tuple[Any, int]:
         found = self._TOKEN.match(text, start)

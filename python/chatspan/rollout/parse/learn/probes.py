@@ -52,11 +52,6 @@ class Turn(NamedTuple):
     fields: tuple[Field, ...]
     dropped: str
 
-    def text_of(self, path: Path) -> tuple[int, int] | None:
-        """Where a text field stands; ``None`` where it is not written, or not once and whole."""
-        found = [field for field in self.fields if field.path[: len(path)] == path]
-        return (found[0].start, found[0].end) if len(found) == 1 and found[0].copied else None
-
 
 class Style(NamedTuple):
     """The form of messages that a template takes.
@@ -95,10 +90,11 @@ class Style(NamedTuple):
         if reasoning is not None:
             message[reasoning_key or self.reasoning_key or REASONING_KEYS[0]] = reasoning
         if calls:
-            message["tool_calls"] = [self._call(*call) for call in calls]
+            message["tool_calls"] = [self.call(*call) for call in calls]
         return message
 
-    def _call(self, name: str, arguments: Any, call_id: str | None) -> Message:
+    def call(self, name: str, arguments: Any, call_id: str | None) -> Message:
+        """A call of a message."""
         if not self.argument_objects and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         function = {"name": name, "arguments": arguments}

@@ -23,8 +23,8 @@ from chatspan.errors import (
     first_difference,
 )
 from chatspan.render.request import RenderRequest
-from chatspan.rollout.fit import Fit, Sampled, Written, exact_fit, fit_of_other_spelling, stop_join
-from chatspan.rollout.new_messages import require_rendered
+from chatspan.rollout.proof.fit import Fit, Sampled, Written, exact_fit, fit_of_other_spelling, stop_join
+from chatspan.rollout.proof.new_messages import require_rendered
 from chatspan.rollout.rewrites import SHOWN, Cause, OnRewrite, Rewrite, described, rewrite_at, rewritten_error
 from chatspan.rollout.sampled import drops_reasoning
 from chatspan.tokenize.pieces import Piece
