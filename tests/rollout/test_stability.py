@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections import Counter
@@ -12,11 +11,14 @@ from typing import Any
 
 import chatspan
 import pytest
+import stability_table
 from chatspan import ChatEncoder, Rollout, StabilityEvent, StabilityReport
 from chatspan.render.jinja.template import compiled
 from prompts import SOURCES, switches, tokenizer_for
 from stability_judge import REASONING, Judged, judged
+from stability_table import own_events, report_of
 from turn_shapes import NEEDED, forms_of
+from zoo import REPO, require_zoo
 
 Say = Callable[[str], None]
 
@@ -92,16 +94,6 @@ keep changes between turns:
              shown   '<think>Zr</think>Zc<|im_end|>'
              written 'Zc<|im_end|>\\n<|im_start|>user\\nZn<|im_end'
   all else as with the former value"""
-
-
-@functools.cache
-def report_of(name: str) -> StabilityReport:
-    encoder = ChatEncoder(tokenizer_for(name), chat_template=SOURCES[name])
-    return chatspan.stability(encoder, **NEEDED.get(name, {}))
-
-
-def own_events(report: StabilityReport) -> list[StabilityEvent]:
-    return [event for event in report.events if not (event.keywords or event.next_keywords)]
 
 
 def test_the_report_as_a_person_reads_it(small: Any) -> None:
@@ -255,6 +247,14 @@ def test_every_template(name: str, counts: Counter[tuple[str, str]], pytestconfi
     if pytestconfig.getoption("--all") or name in list(SOURCES)[::5]:
         for event in own_events(report):
             assert_rollout_says_so(name, event, judge(name, event))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_table_of_the_docs_is_made_of_these_reports() -> None:
+    """docs/stability.md, made by ``python tests/rollout/stability_table.py``."""
+    require_zoo()
+    page = (REPO / "docs" / "stability.md").read_text(encoding="utf-8")
+    assert "\n".join(stability_table.lines()) in page
 
 
 def assert_place(event: StabilityEvent, found: Judged) -> None:

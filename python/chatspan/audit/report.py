@@ -107,9 +107,12 @@ class Report:
             },
             "ends_of_turns": [{**end._asdict(), "turns": count} for end, count in totals.ends.most_common()],
             "turns": totals.turns.as_json() if settings.turns else None,
-            "stability": None
-            if self.probes is None
-            else {"events": self.probes.to_dict()["events"], **totals.splits.as_json()},
+            "stability": {
+                "template": None if self.probes is None else self.probes.to_dict(),
+                **totals.splits.as_json(),
+            }
+            if settings.stability
+            else None,
             "against": [peer.as_json() for peer in self.against],
         }
 

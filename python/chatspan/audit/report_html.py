@@ -76,6 +76,7 @@ def _body(report: Report) -> Iterator[str]:
         yield from _turns(report)
     if report.probes is not None:
         yield from _stability(report.probes)
+    if report.settings.stability:
         yield from _splits(totals.splits)
     if totals.tokens:
         yield "<h2>Tokens</h2>"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chatspan.audit.report import Report
     from chatspan.audit.settings import AuditSettings
     from chatspan.encoder import ChatEncoder
+    from chatspan.rollout.stability.report import StabilityReport
     from chatspan.rows.row import Source
 
 _AGAINST = "Other libraries"
@@ -195,7 +196,6 @@ def _report(
     from chatspan.audit.report import Report
     from chatspan.audit.run import audit as run
     from chatspan.audit.totals import Totals
-    from chatspan.rollout.stability.run import stability as probed
     from chatspan.rows.row import BrokenSourceError
 
     report = Report(source.name, tokenizer, settings, Totals())
@@ -208,7 +208,7 @@ def _report(
         with waiting("loading the tokenizer in Rust"):
             encoder.warm_up()
         if settings.stability:
-            report.probes = probed(encoder)
+            report.probes = _probed(encoder)
         with RowProgress("auditing") as progress:
             try:
                 run(
@@ -241,6 +241,18 @@ def _report(
         report.stopped = True
         report.partial = f"stopped: the report is of the first {plural(report.totals.rows, 'row')} only{behind}"
     return report
+
+
+def _probed(encoder: ChatEncoder) -> StabilityReport | None:
+    """What the template does with rollouts; nothing where it cannot be rendered as transformers does."""
+    from chatspan.errors import ChatspanError
+    from chatspan.rollout.stability.run import stability
+
+    try:
+        return stability(encoder)
+    except ChatspanError as error:
+        say(f"--stability cannot tell what the template does: {error}")
+        return None
 
 
 def _peer_names(given: list[str]) -> list[str]:

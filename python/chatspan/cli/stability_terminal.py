@@ -21,11 +21,12 @@ _DIM = "bright_black"
 
 def stability_parts(report: Report) -> Iterator[RenderableType]:
     """The probes, then the rows."""
-    if report.probes is not None:
+    if report.settings.stability:
         yield Text()
         yield Rule(Text("stability", style="bold"), align="left", style=_DIM)
-        yield from _probes(report.probes)
-        yield Text()
+        if report.probes is not None:
+            yield from _probes(report.probes)
+            yield Text()
         yield from _splits(report.totals.splits)
 
 

@@ -6,6 +6,7 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
+import chatspan
 import pytest
 from audits import FORGETFUL, GOOD, Command, write_rows
 from cases import assistant, system, user
@@ -75,9 +76,21 @@ def test_rows_split_where_reasoning_is_dropped_and_their_tokens_are_shown_again(
 
 def test_probes_stand_beside_the_rows(audit: Command) -> None:
     report = audit.rows(GOOD, options=("--template", FORGETFUL, "--stability"))
-    verdicts = {event["event"]: event["verdict"] for event in told(report)["events"]}
+    verdicts = {event["event"]: event["verdict"] for event in told(report)["template"]["events"]}
     assert (verdicts["user turn"], verdicts["user turn after reasoning"]) == ("stable", "rewritten")
     assert report["problems"] == 0
+
+
+def test_a_template_that_cannot_be_probed_leaves_the_rows(audit: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(encoder: Any) -> None:
+        raise chatspan.RenderMismatchError("the tokenizer's own render is another one")
+
+    monkeypatch.setattr("chatspan.rollout.stability.run.stability", fails)
+    report = audit.rows(THINKS, options=("--template", FORGETFUL, "--stability"))
+    assert (told(report)["template"], told(report)["sampled_rows"]) == (None, 3)
+    _, out, err = audit.run(audit.folder / "data.jsonl", "--template", FORGETFUL, "--stability")
+    assert "--stability cannot tell what the template does: the tokenizer's own render is another one" in err
+    assert "Rows as sampled: of 1 in all, 1 would split; they become 3." in out
 
 
 def test_without_the_option_nothing_of_it_is_told(audit: Command) -> None:
@@ -203,5 +216,5 @@ def test_json_is_one_line_that_no_terminal_obeys(audit: Command) -> None:
     write_rows(audit.folder / "d.jsonl", GOOD)
     _, out, _ = audit.run(audit.folder / "d.jsonl", "--template", NO_SYSTEM, "--stability", "--json")
     assert "\x1b" not in out
-    events = {event["event"]: event for event in json.loads(out)["stability"]["events"]}
+    events = {event["event"]: event for event in json.loads(out)["stability"]["template"]["events"]}
     assert events["system in the middle"]["words"] == "\x1b[31mno system"
