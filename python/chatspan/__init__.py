@@ -71,8 +71,9 @@ if _typing.TYPE_CHECKING:
     from chatspan.encoding import Encoding, Span
     from chatspan.render.limits import TemplateLimits
     from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.rollout.one_step import bridge_to_next_turn
     from chatspan.rollout.parse.parsed import ParsedCompletion, ParseNote
-    from chatspan.rollout.rollout import Rollout, bridge_to_next_turn
+    from chatspan.rollout.rollout import Rollout
     from chatspan.rollout.sampled_row import SampledRow
     from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
     from chatspan.rollout.stability.run import stability
@@ -99,7 +100,7 @@ _LATER = {
     "TemplateLimits": "render.limits",
     "UnknownKeywordWarning": "render.renderer",
     "align": "distillation.pairs.alignment",
-    "bridge_to_next_turn": "rollout.rollout",
+    "bridge_to_next_turn": "rollout.one_step",
     "check_layout": "distillation.model_layout",
     "pack_dataset": "batch.packing",
     "read_row": "rows.reader",
