@@ -15,7 +15,8 @@ from contextlib import AbstractContextManager
 
 from chatspan._core import after_fork_in_child, after_fork_in_parent, before_fork
 
-# A fork waits for rows to be encoded and a tokenizer to be loaded, but not for ever: seconds.
+# How long a fork waits for others to leave the core, in seconds: a thread that never does may need what the forking one
+# holds. A tokenizer is loaded to its end.
 PATIENCE = 60.0
 
 LOST = (
@@ -54,9 +55,9 @@ def is_lost() -> bool:
     return _PROCESS.is_lost
 
 
-def warn_if_lost() -> None:
+def warn_of_loss() -> None:
     """Says once per process that its rows go to transformers' tokenizer."""
-    if _PROCESS.is_lost and not _PROCESS.has_said_so:
+    if not _PROCESS.has_said_so:
         _PROCESS.has_said_so = True
         warnings.warn(f"{LOST}; transformers' own tokenizer is used", RuntimeWarning, stacklevel=5)
 

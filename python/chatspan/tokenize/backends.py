@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 from chatspan._core import NativeRender, Segments
 from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError, quoted
-from chatspan.forks import LOST, is_lost, warn_if_lost
+from chatspan.forks import LOST, is_lost, warn_of_loss
 from chatspan.options import BackendOption, one_of
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.native import NativeBackend, State, known_native, load_native, quick_state, state_of
@@ -179,8 +179,10 @@ class Backends:
 
     def _is_hf(self) -> bool:
         """Whether it is transformers' own that encodes, whatever is loaded."""
-        warn_if_lost()
-        return self._option == "hf" or is_lost()
+        if is_lost():
+            warn_of_loss()
+            return True
+        return self._option == "hf"
 
     def _take_known(self) -> bool:
         """Whether the native tokenizer, or that it is refused, is known already."""
