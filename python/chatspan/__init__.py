@@ -8,6 +8,7 @@ import sys as _sys
 import typing as _typing
 from importlib import import_module as _import_module
 
+from chatspan import forks as _forks  # noqa: F401  (it has Python call it where the process forks)
 from chatspan._core import Offsets, locate, token_mask, token_spans
 from chatspan._core import __version__ as __version__
 from chatspan.distillation.config import CollatorConfig, DistillationConfig
@@ -69,8 +70,11 @@ if _typing.TYPE_CHECKING:
     from chatspan.encoding import Encoding, Span
     from chatspan.render.limits import TemplateLimits
     from chatspan.render.renderer import UnknownKeywordWarning
+    from chatspan.rollout.parse.parsed import ParsedCompletion, ParseNote
     from chatspan.rollout.rollout import Rollout, bridge_to_next_turn
     from chatspan.rollout.sampled_row import SampledRow
+    from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
+    from chatspan.rollout.stability.run import stability
     from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
@@ -85,8 +89,12 @@ _LATER = {
     "HintedPrompts": "distillation.prompts.hinted",
     "Rollout": "rollout.rollout",
     "SampledRow": "rollout.sampled_row",
+    "ParseNote": "rollout.parse.parsed",
+    "ParsedCompletion": "rollout.parse.parsed",
     "SelfDistillationCollator": "distillation.collator",
     "Span": "encoding",
+    "StabilityEvent": "rollout.stability.report",
+    "StabilityReport": "rollout.stability.report",
     "TemplateLimits": "render.limits",
     "UnknownKeywordWarning": "render.renderer",
     "align": "distillation.pairs.alignment",
@@ -94,6 +102,7 @@ _LATER = {
     "check_layout": "distillation.model_layout",
     "pack_dataset": "batch.packing",
     "read_row": "rows.reader",
+    "stability": "rollout.stability.run",
 }
 
 __all__ = [
@@ -130,6 +139,8 @@ __all__ = [
     "OpeningRewrittenError",
     "OptionError",
     "OutputError",
+    "ParseNote",
+    "ParsedCompletion",
     "PrefixUnstableError",
     "PromptMismatchError",
     "ReasoningDroppedError",
@@ -143,6 +154,8 @@ __all__ = [
     "SourceError",
     "Span",
     "SpanError",
+    "StabilityEvent",
+    "StabilityReport",
     "StopTokenError",
     "StraddleError",
     "TemplateError",
@@ -162,6 +175,7 @@ __all__ = [
     "locate",
     "pack_dataset",
     "read_row",
+    "stability",
     "token_mask",
     "token_spans",
 ]

@@ -133,6 +133,26 @@ def control_tokens_in(
         the indices of these tokens. A token without characters touches those around it.
     """
 
+def look_up_numpy() -> None:
+    """Looks the functions of numpy up that arrays are made with, which is else done when the first one is made."""
+
+def before_fork(patience: float) -> None:
+    """Has the core at rest: waits, without the GIL, until no other thread works in it, and keeps all out.
+
+    Args:
+        patience: how many seconds to wait at most.
+    """
+
+def after_fork_in_parent() -> None:
+    """Work goes on, also where the fork failed."""
+
+def after_fork_in_child() -> bool:
+    """Work goes on in the child, on one thread for each caller.
+
+    Returns:
+        whether the core was at rest. If it was not, the locks of native tokenizers may be held for ever.
+    """
+
 class NativeTokenizer:
     """A tokenizer in Rust with the ids and offsets of HF's. Not there in builds without the feature ``native``.
 

@@ -15,6 +15,8 @@ from chatspan.errors import ChatspanError, OptionError
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.request import Messages, RenderRequest, merged_keywords, require_conversations
+from chatspan.rollout.parse.parsed import ParsedCompletion
+from chatspan.rollout.parse.parsers import CompletionParsers
 from chatspan.rollout.sampled import SampledEnd, sampled_rows
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import require_names
@@ -84,6 +86,7 @@ class ChatEncoder:
             template_limits=template_limits,
             boundaries=boundaries,
         )
+        self._parsers = CompletionParsers(self._pipeline)
 
     @property
     def backend(self) -> BackendName:
@@ -216,6 +219,7 @@ class ChatEncoder:
         off_prompt: OffPromptPolicy = "keep",
         train_on: TrainOn = "all",
         loss_weight: bool = False,
+        per_token: Sequence[str] = (),
         **row_options: Unpack[RowKeywords],
     ) -> MapFn:
         """A function for ``Dataset.map(…, batched=True)`` of Hugging Face's ``datasets``, also of streaming data sets.
@@ -225,8 +229,8 @@ class ChatEncoder:
         too, so that errors say which row of the data set it is.
 
         Args:
-            loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight,
-            row_options: see :class:`chatspan.ChatCollator`.
+            loss_on, end_of_turn, max_length, truncation, special_tokens, off_prompt, train_on, loss_weight, per_token,
+            row_options: see :class:`chatspan.ChatCollator`. The names of ``per_token`` are columns too.
             empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, which needs
                 ``remove_columns=dataset.column_names``.
             columns: what to return of ``"input_ids"``, ``"labels"``, ``"attention_mask"`` (int64, of which ``datasets``
@@ -257,6 +261,7 @@ class ChatEncoder:
             off_prompt=off_prompt,
             train_on=train_on,
             loss_weight=loss_weight,
+            per_token=per_token,
             **checked(row_options),
         )
         return MapFn(self._pipeline, options, columns)
@@ -308,6 +313,46 @@ class ChatEncoder:
             token_ids_check=token_ids_check,
             per_token=require_names(per_token),
         )
+
+    def parse_completion(
+        self,
+        prompt: Messages | None,
+        token_ids: Any,
+        tools: Sequence[Any] | None = None,
+        *,
+        documents: Sequence[Mapping[str, str]] | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        **keywords: Any,
+    ) -> ParsedCompletion:
+        """The message that a completion is: the chat template inverted.
+
+        A message is found that the template writes as the completion: what stands around reasoning, contents and calls
+        is learned once from renders of small messages, and what is read is rendered back. What a model wrote wrongly,
+        such as a call whose JSON is none, stays content, with a note.
+
+        Args:
+            prompt: the messages in front of the completion; ``None``: one of a user.
+            token_ids: the sampled ids, with their stop token or without; or the completion's text.
+            tools, documents: those of the prompt. The schemas say the types of arguments that are written without.
+            keywords, template_kwargs: as in :meth:`encode`.
+
+        Raises:
+            RolloutError: ids that are none of the tokenizer's; with ``token_index``.
+            MessageError, OptionError, TemplateError: the prompt cannot be rendered. What a model wrote is no error.
+
+        Example:
+            >>> from transformers import AutoTokenizer
+            >>> import chatspan
+            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
+            >>> prompt = [{"role": "user", "content": "Move me to the 10:22."}]
+            >>> call = '{"name": "rebook", "arguments": {"train": "IC 900"}}'
+            >>> completion = f"I will.\\n<tool_call>\\n{call}\\n</tool_call><|im_end|>"
+            >>> parsed = encoder.parse_completion(prompt, encoder.tokenizer(completion).input_ids)
+            >>> parsed.message["content"], parsed.tool_calls[0]["function"], parsed.certain
+            ('I will.', {'name': 'rebook', 'arguments': {'train': 'IC 900'}}, True)
+        """
+        own = merged_keywords(keywords, template_kwargs)
+        return self._parsers.parse(prompt, token_ids, tools=tools, documents=documents, template_kwargs=own)
 
     def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> Habits:
         """What the template of a conversation with these tools and keywords takes: what a reader of rows asks."""

@@ -23,6 +23,7 @@ from chatspan.kinds import Kind
 from chatspan.options import require_key_parts, require_weight
 from chatspan.render.origins import Path, Run
 from chatspan.render.rendered import CharRange, Render
+from chatspan.tokenize.tokens import GivenTokens
 
 What = Literal["turn", "content", "generation"]
 Straddle = Literal["first", "touch", "inside", "error"]
@@ -76,6 +77,7 @@ class Encoding:
     backend: str = "hf"
     truncated: int = 0
     _attributed: AttributedRender = field(repr=False, default=None)  # type: ignore[assignment]
+    _given: GivenTokens = field(repr=False, default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.input_ids)

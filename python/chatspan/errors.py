@@ -204,7 +204,7 @@ class ControlTokenError(ChatspanError):
 
 
 class RolloutError(ChatspanError):
-    """Sampled token ids that are not those of their turn, or a rollout that cannot go on with what was sampled.
+    """Sampled token ids that are not those of their turn or of the tokenizer, or with which a rollout cannot go on.
 
     Attributes:
         kind: what happened, in one word: ``"reasoning_dropped"``, ``"another_opening"``, ``"stop_token"`` …

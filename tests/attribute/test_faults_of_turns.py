@@ -306,3 +306,24 @@ def test_sampled_ids_are_not_lost_where_they_are_not_checked(zoo_tokenizer: Call
     encoding = encoder.encode(messages, token_ids_check=False)
     assert encoder.decode(encoding.input_ids).endswith("assistant\n<think>\nAdd 2.\n</think>\n\nIt's 4.<|im_end|>\n")
     assert encoding.input_ids[encoding.mask()].tolist() == ids
+
+
+@pytest.mark.parametrize("role", [True, 5, None])
+def test_a_turn_behind_a_role_that_is_no_text(small: Any, role: Any) -> None:
+    """A template that writes whatever role there is, and contents that are parts."""
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}"
+    encoder = ChatEncoder(small, chat_template=template)
+    parts = [{"type": "text", "text": "Hi"}]
+    messages = [{"role": role, "content": parts}, {"role": "assistant", "content": "Yes."}]
+    encoding = encoder.encode(messages)
+    assert encoding.text == small.apply_chat_template(messages, chat_template=template, tokenize=False)
+    assert encoder.decode(encoding.input_ids[encoding.mask(messages=[1], what="content")]) == "Yes."
+
+
+def test_a_turn_behind_a_message_without_a_role(small: Any) -> None:
+    template = "{% for m in messages %}{{ m.role or 'none' }}: {{ m.content }}<|im_end|>{% endfor %}"
+    encoder = ChatEncoder(small, chat_template=template)
+    messages: Any = [{"content": "Hi", "tool_calls": [call("f", {})]}, assistant("Yes.")]
+    encoding = encoder.encode(messages)
+    assert encoding.text == "none: Hi<|im_end|>assistant: Yes.<|im_end|>"
+    assert encoder.decode(encoding.input_ids[encoding.mask(messages=[1], what="content")]) == "Yes."

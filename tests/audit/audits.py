@@ -46,11 +46,11 @@ class Command:
         self._capsys = capsys
         self.folder = folder
 
-    def run(self, *arguments: object, tokenizer: str = TOKENIZER) -> tuple[int, str, str]:
-        """The exit code, stdout and stderr."""
+    def run(self, *arguments: object, tokenizer: str = TOKENIZER, columns: int = 100) -> tuple[int, str, str]:
+        """The exit code, stdout and stderr, on a terminal of so many columns."""
         line = ["chatspan", "audit", *map(str, arguments), "--tokenizer", tokenizer]
         self._monkeypatch.setattr("sys.argv", line)
-        self._monkeypatch.setenv("COLUMNS", "100")
+        self._monkeypatch.setenv("COLUMNS", str(columns))
         self._capsys.readouterr()
         code = main()
         out, err = self._capsys.readouterr()

@@ -309,6 +309,18 @@ def test_an_overridden_apply_chat_template_is_noticed(small_copy: Any) -> None:
         ChatEncoder(small_copy).encode([user("Hi")])
 
 
+def test_a_tokenizer_whose_own_render_raises(small_copy: Any) -> None:
+    def refuses(*args: Any, **kwargs: Any) -> Any:
+        raise LookupError("not today")
+
+    encoder = ChatEncoder(small_copy)
+    small_copy.apply_chat_template = refuses
+    with pytest.raises(
+        RenderMismatchError, match="own apply_chat_template raises LookupError: not today; here the render"
+    ):
+        encoder.encode([user("Hi")])
+
+
 def test_named_templates_and_tool_functions(small: Any) -> None:
     def rebook(train: str) -> None:
         """Books again.
@@ -369,3 +381,16 @@ def test_an_encoding_can_be_pickled(small: Any, name: str) -> None:
     assert again.unrendered == encoding.unrendered
     assert again.mask().tolist() == encoding.mask().tolist()
     assert [str(value) for value in again._render.messages] == [str(value) for value in encoding._render.messages]
+
+
+def test_a_template_that_takes_a_question_as_a_prompt_alone(small: Any) -> None:
+    template = (
+        "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}{% if add_generation_prompt %}"
+        "{{ 'assistant: ' }}{% elif messages[-1].role == 'user' %}{{ raise_exception('no answer') }}{% endif %}"
+    )
+    encoder = ChatEncoder(small, chat_template=template)
+    prompt = encoder.encode([user("Hi")], add_generation_prompt=True)
+    assert prompt.text == "user: Hi\nassistant: "
+    assert encoder.decode(prompt.input_ids[prompt.message_index == -1]) == "assistant: "
+    with pytest.raises(TemplateError, match="TemplateError: no answer"):
+        encoder.encode([user("Hi")])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -96,6 +97,24 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, str]] = [
         lambda t: ChatEncoder(t).encode([{**U, "x": CYCLE}]),
         "MessageError",
         "message 0 has values nested",
+    ),
+    (
+        "documents that are one",
+        lambda t: ChatEncoder(t).encode([U], documents={"title": "a", "text": "b"}),
+        "OptionError",
+        "documents must be a list, got dict: give [document, …]",
+    ),
+    (
+        "documents that are texts",
+        lambda t: ChatEncoder(t).encode([U], documents=["a"]),
+        "OptionError",
+        "documents[0] is str: give a dict; templates read its 'title' and 'text'",
+    ),
+    (
+        "a mock in a message",
+        lambda t: ChatEncoder(t).encode([{**U, "x": MagicMock()}]),
+        "MessageError",
+        "message 0 has values nested too deeply",
     ),
     (
         "a tool without types",

@@ -49,6 +49,8 @@ LOOP_FLAGS = [
     *("loop.first", "loop.last", "loop.previtem", "loop.nextitem", "loop.changed(number)"),
     *("loop.previtem is defined",),
 ]
-# Of what the template made; of the input's, keys and items are lists.
-VIEWS = ["{'a': word}.items()", "{'a': word, 'b': none}.keys()", "{'a': word}.values()", "dict(nested).keys()"]
+VIEWS = [
+    *("{'a': word}.items()", "{'a': word, 'b': none}.keys()", "{'a': word}.values()", "dict(nested).keys()"),
+    *("nested.keys()", "nested.items()", "messages[0].keys()", "messages[-1].items()"),
+]
 LOOKED_UP = ["a", "name", "items", "get", "type", "text", "role", "content", "x y", "tool_calls", "extra"]

@@ -11,7 +11,7 @@ from typing import get_args
 import chatspan
 import pytest
 from chatspan import ChatEncoder, Rollout
-from chatspan.rollout.bridge import Proof
+from chatspan.rollout.proof.bridge import Proof
 from chatspan.rollout.rewrites import OnRewrite
 from prompts import SOURCES, switches, tokenizer_for
 from turn_shapes import Messages, words_of

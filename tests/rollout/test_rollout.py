@@ -230,8 +230,8 @@ def test_copies_go_on_from_a_shared_history(small: Any) -> None:
         branch.add_completion(ids_of(small, "Yes<|im_end|>"), message=assistant("Yes"))
     assert [each.messages[2]["content"] for each in branches] == ["Why?", "Sure?"]
     assert [repr(each) for each in (rollout, branches[0])] == [
-        "Rollout(1 turns in 1 rows, 15 tokens, awaits messages)",
-        f"Rollout(2 turns in 1 rows, {len(branches[0].rows()[0])} tokens, awaits messages)",
+        "Rollout(1 turn in 1 row, 15 tokens, awaits messages)",
+        f"Rollout(2 turns in 1 row, {len(branches[0].rows()[0])} tokens, awaits messages)",
     ]
 
 
@@ -245,3 +245,36 @@ def test_what_the_caller_does_with_its_messages_later_is_no_part_of_the_rollout(
     question["content"], answer["tool_calls"][0]["function"]["arguments"]["a"] = "3 + 3?", 2
     rollout.add_messages([NEXT])
     assert rollout.proofs[0].how == "exact"
+
+
+def test_what_a_completion_says_is_parsed_where_it_is_not_given(small: Any) -> None:
+    encoder = ChatEncoder(small)
+    schema = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    rollout = Rollout(encoder, [user("Bonn?")], tools=[schema])
+    sampled = ids_of(small, '\n<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call><|im_end|>')
+    assert rollout.parse(sampled).tool_calls == rollout.parse(np.array(sampled)).tool_calls
+    rollout.add_completion(sampled)
+    [call] = rollout.messages[-1]["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": {"city": "Bonn"}}
+    rollout.add_messages([{"role": "tool", "content": "sunny"}])
+    # What is no call stays content, and the rollout goes on.
+    rollout.add_completion(ids_of(small, "Well <tool_call>{<|im_end|>"))
+    assert rollout.messages[-1] == assistant("Well <tool_call>{")
+    rollout.add_messages([user("?")])
+    assert [proof.how for proof in rollout.proofs] == ["exact", "exact"]
+    begun = Rollout(encoder, [QUESTION])
+    begun.add_completion(ids_of(small, "It "), finish_reason="length")
+    begun.add_completion(ids_of(small, "is 4.<|im_end|>"))
+    assert begun.messages[-1] == assistant("It is 4.")
+
+
+def test_side_arrays_of_other_shapes_are_errors_with_their_name(small: Any) -> None:
+    rollout = Rollout(ChatEncoder(small), [QUESTION])
+    ids = ids_of(small, "4")
+    rollout.add_completion(ids, message=assistant("4"), finish_reason="length", routed=[[1, 2]])
+    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shape \[3\] a token, and the completion"):
+        rollout.add_completion(ids, message=assistant("44"), routed=[[1, 2, 3]])
+    rollout.add_messages([NEXT])
+    rollout.add_completion(ids, message=assistant("4"), routed=[[1, 2, 3]])
+    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shapes \[2\] and \[3\] a token"):
+        rollout.rows()

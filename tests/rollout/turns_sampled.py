@@ -45,10 +45,22 @@ class Sampled:
 
 
 class Talk:
-    """A conversation, and its turns one after the other."""
+    """A conversation, and its turns one after the other.
 
-    def __init__(self, tokenizer: Any, source: str, messages: Messages, keywords: Mapping[str, Any]) -> None:
+    Args:
+        words: those of its messages.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        source: str,
+        messages: Messages,
+        keywords: Mapping[str, Any],
+        words: re.Pattern[str] = WORD,
+    ) -> None:
         self.messages = messages
+        self._words = words
         self.keywords = dict(keywords)
         self.tokenizer = tokenizer
         self._apply = functools.partial(
@@ -75,13 +87,15 @@ class Talk:
         Of a call the tags that close it are the model's, too: they are no special tokens of the templates' tokenizers,
         and all special tokens but the last of a run of them close something.
         """
-        words = list(WORD.finditer(behind))
+        words = list(self._words.finditer(behind))
         last = words[-1].end() if words else 0
         ends = [(match.start(), match.end()) for match in self._specials.finditer(behind, last)]
         if not ends:
             return behind.rstrip(), ""
-        # A run of control tokens: tool calls are closed, then the turn. An end of text behind an end of turn is not.
-        stop = next(((start, end) for start, end in ends if behind[start:end] in self._stops), ends[-1])
+        # A run of control tokens: tool calls are closed, then the turn. Behind that may stand an end of text, or what
+        # opens the next message, which some templates write unasked.
+        known = (end for stops in self._stops for end in ends if behind[slice(*end)] == stops)
+        stop = next(known, ends[-1])
         return behind[: stop[1]], behind[stop[0] : stop[1]]
 
     @functools.cached_property
@@ -90,23 +104,28 @@ class Talk:
         return re.compile("|".join(re.escape(token) for token in reversed(tokens)))
 
     @functools.cached_property
-    def _stops(self) -> frozenset[str]:
-        """The control tokens that end a plain answer."""
+    def _stops(self) -> list[str]:
+        """The control tokens that end a plain answer, and a user's message."""
         plain = [{"role": "user", "content": "Zu"}, {"role": "assistant", "content": "Zc"}]
         try:
-            behind = self._apply(plain).rpartition("Zc")[2]
+            text = self._apply(plain)
         # Templates raise whatever they like.
         except Exception:
-            return frozenset()
-        found = self._specials.search(behind)
-        return frozenset([found.group()] if found else [])
+            return []
+        found = (self._specials.match(text.rpartition(word)[2].lstrip()) for word in ("Zc", "Zu"))
+        return [each.group() for each in found if each]
 
     def render(self, count: int, **options: Any) -> str | None:
         """The first messages as transformers renders them; ``None`` where the template refuses."""
         try:
-            return str(self._apply(self.messages[:count], **options))
+            return self.rendered(count, **options)
+        # Templates raise whatever they like.
         except Exception:
             return None
+
+    def rendered(self, count: int, **options: Any) -> str:
+        """The first messages as transformers renders them; raises what the template does."""
+        return str(self._apply(self.messages[:count], **options))
 
 
 def talks(name: str, number: int) -> Iterator[tuple[str, Talk]]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ from typing import Any
 import pytest
 from chatspan import ChatEncoder, OutputError
 from chatspan.shards.lock import LOCK, locked
-from encode_runs import REFUSED, Run, children, ended, forked, kill, require_no_survivors
-from encoded_files import chat, contents, write_rows
+from encode_kills import ROWS, kill_at_a_moment, pair_in_one_folder, run_to_kill, seconds_of
+from encode_runs import Run, ended, forked, kill, require_no_survivors
+from encoded_files import contents
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked at in /proc")
 
@@ -35,20 +34,13 @@ def encoder(small: Any) -> ChatEncoder:
 
 @pytest.fixture
 def run(tmp_path: Path, encoder: ChatEncoder) -> Run:
-    rows = [chat(i) if i % 7 else "broken" for i in range(60)]
-    return Run(write_rows(tmp_path / "data.jsonl", rows), encoder, {"rows_per_shard": 3})
+    return run_to_kill(tmp_path, encoder)
 
 
 @pytest.fixture
 def whole(tmp_path: Path, run: Run) -> dict[str, bytes]:
-    assert run(tmp_path / "whole").rows == 60
+    assert run(tmp_path / "whole").rows == ROWS
     return contents(tmp_path / "whole")
-
-
-def seconds_of(run: Run, out: Path, processes: int) -> float:
-    began = time.monotonic()
-    assert ended(forked(lambda: run(out, processes=processes))) == 0
-    return time.monotonic() - began
 
 
 def test_kills_at_any_moment(
@@ -56,30 +48,9 @@ def test_kills_at_any_moment(
 ) -> None:
     seconds = {processes: seconds_of(run, tmp_path / f"timed{processes}", processes) for processes in (1, 2)}
     count = KILLS * 10 if request.config.getoption("--all") else KILLS
-    victims = [(1, "all"), (2, "all"), (2, "main"), (2, "worker")]
-    in_the_middle = 0
-    for number in range(count):
-        chance, out = random.Random(number), tmp_path / f"killed{number}"
-        processes, victim = victims[number % len(victims)]
-        process = forked(lambda out=out, processes=processes: run(out, processes=processes))  # type: ignore[misc]
-        time.sleep(chance.uniform(0, seconds[processes]))
-        workers = children(process)
-        if victim == "worker" and workers:
-            kill(chance.choice(workers))
-        elif victim == "all":
-            try:
-                os.killpg(process, signal.SIGKILL)
-            except ProcessLookupError:
-                kill(process)
-        else:
-            kill(process)
-        code = ended(process)
-        require_no_survivors(process, 5)
-        done = len(list((out / ".unfinished").glob("[0-9]*.json"))) if out.exists() else 0
-        in_the_middle += code != 0 and 0 < done < 20
-        summary = run(out, processes=chance.choice((1, 1, 2)))
-        assert (summary.rows, summary.rejected) == (60, 9), number
-        assert contents(out) == whole, number
+    in_the_middle = sum(
+        kill_at_a_moment(run, tmp_path / f"killed{number}", whole, number, seconds) for number in range(count)
+    )
     say(
         f"encode: {count} runs killed, {in_the_middle} of them between their first shard and their last; all came right"
     )
@@ -90,14 +61,7 @@ def test_pairs_in_one_folder(
     tmp_path: Path, run: Run, whole: dict[str, bytes], request: pytest.FixtureRequest, say: Callable[[str], None]
 ) -> None:
     count = PAIRS * 10 if request.config.getoption("--all") else PAIRS
-    refused = 0
-    for number in range(count):
-        out = tmp_path / f"pair{number}"
-        pair = [forked(lambda p=processes: run(out, processes=p)) for processes in (1, 1 + number % 2)]  # noqa: B023
-        codes = sorted(map(ended, pair))
-        assert codes in ([0, 0], [0, REFUSED]), number
-        refused += codes[1] == REFUSED
-        assert contents(out) == whole, number
+    refused = sum(pair_in_one_folder(run, tmp_path / f"pair{number}", whole, number) for number in range(count))
     say(f"encode: {count} pairs of runs in one folder, one of them refused in {refused}; all came right")
     assert refused >= count // 2
 
@@ -127,7 +91,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, run: Run, whol
 def test_half_a_lock_is_nobodys(tmp_path: Path, run: Run, text: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / LOCK).write_text(text)
-    assert run(tmp_path / "out").rows == 60
+    assert run(tmp_path / "out").rows == ROWS
 
 
 def test_a_lock_of_another_machine(tmp_path: Path, run: Run) -> None:
@@ -154,7 +118,7 @@ def test_a_file_system_without_locks(tmp_path: Path, run: Run, monkeypatch: pyte
     finally:
         sleeping.kill()
         sleeping.wait()
-    assert run(out).rows == 60
+    assert run(out).rows == ROWS
 
 
 _SPAWNED = """

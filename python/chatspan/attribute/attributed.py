@@ -49,7 +49,9 @@ class AttributedRender:
     ) -> None:
         self.render = render
         self.has_generation_tags = has_generation_tags
+        # Turns whose end was not sampled; and those that were sampled in other words than the template's.
         self.unsampled_ends: frozenset[int] = frozenset()
+        self.respelled: frozenset[int] = frozenset()
         self._conventions = conventions
         self._asked = asked
         self._counts = counts
@@ -57,7 +59,8 @@ class AttributedRender:
     def __reduce__(self) -> Any:
         known = vars(self).get("off_prompt")
         arguments = (self.render, self.control_tokens, self.segments, self.has_generation_tags)
-        return (_restored, (*arguments, self.unsampled_ends, known, self.roles_of_template, self.structural_roles))
+        sampled = (self.unsampled_ends, self.respelled)
+        return (_restored, (*arguments, sampled, known, self.roles_of_template, self.structural_roles))
 
     @functools.cached_property
     def _prompts(self) -> OwnPrompts | None:
@@ -263,7 +266,7 @@ def _restored(
     control_tokens: tuple[str, ...],
     segments: Segments,
     has_generation_tags: bool,
-    unsampled_ends: frozenset[int],
+    sampled: tuple[frozenset[int], frozenset[int]],
     off_prompt: Mapping[int, OffPrompt] | None,
     roles_of_template: frozenset[str],
     structural_roles: tuple[str, ...],
@@ -275,7 +278,8 @@ def _restored(
         control_tokens=control_tokens,
         segments=segments,
         has_generation_tags=has_generation_tags,
-        unsampled_ends=unsampled_ends,
+        unsampled_ends=sampled[0],
+        respelled=sampled[1],
         roles_of_template=roles_of_template,
         structural_roles=structural_roles,
         _prompts=None,

@@ -158,10 +158,14 @@ def _histories(context: Context, examples: Mapping[str, Message]) -> Iterator[li
         tail = [*tail, _message(before, examples)]
     elif before != last:
         tail = _ending(before, examples)
+    if not tail:
+        # A role that is no text, of which there is no example.
+        return
     yield tail
-    if tail[0]["role"] not in SYSTEM_ROLES:
+    # A message has no role where one was met that has none.
+    if tail[0].get("role") not in SYSTEM_ROLES:
         yield [SYSTEM, *tail]
-    if tail[0]["role"] == "user":
+    if tail[0].get("role") == "user":
         yield [USER, assistant("Zc"), *tail]
         yield [USER, assistant("Zc", **REASONING), *tail]
         yield [USER, calling(), RESULT, assistant("Zc"), *tail]
@@ -170,9 +174,9 @@ def _histories(context: Context, examples: Mapping[str, Message]) -> Iterator[li
 def _ending(shape: str, examples: Mapping[str, Message]) -> list[Message]:
     """The shortest conversation that ends with a message of this shape."""
     message = _message(shape, examples)
-    if message["role"] == "assistant":
+    if message.get("role") == "assistant":
         return [USER, message]
-    if "tool_call_id" in message or message["role"] == "tool":
+    if "tool_call_id" in message or message.get("role") == "tool":
         return [USER, calling(), message]
     return [message]
 

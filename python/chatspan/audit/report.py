@@ -24,6 +24,7 @@ from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import KIND_COUNT, Totals
 from chatspan.audit.turn_ends import TurnEnd
 from chatspan.kinds import Kind
+from chatspan.rollout.stability.report import StabilityReport
 from chatspan.supervised.selection import selected_roles
 
 ENDS = "ends of turns"
@@ -56,6 +57,7 @@ class Report:
         source, tokenizer: their names.
         partial: why it is not of the whole data set, if it is not.
         stopped: whether that is because somebody stopped it.
+        probes: what the template does with the events of rollouts, where that was asked for.
     """
 
     source: str
@@ -65,6 +67,7 @@ class Report:
     partial: str | None = None
     stopped: bool = False
     against: Sequence[PeerReport] = field(default_factory=list)
+    probes: StabilityReport | None = None
 
     @property
     def groups(self) -> list[Group]:
@@ -104,6 +107,9 @@ class Report:
             },
             "ends_of_turns": [{**end._asdict(), "turns": count} for end, count in totals.ends.most_common()],
             "turns": totals.turns.as_json() if settings.turns else None,
+            "stability": None
+            if self.probes is None
+            else {"events": self.probes.to_dict()["events"], **totals.splits.as_json()},
             "against": [peer.as_json() for peer in self.against],
         }
 

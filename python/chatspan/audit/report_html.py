@@ -10,8 +10,10 @@ from chatspan.audit.against.compare import CLOSE, OPEN
 from chatspan.audit.against.result import PeerReport
 from chatspan.audit.findings import Group
 from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
+from chatspan.audit.splits import SplitExample, Splits, splits_in_words
 from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.kinds import Kind
+from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
 
 # A page of tables and pictures needs only its own style.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -28,7 +30,8 @@ h3 { font-size: 1rem; margin-bottom: .3rem }
 table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
 th { color: var(--dim); font-weight: 600 } .n { text-align: right; font-variant-numeric: tabular-nums }
-.problem { color: var(--problem); font-weight: 600 } .note { color: var(--note) } .dim, figcaption { color: var(--dim) }
+.problem { color: var(--problem); font-weight: 600 } .note, .rewritten { color: var(--note) }
+.refused { color: var(--problem) } .stable { color: var(--trained) } .dim, figcaption { color: var(--dim) }
 code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
 mark { background: var(--mark); color: inherit; border-radius: 2px } figure { margin: 0 0 1.5rem }
 svg { width: 100%; height: auto } svg rect { fill: var(--bar) } svg .t rect { fill: var(--trained) }
@@ -71,6 +74,9 @@ def _body(report: Report) -> Iterator[str]:
     yield _table(("", "rows", "times", "what", "where first"), map(_finding, report.groups), numbers=(1, 2))
     if report.settings.turns:
         yield from _turns(report)
+    if report.probes is not None:
+        yield from _stability(report.probes)
+        yield from _splits(totals.splits)
     if totals.tokens:
         yield "<h2>Tokens</h2>"
         yield _tokens(report)
@@ -126,6 +132,46 @@ def _turn(form: TurnForm, count: TurnCount) -> Sequence[str]:
     place = f"<span class=dim>{escape(example.row)} message {example.message_index}</span>"
     words = (escape(text) for text in (form.after or "(nothing)", form.keywords, outcome_words(form, count)))
     return (f"{count.turns:,}", *words, shown, *different, place)
+
+
+def _stability(probes: StabilityReport) -> Iterator[str]:
+    yield "<h2>What the template does with rollouts</h2>"
+    for section in probes.sections:
+        if not section.events:
+            yield f"<p>{escape(section.title)}: {escape(section.note)}.</p>"
+            continue
+        yield f"<h3>{escape(section.title)}</h3>"
+        yield _table(("", "event", "why"), (_event(*row) for row in section.rows))
+        yield f"<p>{escape(section.note)}.</p>" if section.note else ""
+
+
+def _event(event: StabilityEvent, name: str, details: Sequence[str]) -> Sequence[str]:
+    lines = [
+        escape(line) if at == 0 and event.verdict == "rewritten" else _code(line) for at, line in enumerate(details)
+    ]
+    return (f'<span class="{event.verdict}">{event.verdict}</span>', escape(name), "<br>".join(lines))
+
+
+def _splits(splits: Splits) -> Iterator[str]:
+    yield "<h2>Rows as sampled</h2>"
+    yield from (f"<p>{escape(line)}</p>" for line in splits_in_words(splits))
+    if splits.causes:
+        causes = [
+            (f"{count.rows:,}", f"{count.splits:,}", escape(cause), *_example(count.example))
+            for cause, count in splits.most_common()
+        ]
+        yield _table(("rows", "splits", "cause", "shown", "written", "where first"), causes, numbers=(0, 1))
+    if splits.told:
+        forms = [(f"{count:,}", f"{rows:,}") for count, rows in sorted(splits.rows.items())]
+        yield _table(("rows as sampled", "rows that become so many"), forms, numbers=(0, 1))
+    refused = [(f"{group.rows:,}", _code(group.what), _places(group)) for group in splits.refused]
+    if refused:
+        yield _table(("rows", "why it cannot be told", "where first"), refused, numbers=(0,))
+
+
+def _example(example: SplitExample) -> Sequence[str]:
+    place = f"<span class=dim>{escape(example.row)} message {example.rewrite.message_index}</span>"
+    return (_code(example.rewrite.shown), _code(example.rewrite.written), place)
 
 
 def _places(group: Group) -> str:

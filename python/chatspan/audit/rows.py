@@ -21,6 +21,7 @@ from chatspan.audit.failures import RAISED, failure, unknown_turn
 from chatspan.audit.findings import Finding
 from chatspan.audit.lengths import cuts_of
 from chatspan.audit.settings import AuditSettings
+from chatspan.audit.splits import add_splits
 from chatspan.audit.totals import Totals, digest_of
 from chatspan.audit.turn_ends import turn_ends
 from chatspan.audit.turns import add_turns
@@ -81,6 +82,8 @@ class RowAuditor:
                 found += self._findings(totals, chat, encoding)
                 if self._settings.turns:
                     add_turns(totals.turns, raw.place, chat, encoding, self._settings)
+                if self._settings.stability:
+                    add_splits(totals.splits, raw.place, chat, self._encoder)
             # What a template meets in a row nobody can foresee; the other rows shall not suffer for it.
             except Exception as error:
                 found.append(failure(error))

@@ -23,6 +23,7 @@ class AuditSettings:
         stop_ids: the ids at which generation stops.
         off_prompt: what turns are that no prompt of inference leads to: ``"keep"``, a note; ``"error"``, a problem.
         turns: whether to show how turns stand: what prompts them, what opens and what ends them.
+        stability: whether to show what the template does with rollouts, and into how many rows as sampled rows split.
     """
 
     loss: What = "turn"
@@ -33,6 +34,7 @@ class AuditSettings:
     turns: bool = False
     rows: RowOptions = field(default_factory=RowOptions)
     train_on: TrainOn = "all"
+    stability: bool = False
 
     def supervised(self) -> SupervisedOptions:
         """What is trained of a row, as a collator with these settings does."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chatspan.audit.findings import Groups
 from chatspan.audit.lengths import Cuts
+from chatspan.audit.splits import Splits
 from chatspan.audit.turn_ends import TurnEnd
 from chatspan.audit.turns import TurnForms
 from chatspan.encoding import Encoding
@@ -35,6 +36,7 @@ class Totals:
         cuts: by the side that is cut off.
         ends: of assistants' turns.
         turns: how they stand, where that was asked for.
+        splits: rows as sampled, where that was asked for.
         digests: of each row that was encoded, in order, with its place.
     """
 
@@ -50,6 +52,7 @@ class Totals:
         self.cuts: dict[str, Cuts] = {"left": Cuts(), "right": Cuts()}
         self.ends: Counter[TurnEnd] = Counter()
         self.turns = TurnForms()
+        self.splits = Splits()
         self.digests: list[tuple[bytes, str]] = []
 
     def add_tokens(self, encoding: Encoding, mask: NDArray[np.bool_]) -> None:
@@ -83,6 +86,7 @@ class Totals:
         ):
             mine_counter.update(their_counter)  # type: ignore[arg-type]
         self.turns.merge(later.turns)
+        self.splits.merge(later.splits)
         for side, cuts in later.cuts.items():
             self.cuts[side].add(cuts)
 

@@ -1,5 +1,5 @@
 """Sequences of different lengths → arrays and tensors of a batch: who pads, packs and groups.
 
 In: ids, masks, labels of single rows. Out: numpy arrays, then torch tensors, which only ``tensors.py`` imports.
-Imports options and errors; both kinds of collators use it.
+Imports options, errors and the side arrays of ``rollout``; both kinds of collators use it.
 """

@@ -57,6 +57,14 @@ def audit(
             "--turns", help="Show where turns start and end: prompt, opening, turn and stop, with an example."
         ),
     ] = False,
+    stability: Annotated[
+        bool,
+        typer.Option(
+            "--stability",
+            help="Show what the template does with rollouts, and into how many rows as sampled the rows split. Renders "
+            "each turn's prompt.",
+        ),
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, metavar="N", help="Only the first N rows.", show_default=False)
     ] = None,
@@ -149,6 +157,7 @@ def audit(
         turns,
         options.row_options(column, row_format, tool_arguments, null_content, text_parts),
         options.train_on(train_on),
+        stability,
     )
     report = _report(
         source, encoder, settings, tokenizer, names, limit, against_rows or None, processes or os.cpu_count() or 1
@@ -186,6 +195,7 @@ def _report(
     from chatspan.audit.report import Report
     from chatspan.audit.run import audit as run
     from chatspan.audit.totals import Totals
+    from chatspan.rollout.stability.run import stability as probed
     from chatspan.rows.row import BrokenSourceError
 
     report = Report(source.name, tokenizer, settings, Totals())
@@ -197,6 +207,8 @@ def _report(
     try:
         with waiting("loading the tokenizer in Rust"):
             encoder.warm_up()
+        if settings.stability:
+            report.probes = probed(encoder)
         with RowProgress("auditing") as progress:
             try:
                 run(

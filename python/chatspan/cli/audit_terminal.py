@@ -19,6 +19,7 @@ from chatspan.audit.findings import Place
 from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
 from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.cli.inspect_terminal import STYLES
+from chatspan.cli.stability_terminal import stability_parts
 from chatspan.cli.text import plural, printable, visible
 from chatspan.kinds import Kind
 
@@ -55,6 +56,8 @@ def print_report(console: Console, report: Report) -> None:
         console.print(_lengths(report))
     for line in _remarks(report):
         console.print(line)
+    for part in stability_parts(report):
+        console.print(part)
     for peer in report.against:
         console.print()
         console.print(Rule(Text(f"against {peer.name}", style="bold"), align="left", style=_DIM))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered, row_starts
 from chatspan.batch.sides import Arrays, Ints, packed_side, side_arrays
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
@@ -25,7 +26,27 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
     batch["dropped_sites"] = np.array([row.pair.example.dropped_sites for row in rows], dtype=np.int64)
     if f"{_TEACHER}input_ids" in batch:
         _require_equal_ids(batch, rows)
-    return batch
+    return batch | _side_arrays(rows, config, batch) if config.per_token else batch
+
+
+def _side_arrays(rows: Sequence[Row], config: DistillationConfig, batch: Arrays) -> Arrays:
+    """The student's side arrays, in its columns, and those of the in-loss tokens by themselves."""
+    width = batch["input_ids"].shape[1]
+    starts = row_starts([row.student.width for row in rows], width, config.padding_side, packed=config.packing)
+    placed = [
+        PlacedArrays(
+            row.per_token,
+            start + row.student.columns,
+            bool(row.pair.student.sampled),
+            {"trace_id": row.pair.example.student.trace_id},
+        )
+        for row, start in zip(rows, starts, strict=True)
+    ]
+    found = batch_arrays(config.per_token, placed, width, packed=config.packing)
+    if "student_response_idx" in batch:
+        at, mask = batch["student_response_idx"], batch["response_idx_mask"]
+        found |= {f"student_response_{name}": gathered(array, at, mask) for name, array in found.items()}
+    return found
 
 
 def _padded(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:

@@ -13,7 +13,7 @@ import numpy as np
 from chatspan.batch.sides import Arrays, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.distillation.batches import batch_of
-from chatspan.distillation.chats.encoded_chat import EncodedChat
+from chatspan.distillation.chats.encoded_chat import EncodedChat, sampled_chat
 from chatspan.distillation.chats.prefix_delta import encode_chat
 from chatspan.distillation.chats.provenance import ProvenanceRoute, is_fast
 from chatspan.distillation.config import DistillationConfig
@@ -29,7 +29,7 @@ from chatspan.distillation.pairs.pair import Pair, pair_of, placeholder_pair, un
 from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encoding import Encoding
-from chatspan.errors import BackendError, EmptyBatchError, OptionError, TruncationError
+from chatspan.errors import BackendError, EmptyBatchError, LayoutError, OptionError, TruncationError
 from chatspan.rows.conversations import Chat
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.reader import RowReader
@@ -48,7 +48,11 @@ class SelfDistillationCollator:
     a message's content or append to one; the messages that the loss is on (indices in ``messages``; else each
     assistant's message that both sides have) are the same on both. A row with ``"teacher_messages": None`` has no
     loss. Rows may be in another dialect that :func:`chatspan.read_row` knows; a message's flag (``weight``, ``train``,
-    …) takes it out of the loss, or gives it a weight.
+    …) takes it out of the loss, or gives it a weight. An assistant's message may have ``token_ids``, the ids that were
+    sampled for its turn; they stand on both sides in place of its text, whichever side has them.
+
+    A row ``{"sampled": row, "teacher_messages", …}`` has a :class:`chatspan.SampledRow` for its student, which is that
+    row, token by token; the loss messages are its turns, and the teacher has the same ids in its own conversation.
 
     Args:
         tokenizer: any HF fast tokenizer with a chat template.
@@ -67,6 +71,8 @@ class SelfDistillationCollator:
         it is; ``dropped_tokens``, in-loss tokens that came out different on the teacher's side;
         ``dropped_messages``, left out for ``max_length``; ``dropped_sites``, loss messages that the template leaves out
         or that did not fit. int64 ``[1]``: ``dropped_rows``.
+        For each name of ``per_token`` also ``[B, T, …]``, the side array of the student's tokens, 0 elsewhere, and, if
+        the loss is anywhere, ``[B, R, …]`` ``student_response_…``, of the in-loss tokens alone.
         With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),
         ``max_length_q``, ``max_length_k`` (int) and ``seq_idx`` (int32) of either side, as transformers'
         ``DataCollatorWithFlattening``.
@@ -112,9 +118,13 @@ class SelfDistillationCollator:
             raise OptionError(f'off_prompt={self.config.off_prompt!r} needs an HF fast tokenizer; without one: "keep"')
         elif self.config.boundaries != "as_rendered":
             raise OptionError('boundaries="as_prompted" needs an HF fast tokenizer; without one: "as_rendered"')
+        elif self.config.per_token:
+            raise OptionError(f"per_token={self.config.per_token!r:.60} needs an HF fast tokenizer; without one: ()")
         self._first_rows = FirstRowsSummary(self.config.off_prompt, self.config.loss_on)
         self._notes = NoteLog()
-        self._reader = RowReader(self.config, None if self._route is None else self._route.pipeline)
+        self._reader = RowReader(
+            self.config, None if self._route is None else self._route.pipeline, per_token=self.config.per_token
+        )
         if self.config.backend == "native":
             self.warm_up()
 
@@ -202,18 +212,24 @@ class SelfDistillationCollator:
     def _encode(self, conversations: Sequence[Conversation]) -> list[EncodedChat]:
         """Every conversation goes through the tokenizer in one call, which may use all cores; each once."""
         each = {id(conversation): conversation for conversation in conversations}
-        once = list(each.values())
+        rendered = [key for key, conversation in each.items() if conversation.sampled is None]
+        once = [each[key] for key in rendered]
         if self._route is not None:
             chats = self._route.encode_chats(once)
         else:
             chats = [encode_chat(self.tokenizer, conversation) for conversation in once]
-        self.routes.update(chat.route for chat in chats)
-        chat_of = dict(zip(each, chats, strict=True))
+        chat_of = dict(zip(rendered, chats, strict=True))
+        for key, conversation in each.items():
+            if conversation.sampled is not None:
+                chat_of[key] = sampled_chat(conversation.sampled, len(conversation.messages))
+        self.routes.update(chat.route for chat in chat_of.values())
         return [chat_of[id(conversation)] for conversation in conversations]
 
     def _pairs(self, examples: Sequence[Example]) -> list[Pair]:
         """Sites whose recovery the template leaves out of the render are no sites, so their hints are taken out too."""
         mirrored = self.config.layout == "placeholder"
+        if mirrored:
+            _require_rendered(examples)
         students = [
             example.teacher if mirrored and example.teacher is not None else example.student for example in examples
         ]
@@ -285,6 +301,16 @@ def _encodings(rows: Sequence[Row]) -> Iterator[Encoding]:
         for chat in (row.pair.student, row.pair.teacher):
             if row.teacher is not None and chat is not None and chat.encoding is not None:
                 yield chat.encoding
+
+
+def _require_rendered(examples: Sequence[Example]) -> None:
+    for example in examples:
+        if example.student.sampled is not None:
+            raise LayoutError(
+                'layout="placeholder" gives the student filler text, which is not what was sampled: use "aligned" or '
+                '"indexed"',
+                trace_id=example.student.trace_id,
+            )
 
 
 def _without(example: Example, loss_messages: Sequence[int]) -> Example:

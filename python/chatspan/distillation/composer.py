@@ -27,7 +27,12 @@ class ComposerDataCollator(SelfDistillationCollator):
     "error_meta"?}], "tools"?, "chat_template_kwargs"?, "dpo_pairs"?}``. An assistant turn with a ``tool_error`` and a
     content is an *error site*: the teacher sees a hint before it, the student does not. Rows may be in another dialect
     that :func:`chatspan.read_row` knows; a message's flag (``weight``, ``train``, …) takes its turn out of the loss, or
-    gives it a weight.
+    gives it a weight. An assistant turn may have ``token_ids``, the ids that were sampled for it.
+
+    A row ``{"sampled": row, "tool_errors": {3: "…"}, "error_meta"?: {3: …}, "trace_id"?}`` has a
+    :class:`chatspan.SampledRow` for its student, and errors by message; those of turns that other rows of its rollout
+    have are passed over. A turn of nothing but calls is an error site, too, with another ``loss_on`` than
+    ``"content"``. Make one for each of :meth:`chatspan.Rollout.rows`.
 
     Args:
         tokenizer: any HF fast tokenizer with a chat template; or one that has only ``__call__`` →

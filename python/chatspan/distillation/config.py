@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from chatspan.options import (
     require_counts,
     require_loss_on,
 )
+from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.options import RowOptions
 
 HintGenerator = Callable[[Any, Any], str]
@@ -60,6 +61,9 @@ class DistillationConfig(RowOptions):
             ``"drop_turn"``, the loss is not on them; ``"error"``. The last two render the prompt of each turn.
         boundaries: whether prompts are tokenized apart from their turns, see :class:`chatspan.ChatEncoder`:
             ``"as_rendered"``, ``"as_prompted"``; a tokenizer without offsets takes only the first.
+        per_token: keys of assistants' messages that have a value for each of their ``token_ids``, such as
+            ``("logprobs", "advantages")``, and names of side arrays of rows as sampled: the batch has them in the
+            student's columns; the template does not see them.
     """
 
     layout: Layout = "aligned"
@@ -76,6 +80,7 @@ class DistillationConfig(RowOptions):
     backend: BackendOption = "auto"
     off_prompt: OffPromptPolicy = "keep"
     boundaries: Boundaries = "as_rendered"
+    per_token: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +95,8 @@ class DistillationConfig(RowOptions):
         if type(self.sdpo_ignore_index) is not int or self.sdpo_ignore_index == 1:
             raise OptionError(f"sdpo_ignore_index={self.sdpo_ignore_index!r}: give a whole number other than 1")
         require_loss_on(self.loss_on, ("content", "turn"))
+        # A frozen dataclass, of which two are equal if they say the same.
+        object.__setattr__(self, "per_token", require_names(self.per_token))
 
     def _layouts(self) -> Any:
         return Literal["aligned", "indexed"]

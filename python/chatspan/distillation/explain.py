@@ -20,7 +20,7 @@ def explain_row(row: Row, tokenizer: Any) -> str:
         holes = f", in {row.student.width} columns" if row.student.width != len(row.student.input_ids) else ""
         lines.append(f"  teacher: {len(row.teacher.input_ids)} tokens{holes}")
     ids = {int(column): int(token) for column, token in zip(row.student.columns, row.student.input_ids, strict=True)}
-    owners = pair.student.encoding.message_index[pair.student_loss] if pair.student.encoding is not None else None
+    owners = None if pair.student.owners is None else pair.student.owners[pair.student_loss]
     for index in example.loss_messages:
         hint = example.hints.get(index)
         if hint is not None:

@@ -8,7 +8,9 @@ them stands a real token, whose logits predict it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from chatspan.batch.sides import Side
 from chatspan.distillation.config import Layout
 from chatspan.distillation.pairs.alignment import predicted
 from chatspan.distillation.pairs.pair import Pair
+from chatspan.distillation.pairs.student_arrays import student_arrays
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float32]
@@ -35,6 +38,7 @@ class Row:
         weights: float32 ``[R]``.
         dropped: int64, tokens of the student's chat that would be in the loss, but have no counterpart or no token in
             front of them.
+        per_token: the side arrays of the student's tokens, ``[S, …]`` each.
     """
 
     pair: Pair
@@ -45,6 +49,7 @@ class Row:
     teacher_response: Ints
     weights: Floats
     dropped: Ints
+    per_token: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def dropped_tokens(self) -> int:
@@ -54,8 +59,8 @@ class Row:
     @property
     def messages_of_dropped(self) -> list[int]:
         """The student's messages that those are of, where it is known."""
-        encoding = self.pair.student.encoding
-        return [] if encoding is None else np.unique(encoding.message_index[self.dropped]).tolist()
+        owners = self.pair.student.owners
+        return [] if owners is None else np.unique(owners[self.dropped]).tolist()
 
 
 def row_of(pair: Pair, layout: Layout) -> Row:
@@ -63,9 +68,10 @@ def row_of(pair: Pair, layout: Layout) -> Row:
     student_ids = pair.student.input_ids[pair.student_tokens]
     ranges = [np.arange(start, end) for spans in pair.student.content_tokens for start, end in spans]
     response = _at(pair.student_tokens, np.concatenate(ranges or [_NONE]))
+    per_token = student_arrays(pair, mirrored=layout == "placeholder")
     if pair.teacher is None:
         side = _plain(student_ids)
-        return Row(pair, side, None, response, _NONE, _NONE, pair.weights, pair.dropped)
+        return Row(pair, side, None, response, _NONE, _NONE, pair.weights, pair.dropped, per_token)
     teacher_ids = pair.teacher.input_ids[pair.teacher_tokens]
     student_loss = _at(pair.student_tokens, pair.student_loss)
     teacher_loss = _at(pair.teacher_tokens, pair.teacher_loss)
@@ -87,6 +93,7 @@ def row_of(pair: Pair, layout: Layout) -> Row:
         teacher_response=teacher.columns[teacher_loss],
         weights=pair.weights[kept],
         dropped=np.sort(np.concatenate([pair.dropped, pair.student_loss[~kept]])),
+        per_token=per_token,
     )
 
 

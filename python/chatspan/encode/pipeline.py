@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import compress
 from typing import Any, NamedTuple, get_args
 
-from chatspan._core import Segments, TurnScaffold, attribute
+from chatspan._core import TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
@@ -129,9 +130,18 @@ class EncodingPipeline:
         """The text of ids, special tokens written out."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-    def template(self, tools: Sequence[Any] | None) -> ChatTemplate:
-        """The template that conversations with these tools are rendered with."""
-        return self._renderer.template(tools)
+    @property
+    def renderer(self) -> ChatRenderer:
+        """What renders, without what is known of headers and turns."""
+        return self._renderer
+
+    def template(self, tools: Sequence[Any] | None, chat_template: str | None = None) -> ChatTemplate:
+        """The template that conversations with these tools are rendered with.
+
+        Args:
+            chat_template: in place of the pipeline's own.
+        """
+        return self._renderer.template(tools, chat_template)
 
     def habits(self, tools: Sequence[Any] | None, template_kwargs: Mapping[str, Any]) -> TemplateHabits:
         """What the template of a conversation with these tools and keywords does with the forms of messages."""
@@ -197,13 +207,10 @@ class EncodingPipeline:
         Raises:
             ControlTokenError: a control token has characters of the caller's data, where that is to be an error.
         """
-        whole = [each for each in rendered if not each.pieces]
-        tokens = iter(self.tokenize(whole, [each.attributed.segments for each in whole]))
+        tokens = self.tokenize(rendered, with_segments=True)
         return [
-            encoding_of(
-                each.attributed, self._guarded(each, self._tokens_of_pieces(each) if each.pieces else next(tokens))
-            )
-            for each in rendered
+            encoding_of(each.attributed, self._guarded(each, found))
+            for each, found in zip(rendered, tokens, strict=True)
         ]
 
     def _guarded(self, rendered: Rendered, tokens: Tokens) -> Tokens:
@@ -218,11 +225,17 @@ class EncodingPipeline:
             error=rendered.special_tokens == "error",
         )
 
-    def tokenize(self, rendered: Sequence[Rendered], segments: Sequence[Segments] | None = None) -> list[Tokens]:
-        """The tokens of renders without pieces; with segments perhaps also whose each is."""
-        if self._boundaries == "as_prompted":
-            return [self._tokens_of_pieces(each) for each in rendered]
-        return self._backends.encode_batch([each.render.native or each.render.text for each in rendered], segments)
+    def tokenize(self, rendered: Sequence[Rendered], *, with_segments: bool = False) -> list[Tokens]:
+        """The tokens of renders, in one call of the tokenizer; with their segments perhaps also whose each is."""
+        is_whole = [self._boundaries == "as_rendered" and not each.pieces for each in rendered]
+        whole = list(compress(rendered, is_whole))
+        segments = [each.attributed.segments for each in whole] if with_segments else None
+        texts = [each.render.native or each.render.text for each in whole]
+        found = iter(self._backends.encode_batch(texts, segments) if whole else [])
+        return [
+            next(found) if at_once else self._tokens_of_pieces(each)
+            for each, at_once in zip(rendered, is_whole, strict=True)
+        ]
 
     def tokenize_parts(self, text: str, pieces: Sequence[Piece], cuts: Sequence[int]) -> Tokens:
         """The tokens of a text that is cut at some characters, each part tokenized apart; see :func:`encode_pieces`."""
@@ -270,6 +283,7 @@ def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
         roles=attributed.roles,
         backend=tokens.backend,
         _attributed=attributed,
+        _given=tokens.given,
     )
 
 

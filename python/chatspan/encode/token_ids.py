@@ -13,6 +13,7 @@ from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages
 from chatspan.tokenize.pieces import Piece
 from chatspan.tokenize.sampled_ids import sampled_offsets, whole_ids
+from chatspan.tokenize.token_offsets import decode
 
 TokenIds = Mapping[int, Sequence[int]]
 
@@ -37,6 +38,14 @@ def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
             for index, message in enumerate(messages)
         ]
     return messages, token_ids
+
+
+def with_token_ids(messages: Messages, token_ids: TokenIds) -> list[dict[str, Any]]:
+    """The messages with the ids that were sampled for them."""
+    return [
+        {**message, "token_ids": list(token_ids[index])} if index in token_ids else dict(message)
+        for index, message in enumerate(messages)
+    ]
 
 
 def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: TokenIds, *, check: bool) -> list[Piece]:
@@ -85,8 +94,14 @@ def _sampled_piece(
             offsets = offsets_in(each, check=True)
             if each < end:
                 attributed.unsampled_ends |= {index}
-            return Piece(start, each, (whole, offsets))
-    return Piece(start, end, (whole, offsets_in(end, check=check)))
+            return Piece(start, each, (whole, offsets), index)
+    offsets = offsets_in(end, check=check)
+    attributed.respelled |= {index}
+    own_end = render.text[stop:end].strip()
+    if own_end and not decode(tokenizer, whole).rstrip().endswith(own_end):
+        attributed.unsampled_ends |= {index}
+        end, offsets = stop, offsets_in(stop, check=False)
+    return Piece(start, end, (whole, offsets), index)
 
 
 def _untrimmed(render: Render, start: int, end: int) -> list[tuple[str, int, int]]:

@@ -8,6 +8,7 @@ from typing import Literal
 from chatspan._core import Offsets
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TruncationError
+from chatspan.tokenize.tokens import GivenTokens
 
 Truncation = Literal["error", "left", "right"]
 
@@ -32,9 +33,7 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
     if max_length is None or count <= max_length:
         return encoding
     if truncation == "error":
-        raise TruncationError(
-            f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
-        )
+        raise too_long(count, max_length)
     kept = slice(count - max_length, count) if truncation == "left" else slice(0, max_length)
     straddling = encoding.straddling[(encoding.straddling >= kept.start) & (encoding.straddling < kept.stop)]
     return replace(
@@ -45,4 +44,17 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
         kind=encoding.kind[kept],
         straddling=straddling - kept.start,
         truncated=count - max_length,
+        _given=_cut(encoding._given, kept),
     )
+
+
+def too_long(count: int, max_length: int) -> TruncationError:
+    """The error of a row that is longer than it may be."""
+    return TruncationError(
+        f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
+    )
+
+
+def _cut(given: GivenTokens, kept: slice) -> GivenTokens:
+    ranges = {index: (max(start, kept.start), min(end, kept.stop)) for index, (start, end) in given.items()}
+    return {index: (start - kept.start, end - kept.start) for index, (start, end) in ranges.items() if start < end}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ def tokens_at_once(student: Tensor, teacher: Tensor, divergence: Divergence) -> 
     """How many tokens a chunk has, for the memory that it may take."""
     vocabulary = student.shape[-1]
     buffers = _BUFFERS if divergence.top_k is None else _BUFFERS_OF_TOP_K
-    itemsize = 8 if _dtype_inside(student) is torch.float64 else 4
+    itemsize = 8 if dtype_inside(student) is torch.float64 else 4
     least_bytes = min(logits.numel() * logits.element_size() for logits in (student, teacher))
     elements = int(_SHARE * least_bytes) // (buffers * itemsize)
     most = _MOST_ELEMENTS.get(student.device.type, _MOST_ELEMENTS["other"])
@@ -98,13 +98,13 @@ class _ChunkedDivergence(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Tensor, places: Places, divergence: Divergence
     ) -> tuple[Tensor, Tensor]:
-        losses = student.new_empty(len(places), dtype=_dtype_inside(student))
+        losses = student.new_empty(len(places), dtype=dtype_inside(student))
         log_probs = losses.new_empty(0 if places.tokens is None else len(places))
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence)
             if support.token_log_probs is not None:
                 log_probs[chunk] = support.token_log_probs
-            losses[chunk] = _clipped_contributions(support, divergence).sum(-1)
+            losses[chunk] = losses_of(support, divergence).sum(-1)
             del support  # else it is alive while the next chunk's is made
         # What inference_mode made cannot be saved the usual way, and cannot be changed in place either.
         ctx.teacher = teacher if teacher.is_inference() else None
@@ -125,16 +125,16 @@ class _ChunkedDivergence(torch.autograd.Function):
         at = places.rows * student.shape[1] + places.student_columns
         scale = (grad_of_losses / divergence.temperature).unsqueeze(-1)
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence)
             # Scaled before it is rounded: a loss scale is there to keep float16 from underflow.
-            rows = _grad_of_logits(support, divergence, student.shape[-1]).mul_(scale[chunk])
+            rows = grad_of_logits(support, divergence, student.shape[-1]).mul_(scale[chunk])
             flat.index_copy_(0, at[chunk], rows.to(grad.dtype))
             del support, rows
         return grad, None, None, None
 
 
 @dataclass
-class _Support:
+class Support:
     """Both distributions of a chunk on the support, as log-probabilities that sum to 1 and are never -inf.
 
     Attributes:
@@ -151,7 +151,8 @@ class _Support:
     token_log_probs: Tensor | None = None
 
 
-def _dtype_inside(student: Tensor) -> torch.dtype:
+def dtype_inside(student: Tensor) -> torch.dtype:
+    """What the divergence of these logits, or hidden states, is computed in."""
     return torch.float64 if student.dtype is torch.float64 else torch.float32
 
 
@@ -167,23 +168,44 @@ def _rows(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return logits[rows, columns]
 
 
-def _support(student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence) -> _Support:
-    dtype, k = _dtype_inside(student), divergence.top_k
+def _support_at(student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence) -> Support:
     rows = places.rows[chunk]
-    log_student = _log_probs(_rows(student, rows, places.student_columns[chunk]), dtype, divergence.temperature)
-    index = None if k is None else log_student.topk(k, sorted=False).indices
-    tokens = None
-    if places.tokens is not None:
-        tokens = log_student.gather(-1, places.tokens[chunk].unsqueeze(-1)).squeeze(-1)
-    log_teacher = _log_probs(_rows(teacher, rows, places.teacher_columns[chunk]), dtype, divergence.temperature)
+    return support_of(
+        _rows(student, rows, places.student_columns[chunk]),
+        lambda: _rows(teacher, rows, places.teacher_columns[chunk]),
+        None if places.tokens is None else places.tokens[chunk],
+        dtype_inside(student),
+        divergence,
+    )
+
+
+def support_of(
+    student: Tensor,
+    teacher: Callable[[], Tensor],
+    tokens: Tensor | None,
+    dtype: torch.dtype,
+    divergence: Divergence,
+) -> Support:
+    """Both distributions of a chunk. May overwrite the logits.
+
+    Args:
+        student: logits ``[C, V]``.
+        teacher: gives logits ``[C, V]``, when they are needed and not before.
+        tokens: int64 ``[C]``, the tokens whose log-probabilities are wanted.
+    """
+    log_student = _log_probs(student, dtype, divergence.temperature)
+    del student  # else it is alive beside the teacher's
+    index = None if divergence.top_k is None else log_student.topk(divergence.top_k, sorted=False).indices
+    of_tokens = None if tokens is None else log_student.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    log_teacher = _log_probs(teacher(), dtype, divergence.temperature)
     if index is None:
-        return _Support(log_student, log_teacher, token_log_probs=tokens)
+        return Support(log_student, log_teacher, token_log_probs=of_tokens)
     if not divergence.add_tail:
         top_student, top_teacher = (logs.gather(-1, index).log_softmax(-1) for logs in (log_student, log_teacher))
-        return _Support(top_student, top_teacher, index, token_log_probs=tokens)
+        return Support(top_student, top_teacher, index, token_log_probs=of_tokens)
     with_tail_teacher = _with_tail(log_teacher, index)
     del log_teacher
-    return _Support(_with_tail(log_student, index), with_tail_teacher, index, log_student, tokens)
+    return Support(_with_tail(log_student, index), with_tail_teacher, index, log_student, of_tokens)
 
 
 def _log_probs(logits: Tensor, dtype: torch.dtype, temperature: float) -> Tensor:
@@ -204,13 +226,13 @@ def _with_tail(log_probs: Tensor, index: Tensor) -> Tensor:
     return torch.cat([top, tail.clamp_(min=_LOG_LEAST_TAIL)], dim=-1)
 
 
-def _log_mixture(support: _Support, beta: float) -> Tensor:
+def _log_mixture(support: Support, beta: float) -> Tensor:
     """log((1 - beta) S + beta T)."""
     student = support.student + math.log1p(-beta)
     return torch.logaddexp(student, support.teacher + math.log(beta), out=student)
 
 
-def _contributions(support: _Support, beta: float) -> Tensor:
+def _contributions(support: Support, beta: float) -> Tensor:
     """What each entry of the support adds to the divergence, ``[C, K]``; single ones may be negative."""
     log_s, log_t = support.student, support.teacher
     if beta == 0:
@@ -222,14 +244,15 @@ def _contributions(support: _Support, beta: float) -> Tensor:
     return contributions.add_(torch.sub(log_s, log_m, out=log_m).mul_(log_s.exp()), alpha=1 - beta)
 
 
-def _clipped_contributions(support: _Support, divergence: Divergence) -> Tensor:
+def losses_of(support: Support, divergence: Divergence) -> Tensor:
+    """What each entry of the support adds to a token's loss, ``[C, K]``."""
     contributions = _contributions(support, divergence.beta)
     if divergence.token_clip is not None:
         contributions.clamp_(max=divergence.token_clip)
     return contributions
 
 
-def _slopes(support: _Support, divergence: Divergence) -> Tensor:
+def _slopes(support: Support, divergence: Divergence) -> Tensor:
     """Of the contributions, by the student's log-probabilities, ``[C, K]``.
 
     Between 0 and 1 the two terms that come from the mixture's own slope cancel in each entry.
@@ -247,7 +270,7 @@ def _slopes(support: _Support, divergence: Divergence) -> Tensor:
     return slopes
 
 
-def _grad_of_logits(support: _Support, divergence: Divergence, vocabulary: int) -> Tensor:
+def grad_of_logits(support: Support, divergence: Divergence, vocabulary: int) -> Tensor:
     """Of the divergence by the student's logits over the temperature, ``[C, V]``. Overwrites the support."""
     slopes = _slopes(support, divergence)
     if support.rest is not None:
@@ -260,7 +283,7 @@ def _grad_of_logits(support: _Support, divergence: Divergence, vocabulary: int) 
     return grad.new_zeros(len(grad), vocabulary).scatter_(-1, support.index, grad)
 
 
-def _grad_with_tail(slopes: Tensor, support: _Support, rest: Tensor) -> Tensor:
+def _grad_with_tail(slopes: Tensor, support: Support, rest: Tensor) -> Tensor:
     """The tail's logarithm has the slope s[j] / tail - s[j] by the logits in it, and -s[j] by those of the k."""
     assert support.index is not None
     log_tail = support.student[:, -1:]

@@ -39,13 +39,30 @@ class InLoss:
     group_count: int
 
 
-def read_in_loss(student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dtype, *, importance: bool) -> InLoss:
+@dataclass(frozen=True)
+class Given:
+    """What both sides are given as.
+
+    Attributes:
+        what: as errors call it: ``"logits"``, ``"hidden"``.
+        vocabulary: how many entries the logits have.
+        gathered: whether there is a column for each in-loss token, ``[B, R, …]``, and no other.
+    """
+
+    what: str
+    vocabulary: int
+    gathered: bool = False
+
+
+def read_in_loss(
+    student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dtype, given: Given, *, importance: bool
+) -> InLoss:
     """Reads and checks what the loss needs; other keys of the batch are not looked at.
 
     Costs two waits for the device: one for the number of in-loss tokens, one for all checks of their values.
 
     Args:
-        student, teacher: logits ``[B, T, V]``.
+        student, teacher: logits or hidden states, ``[B, T, …]``.
         batch: see :func:`chatspan.loss.sdpo_loss`. On any device.
         dtype: of the weights.
         importance: whether ``old_log_probs`` and the tokens' ids are needed.
@@ -53,22 +70,28 @@ def read_in_loss(student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dt
     Raises:
         LossError: a key that is missing; shapes, dtypes or values that cannot be; with row and entry.
     """
-    return _Reader(student, teacher, batch, importance).read(dtype)
+    return _Reader(student, teacher, batch, given, importance).read(dtype)
 
 
-def require_logits(student: Any, teacher: Any, batch: Any) -> None:
+def require_logits(student: Any, teacher: Any, batch: Any, what: str = "logits") -> None:
     """What the loss is given is of the right types and shapes.
+
+    Args:
+        what: they are: ``"logits"``, or ``"hidden"`` states.
 
     Raises:
         LossError: it is not; with what to give.
     """
-    for name, logits in (("student_logits", student), ("teacher_logits", teacher)):
-        if isinstance(logits, Tensor):
+    for name, given in ((f"student_{what}", student), (f"teacher_{what}", teacher)):
+        if isinstance(given, Tensor):
             continue
-        what = type(logits).__name__
-        if hasattr(logits, "logits") or (isinstance(logits, Mapping) and "logits" in logits):
-            raise LossError(f"{name} is {what}, the whole output of a model: give its logits, output.logits")
-        raise LossError(f"{name} is {what}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))")
+        received = type(given).__name__
+        if hasattr(given, "logits") or (isinstance(given, Mapping) and "logits" in given):
+            part = "its logits, output.logits" if what == "logits" else "its last hidden states"
+            raise LossError(f"{name} is {received}, the whole output of a model: give {part}")
+        raise LossError(
+            f"{name} is {received}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))"
+        )
     if not hasattr(batch, "keys"):
         raise LossError(f"batch is {type(batch).__name__}: give the dict that a distillation collator makes")
     if _FIRST not in batch and "labels" in batch:
@@ -76,29 +99,36 @@ def require_logits(student: Any, teacher: Any, batch: Any) -> None:
             f"the batch has no {_FIRST!r}, but 'labels': it is one of supervised fine-tuning; give the batch of "
             "ComposerDataCollator or SelfDistillationCollator"
         )
-    _check_logits(student, teacher)
+    _check_sides(student, teacher, what)
 
 
-def _check_logits(student: Tensor, teacher: Tensor) -> None:
-    for name, logits in (("student_logits", student), ("teacher_logits", teacher)):
-        if logits.dim() != 3 or not logits.is_floating_point():
-            raise LossError(f"{name} are {logits.dtype} {list(logits.shape)}: give floats [B, T, V]")
-    if student.shape[2] != teacher.shape[2]:
+def _check_sides(student: Tensor, teacher: Tensor, what: str) -> None:
+    last = "V" if what == "logits" else "H"
+    for name, given in ((f"student_{what}", student), (f"teacher_{what}", teacher)):
+        if given.dim() == 4:
+            raise LossError(
+                f"{name} are {list(given.shape)}: this version of transformers takes no indices [B, R] for "
+                "logits_to_keep; use 5.22 or later, or the logits of all columns"
+            )
+        if given.dim() != 3 or not given.is_floating_point():
+            raise LossError(f"{name} are {given.dtype} {list(given.shape)}: give floats [B, T, {last}]")
+    if what == "logits" and student.shape[2] != teacher.shape[2]:
         raise LossError(
             f"the student's vocabulary has {student.shape[2]} entries and the teacher's {teacher.shape[2]}: "
             "cut the logits to the common ones, or use models of one vocabulary"
         )
     if student.shape[0] != teacher.shape[0]:
-        raise LossError(f"student_logits have {student.shape[0]} rows and teacher_logits {teacher.shape[0]}")
+        raise LossError(f"student_{what} have {student.shape[0]} rows and teacher_{what} {teacher.shape[0]}")
     if student.device != teacher.device:
-        raise LossError(f"student_logits are on {student.device} and teacher_logits on {teacher.device}: move one")
+        raise LossError(f"student_{what} are on {student.device} and teacher_{what} on {teacher.device}: move one")
 
 
 class _Reader:
     """Collects what can only be checked on the device, to ask the device once."""
 
-    def __init__(self, student: Tensor, teacher: Tensor, batch: Batch, importance: bool) -> None:
+    def __init__(self, student: Tensor, teacher: Tensor, batch: Batch, given: Given, importance: bool) -> None:
         self.student, self.teacher, self.batch, self.importance = student, teacher, batch, importance
+        self.given = given
         self.device = student.device
         self.shape = self._shape()
         mask = self._get("response_idx_mask", self.shape)
@@ -120,19 +150,30 @@ class _Reader:
     def read(self, dtype: torch.dtype) -> InLoss:
         """All of it; errors come last, from :meth:`_check`."""
         self._seen()
-        student = self._columns("student_logit_idx", self.student.shape[1], "student_logits have {} columns")
-        teacher = self._columns("teacher_logit_idx", self.teacher.shape[1], "teacher_logits have {} columns")
+        student = self._places("student", self.student.shape[1])
+        teacher = self._places("teacher", self.teacher.shape[1])
         self._no_place_twice(student)
         self._equal_tokens()
         weights = self._weights(dtype)
         groups, group_count = self._groups()
         tokens, old_log_probs = None, None
         if self.importance:
-            tokens = self._tokens(self.student.shape[2])
+            tokens = self._tokens(self.given.vocabulary)
             old_log_probs = self._get("old_log_probs", self.shape)[self.rows, self.entries]
         self._check()
         places = Places(self.rows, student, teacher, tokens)
         return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count)
+
+    def _places(self, side: str, width: int) -> Tensor:
+        """The columns at which a side predicts the in-loss tokens."""
+        if not self.given.gathered:
+            return self._columns(f"{side}_logit_idx", width, f"{side}_{self.given.what} have {{}} columns")
+        if width != self.shape[1]:
+            raise LossError(
+                f"{side}_{self.given.what} have {width} columns, but batch[{_FIRST!r}] has {self.shape[1]}: with "
+                f'gathered=True give one for each in-loss token, as logits_to_keep=batch["{side}_logit_idx"] makes them'
+            )
+        return self.entries
 
     def _shape(self) -> tuple[int, int]:
         indices = self._get(_FIRST)

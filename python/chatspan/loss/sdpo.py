@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Literal, TypeVar, cast, get_args
-
-import torch
 from torch import Tensor
 
-from chatspan.errors import OptionError
-from chatspan.loss.divergence import Divergence, token_divergence
-from chatspan.loss.in_loss import Batch, InLoss, read_in_loss, require_logits
-
-_Function = TypeVar("_Function", bound=Callable[..., object])
-Reduction = Literal["token_mean", "row_mean", "sum", "none"]
-
-# As in SDPO: e^20 is far above any useful clip, and e^88 would be infinite in float32.
-_LARGEST_LOG_RATIO = 20.0
+from chatspan.loss.divergence import Divergence, dtype_inside, token_divergence
+from chatspan.loss.importance import importance
+from chatspan.loss.in_loss import Batch, Given, read_in_loss, require_logits
+from chatspan.loss.options import check_options, require_top_k, untraced
+from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 
 
-def _untraced(function: _Function) -> _Function:
-    """Has ``torch.compile`` call it as it is: how many chunks there are depends on the batch's values."""
-    return cast(_Function, torch.compiler.disable(function))  # type: ignore[no-untyped-call]
-
-
-@_untraced
+@untraced
 def sdpo_loss(
     student_logits: Tensor,
     teacher_logits: Tensor,
@@ -39,6 +25,7 @@ def sdpo_loss(
     is_clip: float | None = None,
     reduction: Reduction = "token_mean",
     num_items_in_batch: int | Tensor | None = None,
+    gathered: bool = False,
 ) -> Tensor:
     """How far the student's next-token distributions are from the teacher's, at the in-loss tokens.
 
@@ -68,6 +55,8 @@ def sdpo_loss(
             ``"row_mean"``: the mean over rows (packed: conversations) of each one's weighted mean, those without an
             in-loss token left out; ``"sum"``: the weighted sum; ``"none"``: ``[B, R]``, weighted, 0 where not real.
         num_items_in_batch: as ``transformers.Trainer`` gives it; with ``"token_mean"`` only.
+        gathered: whether the logits are those of the in-loss tokens alone, ``[B, R, V]``, as a model of transformers
+            (5.22 or later) makes them with ``logits_to_keep=batch["student_logit_idx"]``.
 
     Returns:
         float32 (float64 of float64) ``[]`` or ``[B, R]``. A batch without in-loss tokens gives a 0 whose gradient
@@ -78,6 +67,7 @@ def sdpo_loss(
         LossError: logits or a batch that do not fit together; with row and in-loss token.
 
     Example:
+        >>> import torch
         >>> batch = {"student_logit_idx": torch.tensor([[0, 1]]), "teacher_logit_idx": torch.tensor([[1, 2]]),
         ...          "response_idx_mask": torch.tensor([[True, True]])}
         >>> student = torch.zeros(1, 2, 4, requires_grad=True)
@@ -85,72 +75,17 @@ def sdpo_loss(
         >>> loss = sdpo_loss(student, teacher, batch, beta=0.0)
         >>> loss.backward()
         >>> loss, student.grad[0, :, 0]
-        (tensor(0.6913, grad_fn=<DivBackward0>), tensor([-0.3748,  0.0000]))
+        (tensor(0.6913, grad_fn=<SumBackward0>), tensor([-0.3748,  0.0000]))
     """
     divergence = Divergence(beta, temperature, top_k, add_tail, token_clip)
-    _check_options(divergence, is_clip, reduction, num_items_in_batch)
+    check_options(divergence, is_clip, reduction, num_items_in_batch)
     require_logits(student_logits, teacher_logits, batch)
-    dtype = torch.float64 if student_logits.dtype is torch.float64 else torch.float32
-    in_loss = read_in_loss(student_logits, teacher_logits, batch, dtype, importance=is_clip is not None)
-    if top_k is not None and top_k > student_logits.shape[2]:
-        raise OptionError(f"top_k={top_k}, but the vocabulary has {student_logits.shape[2]} entries")
+    given = Given("logits", student_logits.shape[2], gathered)
+    require_top_k(top_k, given.vocabulary)
+    dtype = dtype_inside(student_logits)
+    in_loss = read_in_loss(student_logits, teacher_logits, batch, dtype, given, importance=is_clip is not None)
     losses, log_probs = token_divergence(student_logits, teacher_logits, in_loss.places, divergence)
     if is_clip is not None and in_loss.old_log_probs is not None:
-        losses = losses * _importance(log_probs, in_loss.old_log_probs, is_clip)
-    return _reduced(losses * in_loss.weights, in_loss, reduction, num_items_in_batch)
-
-
-def _importance(log_probs: Tensor, old_log_probs: Tensor, is_clip: float) -> Tensor:
-    log_ratio = (log_probs - old_log_probs.to(log_probs.dtype)).detach()
-    return log_ratio.clamp(-_LARGEST_LOG_RATIO, _LARGEST_LOG_RATIO).exp().clamp(max=is_clip)
-
-
-def _reduced(weighted: Tensor, in_loss: InLoss, reduction: str, num_items_in_batch: int | Tensor | None) -> Tensor:
-    if reduction == "none":
-        return weighted.new_zeros(in_loss.shape).index_put((in_loss.places.rows, in_loss.entries), weighted)
-    if reduction == "sum":
-        return weighted.sum()
-    if reduction == "row_mean":
-        empty = weighted.new_zeros(in_loss.group_count)
-        totals = empty.index_add(0, in_loss.groups, in_loss.weights)
-        means = empty.index_add(0, in_loss.groups, weighted) / _at_least_one_where_zero(totals)
-        return means.sum() / (totals > 0).sum().clamp(min=1)
-    if isinstance(num_items_in_batch, Tensor):
-        return weighted.sum() / num_items_in_batch.to(weighted.device)
-    if num_items_in_batch is not None:
-        return weighted.sum() / num_items_in_batch
-    return weighted.sum() / _at_least_one_where_zero(in_loss.weights.sum())
-
-
-def _at_least_one_where_zero(totals: Tensor) -> Tensor:
-    """A divisor for sums that are 0 themselves where it was 0."""
-    return torch.where(totals > 0, totals, 1)
-
-
-def _check_options(
-    divergence: Divergence, is_clip: float | None, reduction: str, num_items_in_batch: int | Tensor | None
-) -> None:
-    beta, temperature, top_k = divergence.beta, divergence.temperature, divergence.top_k
-    if not (_is_number(beta) and 0 <= beta <= 1):
-        raise OptionError(f"beta={beta!r}: give a number from 0, KL(T || S), to 1, KL(S || T)")
-    if not (_is_number(temperature) and 0 < temperature < math.inf):
-        raise OptionError(f"temperature={temperature!r}: give a positive number")
-    if top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise OptionError(f"top_k={top_k!r}: give a whole number of at least 1, or None for the whole vocabulary")
-    for name, clip in (("token_clip", divergence.token_clip), ("is_clip", is_clip)):
-        if clip is not None and not (_is_number(clip) and clip > 0):
-            raise OptionError(f"{name}={clip!r}: give a positive number, or None for no clip")
-    if reduction not in get_args(Reduction):
-        raise OptionError(f"reduction={reduction!r}: say one of {', '.join(map(repr, get_args(Reduction)))}")
-    if num_items_in_batch is None or isinstance(num_items_in_batch, Tensor):
-        items_are_fine = True  # a tensor's value is on the device, and not waited for
-    else:
-        items_are_fine = _is_number(num_items_in_batch) and num_items_in_batch > 0
-    if not items_are_fine:
-        raise OptionError(f"num_items_in_batch={num_items_in_batch!r}: give a positive number")
-    if num_items_in_batch is not None and reduction != "token_mean":
-        raise OptionError(f"num_items_in_batch with reduction={reduction!r}: only 'token_mean' divides by it")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        losses = losses * importance(log_probs, in_loss.old_log_probs, is_clip)
+    weighted = losses * coefficients_of(in_loss, reduction, num_items_in_batch)
+    return each_in_place(weighted, in_loss) if reduction == "none" else weighted.sum()

@@ -18,6 +18,7 @@ from chatspan.errors import OptionError
 
 # Names a message's reasoning goes by; the first is the one that templates read.
 REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
+_DUMPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +65,15 @@ def preparation() -> Preparation:
     )
 
 
-def plain(value: Any) -> Any:
-    """The value of plain JSON types, as transformers rebuilds it (``_plain_template_data``)."""
+def plain(value: Any, dumps: int = _DUMPS) -> Any:
+    """The value of plain JSON types, as transformers rebuilds it (``_plain_template_data``).
+
+    Args:
+        dumps: how many objects may still be what ``model_dump`` of another one gave.
+
+    Raises:
+        RecursionError: they never end, as those of a mock; Python's own limit would take a minute to come.
+    """
     kind = type(value)
     if value is None or kind in (str, int, float, bool):
         return value
@@ -86,7 +94,9 @@ def plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if callable(getattr(value, "model_dump", None)):
-        return plain(value.model_dump())
+        if not dumps:
+            raise RecursionError("what model_dump gives has a model_dump itself, and so on")
+        return plain(value.model_dump(), dumps - 1)
     return f"<{kind.__name__}>"
 
 

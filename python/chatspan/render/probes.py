@@ -8,10 +8,12 @@ from typing import Any
 Message = dict[str, Any]
 
 USER: Message = {"role": "user", "content": "Zu"}
+NEXT_USER: Message = {"role": "user", "content": "Zn"}
 SYSTEM: Message = {"role": "system", "content": "Zs"}
 CALL: Message = {"type": "function", "id": "abcdefghi", "function": {"name": "Zf", "arguments": {"Za": "Zx"}}}
 ANOTHER_CALL: Message = {**CALL, "id": "abcdefghj"}
 RESULT: Message = {"role": "tool", "name": "Zf", "tool_call_id": "abcdefghi", "content": "Zt"}
+ANOTHER_RESULT: Message = {**RESULT, "tool_call_id": "abcdefghj", "content": "Zy"}
 SCHEMA: Message = {
     "type": "function",
     "function": {"name": "Zf", "description": "Zz", "parameters": {"type": "object", "properties": {}}},

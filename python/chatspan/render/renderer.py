@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError
 
 from chatspan._core import NativeRender, TurnScaffold
-from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError
+from chatspan.errors import OptionError, RenderMismatchError, TemplateError, TokenizerError, one_line
 from chatspan.render.jinja.engine import TracedMessages, render_traced, traced_variables
 from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError, compiled
 from chatspan.render.limits import TemplateLimits, require_limits
@@ -289,7 +289,14 @@ class ChatRenderer:
             ) from None
 
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
-        own = self._own_text(request, template)
+        try:
+            own = self._own_text(request, template)
+        # What templates raise has no common base.
+        except Exception as error:
+            raise RenderMismatchError(
+                f"the tokenizer's own apply_chat_template raises {type(error).__name__}: {one_line(error)}; here the "
+                f"render is {render.text!r:.60}"
+            ) from error
         if own == render.text:
             return
         # The clock may have gone on between the two.

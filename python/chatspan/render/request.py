@@ -68,7 +68,7 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
 
 
 def require_flags(request: RenderRequest) -> None:
-    """The options of a call are of their types, which the core asks for.
+    """The options of a call are of their types, which the core and transformers ask for.
 
     Raises:
         OptionError: one is not.
@@ -79,6 +79,16 @@ def require_flags(request: RenderRequest) -> None:
         raise OptionError(
             f"continue_final_message={request.continue_final_message!r:.60}: give True, False or the key of a field"
         )
+    documents = request.documents
+    if documents is None:
+        return
+    if isinstance(documents, (str, bytes, Mapping)) or not isinstance(documents, Sequence):
+        raise OptionError(f"documents must be a list, got {type(documents).__name__}: give [document, …]")
+    for index, document in enumerate(documents):
+        if not isinstance(document, dict):
+            raise OptionError(
+                f"documents[{index}] is {type(document).__name__}: give a dict; templates read its 'title' and 'text'"
+            )
 
 
 def require_conversations(conversations: Any) -> None:

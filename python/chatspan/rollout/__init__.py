@@ -1,4 +1,6 @@
-"""Prompts and completions of many turns: rows as the model met them, and the way from a completion to the next prompt.
+"""Prompts and completions of many turns: rows as the model met them, the way from a completion to the next prompt, and
+what a completion says.
 
-In: conversations, or sampled ids turn by turn. Out: :class:`SampledRow`. It may import the rooms up to ``encode``.
+In: conversations, or sampled ids turn by turn. Out: :class:`SampledRow`, messages. It may import the rooms up to
+``encode``.
 """

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.sampled_row import SampledRow
-from chatspan.rollout.side_arrays import laid_out
+from chatspan.rollout.side_arrays import laid_out, require_one_shape, side_array
+from chatspan.rows.conversations import Chat
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +67,17 @@ class RowInParts:
         shown = self.parts[:-1] if self.parts[-1].turn is not None else self.parts
         return _ids(shown)
 
-    def row(self) -> SampledRow:
-        """The row up to its last turn."""
+    @property
+    def last_turn(self) -> int:
+        """The message of the last turn."""
+        return max(part.turn for part in self.parts if part.turn is not None)
+
+    def row(self, chat: Chat | None = None) -> SampledRow:
+        """The row up to its last turn.
+
+        Args:
+            chat: what it was made of.
+        """
         last = max(at for at, part in enumerate(self.parts) if part.turn is not None)
         parts = self.parts[: last + 1]
         ends = np.cumsum([len(part.ids) for part in parts]).tolist()
@@ -85,6 +95,7 @@ class RowInParts:
             turns=turns,
             per_token=_side_arrays(parts, ends),
             cause=self.cause,
+            chat=chat,
         )
 
 
@@ -102,4 +113,46 @@ def _side_arrays(parts: Sequence[Part], ends: Sequence[int]) -> dict[str, NDArra
         ]
         for name in names
     }
-    return {name: laid_out(each, ends[-1]) for name, each in given.items()}
+    return {name: laid_out(name, each, ends[-1]) for name, each in given.items()}
+
+
+def turn_arrays(given: Mapping[str, Any], length: int, before: int, index: int) -> dict[str, NDArray[Any]]:
+    """The side arrays of a turn that are given.
+
+    Args:
+        length: of the turn, in tokens.
+        before: how many tokens stand before it.
+        index: its message, as the error calls it.
+
+    Raises:
+        OptionError: they are not as many as the turn's tokens, or as all up to its end.
+    """
+    what = f"the {length} token_ids of message {index}, or all {before + length} tokens up to there"
+    return {
+        name: side_array(name, values, (length, before + length), what)
+        for name, values in given.items()
+        if values is not None
+    }
+
+
+def joined(begun: Part, length: int, arrays: Mapping[str, NDArray[Any]], index: int) -> dict[str, NDArray[Any]]:
+    """Side arrays of a turn that goes on: of both of its completions.
+
+    Args:
+        length: of the second one, in tokens.
+
+    Raises:
+        OptionError: they have values of other shapes.
+    """
+    found = dict(arrays)
+    for name in {*begun.arrays, *arrays}:
+        first, second = begun.arrays.get(name), arrays.get(name)
+        if second is None:
+            assert first is not None
+            second = np.zeros((length, *first.shape[1:]), dtype=first.dtype)
+        if first is None:
+            first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
+        if len(second) == length:
+            require_one_shape(name, [first, second], f"the completion of message {index} that it goes on from")
+            found[name] = np.concatenate([first, second])
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeVar
 
+from chatspan.attribute.prompts import tag_start
 from chatspan.errors import (
     HistoryRewrittenError,
     OpeningRewrittenError,
@@ -18,8 +19,11 @@ Cause = Literal[
 Error = TypeVar("Error", bound=RolloutError)
 # Characters of the two texts that a record shows.
 SHOWN = 40
+# Of a tag that they have in common, at most so many more.
+_LONGEST_TAG = 24
 
-_SAID = {
+# What a template does, by cause.
+SAID: dict[Cause, str] = {
     "another_opening": "the template opens the turn otherwise in the history than in the prompt",
     "reasoning_dropped": "the template drops the reasoning of earlier turns",
     "system_moved": "the template moves the system's text, tools or documents",
@@ -38,7 +42,8 @@ class Rewrite(NamedTuple):
             own text; ``"history_rewritten"``: anything else.
         message_index: the turn behind which it shows.
         start_char: where what was shown and the new prompt begin to differ.
-        shown, written: what was shown from there on, and what the template writes; 40 characters of each.
+        shown, written: what was shown from there on, and what the template writes: from the beginning of the tag that
+            it is inside of, and 40 characters of each behind that.
     """
 
     cause: Cause
@@ -48,6 +53,19 @@ class Rewrite(NamedTuple):
     written: str
 
 
+def rewrite_at(cause: Cause, message_index: int, start_char: int, shown: str, written: str) -> Rewrite:
+    """The record of two whole texts that begin to differ at a character.
+
+    Example:
+        >>> rewrite_at("another_opening", 1, 4, "a <think>", "a <tool> b")[3:]
+        ('<think>', '<tool> b')
+    """
+    tag = tag_start(shown, start_char)
+    begin = tag if start_char - tag <= _LONGEST_TAG else start_char
+    end = start_char + SHOWN
+    return Rewrite(cause, message_index, start_char, shown[begin:end], written[begin:end])
+
+
 def rewritten_error(rewrite: Rewrite) -> HistoryRewrittenError:
     """The error of a rewrite that was to be none."""
     kinds: dict[str, type[HistoryRewrittenError]] = {
@@ -55,7 +73,7 @@ def rewritten_error(rewrite: Rewrite) -> HistoryRewrittenError:
         "reasoning_dropped": ReasoningDroppedError,
     }
     error = kinds.get(rewrite.cause, HistoryRewrittenError)(
-        f"message {rewrite.message_index} (assistant): {_SAID[rewrite.cause]}: from character {rewrite.start_char} on "
+        f"message {rewrite.message_index} (assistant): {SAID[rewrite.cause]}: from character {rewrite.start_char} on "
         f'{rewrite.shown!r} was shown, and the template now writes {rewrite.written!r}; on_rewrite="split" begins a '
         "new row there",
         message_index=rewrite.message_index,

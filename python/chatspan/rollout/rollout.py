@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.encode.token_ids import without_token_ids
+from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
-from chatspan.rollout.bridge import Proof, Shown, bridge
-from chatspan.rollout.completion import UNFINISHED, completion_ids, sampled_of
-from chatspan.rollout.fit import Sampled
-from chatspan.rollout.given_prompt import Owned, owned_prompt
-from chatspan.rollout.parts import Part, RowInParts
+from chatspan.rollout.chats import chat_of
+from chatspan.rollout.parts import Part, RowInParts, joined, turn_arrays
+from chatspan.rollout.proof.bridge import Proof, Shown, bridge
+from chatspan.rollout.proof.completion import UNFINISHED, completion_ids, sampled_of
+from chatspan.rollout.proof.fit import Sampled
+from chatspan.rollout.proof.given_prompt import Owned, owned_prompt
 from chatspan.rollout.rewrites import OnRewrite
-from chatspan.rollout.sampled_row import SampledRow
-from chatspan.rollout.side_arrays import side_array
+from chatspan.rollout.sampled_row import SampledRow, counted
 
 if TYPE_CHECKING:
     from chatspan.encoder import ChatEncoder
+    from chatspan.rollout.parse.parsed import ParsedCompletion
 
 
 class _Turn(NamedTuple):
@@ -99,12 +100,14 @@ class Rollout:
         self._awaits_messages = False
         self._shown, self._row = self._first_prompt(self._request, None)
         # The ids of recorded turns are part of the prompt now.
-        self._request = self._request._replace(messages=without_token_ids(self._request.messages)[0])
+        plain, self._shown_ids = without_token_ids(self._request.messages)
+        self._request = self._request._replace(messages=plain)
 
     def __repr__(self) -> str:
         turns = sum(part.turn is not None for row in (*self._rows, self._row) for part in row.parts)
         awaits = "messages" if self._awaits_messages else "a completion"
-        return f"Rollout({turns} turns in {len(self._rows) + 1} rows, {len(self._row)} tokens, awaits {awaits})"
+        in_rows = f"{counted(turns, 'turn')} in {counted(len(self._rows) + 1, 'row')}"
+        return f"Rollout({in_rows}, {len(self._row)} tokens, awaits {awaits})"
 
     def _first_prompt(self, request: RenderRequest, given_ids: Any) -> tuple[Shown, RowInParts]:
         """The prompt of messages of which none was sampled here; with the ids that were shown, where they are known."""
@@ -146,14 +149,28 @@ class Rollout:
 
     @property
     def proofs(self) -> list[Proof]:
-        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.bridge.Proof`."""
+        """For each prompt but the first why it is the template's; see :class:`chatspan.rollout.proof.bridge.Proof`."""
         return list(self._proofs)
+
+    def parse(self, token_ids: Any) -> ParsedCompletion:
+        """What a completion of the prompt says; see :meth:`chatspan.ChatEncoder.parse_completion`."""
+        return self._parsed(token_ids)
+
+    def _parsed(self, token_ids: Any) -> ParsedCompletion:
+        request = self._request
+        return self.encoder.parse_completion(
+            request.messages[: self._shown.message_index],
+            token_ids,
+            tools=request.tools,
+            documents=request.documents,
+            template_kwargs=request.template_kwargs,
+        )
 
     def add_completion(
         self,
         token_ids: Any,
         *,
-        message: Mapping[str, Any],
+        message: Mapping[str, Any] | None = None,
         finish_reason: str | None = "stop",
         logprobs: Any = None,
         **per_token: Any,
@@ -162,7 +179,8 @@ class Rollout:
 
         Args:
             token_ids: int ``[N]``, with the stop token, where one was sampled.
-            message: what they say, as the template takes it.
+            message: what they say, as the template takes it; by default as
+                :meth:`chatspan.ChatEncoder.parse_completion` reads them.
             finish_reason: why sampling ended, as servers call it: ``"stop"``, ``"length"``, ``"abort"`` … A turn that
                 ended with one of the last two may go on in another completion, whose ``message`` is the whole turn's.
             logprobs: float ``[N]``, of the sampled tokens.
@@ -182,11 +200,11 @@ class Rollout:
         base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
         ids = completion_ids(token_ids, finish_reason, index)
         prompt = base.prompt_ids
-        arrays = _arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
+        arrays = turn_arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
         if begun is not None:
-            arrays = _joined(begun, ids, arrays)
+            arrays = joined(begun, len(ids), arrays, index)
             ids = np.concatenate([begun.ids, ids])
-        said = _assistant(message, index)
+        said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
         sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
         part = Part(ids, np.full(len(ids), index, dtype=np.int32), turn=index, arrays=arrays)
@@ -215,7 +233,8 @@ class Rollout:
         turn = self._turn
         _require_no_token_ids(request.messages, len(known))
         if turn is None:
-            self._shown, self._row = self._first_prompt(request, None)
+            with_ids = request._replace(messages=with_token_ids(request.messages, self._shown_ids))
+            self._shown, self._row = self._first_prompt(with_ids, None)
             self._request = request
             return self.prompt_ids
         found = bridge(self.encoder.pipeline, request, turn.shown, turn.sampled, self.on_rewrite)
@@ -232,7 +251,11 @@ class Rollout:
 
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
-        return [row.row() for row in [*self._rows, self._row] if row.has_turns]
+        return [
+            row.row(chat_of(self.encoder.pipeline, self._request, row.last_turn, self._shown_ids if at == 0 else {}))
+            for at, row in enumerate([*self._rows, self._row])
+            if row.has_turns
+        ]
 
 
 def bridge_to_next_turn(
@@ -242,7 +265,7 @@ def bridge_to_next_turn(
     previous_completion_ids: Any,
     new_messages: Sequence[Mapping[str, Any]],
     *,
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | None = None,
     tools: Sequence[Any] | None = None,
     documents: Sequence[Mapping[str, str]] | None = None,
     finish_reason: str | None = "stop",
@@ -290,30 +313,6 @@ def bridge_to_next_turn(
     rollout._begin_with(previous_prompt_ids)
     rollout.add_completion(previous_completion_ids, message=message, finish_reason=finish_reason)
     return rollout.add_messages(new_messages)
-
-
-def _arrays(given: Mapping[str, Any], length: int, before: int, index: int) -> dict[str, NDArray[Any]]:
-    what = f"the {length} token_ids of message {index}, or all {before + length} tokens up to there"
-    return {
-        name: side_array(name, values, (length, before + length), what)
-        for name, values in given.items()
-        if values is not None
-    }
-
-
-def _joined(begun: Part, ids: NDArray[np.int64], arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Side arrays of a turn that goes on: of both of its completions."""
-    found = dict(arrays)
-    for name in {*begun.arrays, *arrays}:
-        first, second = begun.arrays.get(name), arrays.get(name)
-        if second is None:
-            assert first is not None
-            second = np.zeros((len(ids), *first.shape[1:]), dtype=first.dtype)
-        if len(second) == len(ids):
-            if first is None:
-                first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
-            found[name] = np.concatenate([first, second])
-    return found
 
 
 def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:

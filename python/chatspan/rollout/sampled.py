@@ -14,12 +14,14 @@ from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.prompts import OffPrompt, cause_of
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
-from chatspan.errors import ChatspanError, MessageError, RolloutError, first_difference
+from chatspan.errors import ChatspanError, MessageError, first_difference
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages, RenderRequest, has_messages
-from chatspan.rollout.rewrites import SHOWN, Cause, Rewrite, rewritten_error
+from chatspan.rollout.chats import chat_of
+from chatspan.rollout.rewrites import Cause, Rewrite, rewrite_at, rewritten_error
 from chatspan.rollout.sampled_row import SampledRow
-from chatspan.rollout.side_arrays import laid_out, side_array
+from chatspan.rollout.side_arrays import spliced
+from chatspan.rows.steps.held import taken
 from chatspan.tokenize.tokens import Tokens
 
 SampledEnd = Literal["token", "none", "next_header"]
@@ -86,8 +88,10 @@ def sampled_rows(
         per_token: keys of messages that have a value for each of their ``token_ids``.
     """
     messages, token_ids = without_token_ids(request.messages)
-    given = {name: {index: request.messages[index].get(name) for index in token_ids} for name in per_token}
-    request = request._replace(messages=_without(messages, per_token))
+    messages, given = _without(messages, per_token)
+    if unknown := [index for index in given if index not in token_ids]:
+        spliced({unknown[0]: given[unknown[0]]}, {}, 0)
+    request = request._replace(messages=messages)
     turns = turns_of(pipeline, request, datetime.now(), end_of_turn)
     if not turns:
         raise MessageError("the conversation has no assistant's message: nothing of it was sampled")
@@ -101,14 +105,14 @@ def sampled_rows(
             rows[-1].add(turn, end_of_turn)
         if not is_split:
             _require_one_row(rows, turn)
-    return [_sampled_row(pipeline, row, token_ids, token_ids_check, given) for row in rows]
+    return [_sampled_row(pipeline, request, row, token_ids, token_ids_check, given) for row in rows]
 
 
-def _without(messages: Messages, keys: Sequence[str]) -> Messages:
-    """The messages as the template gets them."""
-    if not keys or not has_messages(messages):
-        return messages
-    return [{key: value for key, value in message.items() if key not in keys} for message in messages]
+def _without(messages: Messages, keys: Sequence[str]) -> tuple[Messages, dict[int, dict[str, Any]]]:
+    """The messages as the template gets them, and what they have for each of their tokens."""
+    if not keys or not has_messages(messages) or not all(isinstance(message, Mapping) for message in messages):
+        return messages, {}
+    return taken([dict(message) for message in messages], keys)
 
 
 def turns_of(pipeline: EncodingPipeline, request: RenderRequest, now: datetime, end_of_turn: SampledEnd) -> list[Turn]:
@@ -148,13 +152,8 @@ def _rewrite(before: Turn, turn: Turn) -> Rewrite:
     """Why a turn's prompt does not begin with the turn before and its prompt."""
     shown, written = before.text, turn.shown
     at = first_difference(shown, written)
-    return Rewrite(
-        _cause(before, turn, at),
-        before.message_index,
-        at,
-        before.attributed.render.text[at : at + SHOWN],
-        turn.attributed.render.text[at : at + SHOWN],
-    )
+    texts = (before.attributed.render.text, turn.attributed.render.text)
+    return rewrite_at(_cause(before, turn, at), before.message_index, at, *texts)
 
 
 def _cause(before: Turn, turn: Turn, at: int) -> Cause:
@@ -201,10 +200,11 @@ def _require_one_row(rows: Sequence[_Row], turn: Turn) -> None:
 
 def _sampled_row(
     pipeline: EncodingPipeline,
+    request: RenderRequest,
     row: _Row,
     token_ids: TokenIds,
     token_ids_check: bool,
-    given: Mapping[str, Mapping[int, Any]],
+    given: Mapping[int, Mapping[str, Any]],
 ) -> SampledRow:
     last = row.turns[-1]
     attributed, end = last.attributed, last.parts[-1][1]
@@ -214,10 +214,8 @@ def _sampled_row(
     tokens = pipeline.tokenize_parts(attributed.render.text[:end], pieces, cuts)
     message_index = attribute(tokens.table, attributed.segments)[0]
     turns = {index: tuple(token_range(tokens, part) for part in parts) for index, parts in row.parts.items()}
-    for index, ids in own.items():
-        # A stop token that was not sampled is no part of the turn.
-        start = turns[index][0][0]
-        turns[index] = ((start, start + len(ids)),)
+    # A stop token that was not sampled is no part of the turn.
+    turns |= {index: (tokens.given[index],) for index in own}
     first = turns[row.turns[0].message_index][0][0]
     sampled = np.zeros(len(tokens.input_ids), dtype=np.int64)
     for index, ranges in turns.items():
@@ -230,9 +228,10 @@ def _sampled_row(
         env_mask=sampled[first:],
         message_index=message_index,
         turns=turns,
-        per_token=_per_token(given, turns, len(tokens.input_ids)),
+        per_token=spliced({index: given[index] for index in own if index in given}, tokens.given, len(sampled)),
         cause=row.cause,
         off_prompt={turn.message_index: turn.off_prompt for turn in row.turns if turn.off_prompt is not None},
+        chat=chat_of(pipeline, request, last.message_index, {}),
     )
 
 
@@ -241,23 +240,3 @@ def token_range(tokens: Tokens, part: CharRange) -> tuple[int, int]:
     starts = tokens.table.to_array()[:, 0]
     first, last = np.searchsorted(starts, part)
     return int(first), int(last)
-
-
-def _per_token(
-    given: Mapping[str, Mapping[int, Any]], turns: Mapping[int, Sequence[tuple[int, int]]], length: int
-) -> dict[str, Any]:
-    found = {}
-    for name, values in given.items():
-        parts = []
-        for index, value in values.items():
-            if value is None or index not in turns:
-                continue
-            [(start, end)] = turns[index]
-            try:
-                array = side_array(name, value, [end - start], f"the {end - start} token_ids")
-            except Exception as error:
-                raise RolloutError(f"message {index} (assistant): {error}", message_index=index) from None
-            parts.append((start, end, array))
-        if parts:
-            found[name] = laid_out(parts, length)
-    return found

@@ -13,6 +13,7 @@ from chatspan.attribute.prompts import OffPrompt
 from chatspan.errors import OptionError
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.side_arrays import cut_side_arrays
+from chatspan.rows.conversations import Chat
 
 TokenRange = tuple[int, int]
 
@@ -35,6 +36,8 @@ class SampledRow:
         cause: why the row could not go on from the row before; ``None`` for the first.
         off_prompt: the turns that the template does not write behind their own prompt, and why. Such a row has what
             the template writes in place of what inference would have shown.
+        chat: the messages up to the row's last turn, with tools, documents and keywords: what a teacher's side is made
+            of; ``None`` of a row that was made by hand.
 
     Example:
         >>> from transformers import AutoTokenizer
@@ -54,6 +57,7 @@ class SampledRow:
     per_token: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     cause: Rewrite | None = None
     off_prompt: Mapping[int, OffPrompt] = field(default_factory=dict)
+    chat: Chat | None = None
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.completion_ids)
@@ -63,7 +67,7 @@ class SampledRow:
         cause = "" if self.cause is None else f", cause {self.cause.cause!r}"
         return (
             f"SampledRow({len(self.prompt_ids)} prompt tokens, {len(self.completion_ids)} completion tokens, {own} of "
-            f"them sampled in {len(self.turns)} turns{cause})"
+            f"them sampled in {counted(len(self.turns), 'turn')}{cause})"
         )
 
     @property
@@ -87,7 +91,7 @@ class SampledRow:
         return np.where(self.sampled, self.input_ids, -100)
 
     def truncate(self, max_length: int, side: Literal["left", "right"] = "right") -> SampledRow:
-        """The row with at most so many tokens, its side arrays cut with it.
+        """The row with at most so many tokens, its side arrays cut with it; without ``chat``, which says more.
 
         Args:
             side: the side on which tokens are cut off.
@@ -113,8 +117,19 @@ class SampledRow:
             env_mask=self.env_mask[behind],
             message_index=self.message_index[first:last],
             turns=_cut_turns(self.turns, first, last),
+            chat=None,
             per_token=cut_side_arrays(self.per_token, first, last),
         )
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things, in words.
+
+    Example:
+        >>> counted(1, "turn"), counted(2, "turn")
+        ('1 turn', '2 turns')
+    """
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _cut_turns(turns: Mapping[int, tuple[TokenRange, ...]], first: int, last: int) -> dict[int, tuple[TokenRange, ...]]:

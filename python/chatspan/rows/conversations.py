@@ -34,6 +34,7 @@ class Chat:
         trace_id: the row's own name.
         notes: what was changed, and where.
         row: the row's columns.
+        side_arrays: by message, what it has for each of its ``token_ids``, by name; as it was given.
     """
 
     messages: Sequence[Message]
@@ -50,6 +51,7 @@ class Chat:
     trace_id: str | None = None
     notes: Sequence[Note] = ()
     row: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    side_arrays: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def template_kwargs(self) -> dict[str, Any]:
@@ -115,4 +117,4 @@ class Chat:
             found |= {} if meta is None else {"error_meta": meta}
         if index in self.failed_results:
             found["is_error"] = True
-        return found
+        return {**found, **self.side_arrays.get(index, {})}

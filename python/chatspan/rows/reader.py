@@ -19,6 +19,7 @@ from chatspan.rows.steps import listings
 from chatspan.rows.steps.columns import BESIDE, CONVERSATIONS, conversation_of, unread_notes
 from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
+from chatspan.rows.steps.held import hold, taken
 from chatspan.rows.steps.media import media_of, refuse_media, with_parts
 from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.nulls import may_have_nulls, without_nulls
@@ -33,6 +34,8 @@ _OTHERS = ("history", "answers", "steps", "agent", "schema_version", "session_id
 # Columns that hold JSON text where a table has to keep what differs from row to row.
 _JSON = frozenset({*CONVERSATIONS, *BESIDE, *_OTHERS}) - {"system", "trace_id", "schema_version", "session_id"}
 _READ = frozenset({*CONVERSATIONS, *BESIDE, *_TEXTS, *_OTHERS}) - frozenset(MEDIA)
+# Those that may be lists of messages.
+_LISTS = frozenset({*CONVERSATIONS, "prompt", "completion", "teacher_messages"})
 _NULLS = (
     "nulls that a table may have put there, since it gives all dicts of a column the same keys, are taken out; "
     "JSON text and Json() columns keep theirs"
@@ -48,6 +51,7 @@ class RowReader:
         options: how.
         template: who knows the habits of the chat template that the rows are for; ``None``: there is none yet, as
             where rows are converted.
+        per_token: keys of messages that are no template's: :attr:`Chat.side_arrays` has their values, as they are.
 
     Example:
         >>> from chatspan.rows.reader import RowReader
@@ -57,9 +61,21 @@ class RowReader:
         [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': '2 + 2?'}]
     """
 
-    def __init__(self, options: RowOptions | None = None, template: KnowsHabits | None = None) -> None:
+    def __init__(
+        self,
+        options: RowOptions | None = None,
+        template: KnowsHabits | None = None,
+        *,
+        per_token: Sequence[str] = (),
+    ) -> None:
         self.options = options if options is not None else RowOptions()
         self._template = template
+        self._per_token = tuple(per_token)
+
+    def as_given(self) -> RowReader:
+        """A reader of rows whose messages are as their template took them: nothing of them is put into other words."""
+        options = RowOptions(tool_arguments="as_given", null_content="as_given", text_parts="as_given")
+        return RowReader(options, self._template, per_token=self._per_token)
 
     def read(self, raw: RawRow) -> Chat:
         """The conversation of a row.
@@ -102,6 +118,7 @@ class RowReader:
         messages = _with_media(messages, given, notes, is_for_text=habits is not None)
         failed = frozenset(index for index, message in enumerate(messages) if message.get("is_error") is True)
         messages, tool_errors = _without_errors(messages)
+        messages, side_arrays = taken(messages, self._per_token)
         messages, weights = weights_of(messages, notes)
         messages = self._fitted(messages, habits, notes)
         kind: Form = "trace" if form == "trace" or tool_errors else "messages"
@@ -119,6 +136,7 @@ class RowReader:
             documents=documents,
             keywords=keywords,
             weights=weights,
+            side_arrays=side_arrays,
             loss_messages=loss_messages,
             teacher_messages=teacher,
             teacher_loss_messages=teacher_loss_messages,
@@ -149,6 +167,7 @@ class RowReader:
 
     def _read_on(self, messages: list[Message], habits: Habits | None, notes: list[Note]) -> list[Message]:
         messages, _ = _without_errors(messages)
+        messages, _ = taken(messages, self._per_token)
         messages, _ = weights_of(messages, notes)
         return self._fitted(messages, habits, notes)
 
@@ -190,6 +209,8 @@ class RowReader:
             str(key): value for key, value in given.items() if (key in _READ or key == column) and not is_missing(value)
         }
         if not is_plain:
+            if self._per_token:
+                row = hold(row, {*_LISTS, column}, self._per_token)
             row = plain_data(row)
         if line is None or may_have_nulls(line):
             lists = (column, *CONVERSATIONS, "prompt", "completion")

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
+from chatspan.batch.given_rows import each_sampled
 from chatspan.batch.padding import ones_like, width_of
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
@@ -23,7 +26,8 @@ from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
-from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
+from chatspan.supervised.rows import IGNORED, SupervisedRow
+from chatspan.supervised.sampled import RowAsSampled, TrainedRow, explained, trained_rows
 from chatspan.supervised.selection import selected_roles
 
 if TYPE_CHECKING:
@@ -55,7 +59,12 @@ class ChatCollator:
     Called with a list of rows ``{"messages", "tools"?, "documents"?, "chat_template_kwargs"?, "loss_messages"?}``, or
     of rows in another dialect that :func:`chatspan.read_row` knows. ``loss_messages`` are the indices of the messages
     that may be trained; else those of a ``completion``, else each assistant's. A message's own flag (``weight``,
-    ``train``, ``training``, ``loss``, ``loss_mask``) takes it out, or gives it a weight.
+    ``train``, ``training``, ``loss``, ``loss_mask``) takes it out, or gives it a weight. An assistant's message may
+    have ``token_ids``, the ids that were sampled for its turn, see :meth:`chatspan.ChatEncoder.encode`.
+
+    A row may also be a :class:`chatspan.SampledRow`, a list of them, or a :class:`chatspan.Rollout`: what the model
+    sampled is trained, all of it, and ``loss_on``, ``end_of_turn`` and ``special_tokens`` stay as they are by default.
+    ``{"sampled": row, "loss_messages": [3]}`` names the turns that may be trained.
 
     Args:
         tokenizer: an HF fast tokenizer.
@@ -71,9 +80,12 @@ class ChatCollator:
         pad_to_multiple_of: rows are filled up to a multiple of it.
         padding_side: ``"right"``, ``"left"``.
         train_on: which messages are trained: ``"all"``, each assistant's; ``"last"``, the last assistant's of the row;
-            or roles: of others than assistants the content and what ends it.
+            or roles: of others than assistants the content and what ends it. Of rows as sampled assistants' alone.
         loss_weight: whether the batch has ``loss_weight``, which carries weights of messages other than 0 and 1;
             without it such a weight is an error.
+        per_token: keys of assistants' messages that have a value for each of their ``token_ids``, such as
+            ``("logprobs", "advantages")``, or names of a row's :attr:`chatspan.SampledRow.per_token`. The batch has
+            them, and the template does not see them.
         row_options: how rows are read: the fields of :class:`chatspan.RowOptions`.
         special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
         chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
@@ -85,7 +97,8 @@ class ChatCollator:
         int64 tensors ``[B, T]``, padded with the pad id (the eos id where there is none): ``input_ids``;
         ``attention_mask``; ``labels``, -100 where nothing is trained, unshifted. A row's first token is never trained:
         nothing in front of it predicts it. With weights or ``loss_weight=True`` also float32 ``[B, T]``
-        ``loss_weight``, which a trainer has to be told to use.
+        ``loss_weight``, which a trainer has to be told to use. For each name of ``per_token`` ``[B, T, …]``, cut and
+        padded with the ids, 0 where nothing was sampled; of its own type, floats of Python as float32.
         With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
         ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
         ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
@@ -97,6 +110,7 @@ class ChatCollator:
         TruncationError: a row is longer than ``max_length``.
         EmptyRowError: a row has nothing to train on.
         EmptyBatchError: no row is left.
+        RolloutError: a message's values are not one for each of its ``token_ids``; with ``message_index``.
         ChatspanError: of the encoder. All with the row's place in the batch.
 
     Attributes:
@@ -134,6 +148,7 @@ class ChatCollator:
         boundaries: Boundaries = "as_rendered",
         train_on: TrainOn = "all",
         loss_weight: bool = False,
+        per_token: Sequence[str] = (),
         **row_options: Unpack[RowKeywords],
     ) -> None:
         self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
@@ -147,6 +162,7 @@ class ChatCollator:
             off_prompt=off_prompt,
             train_on=train_on,
             loss_weight=loss_weight,
+            per_token=per_token,
             **checked(row_options),
         )
         self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
@@ -160,12 +176,11 @@ class ChatCollator:
         self.encoder.warm_up()
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        if self._form.packing:
-            rows = ungrouped(rows)
-        found = self._rows(rows, "row {} of the batch")
+        found = self._rows(self._ungrouped(rows), "row {} of the batch")
         kept = [row for row in found if row is not None]
-        self._first_rows.tell_of(row.encoding for row in kept)
-        for row in kept:
+        read = [row for row in kept if isinstance(row, SupervisedRow)]
+        self._first_rows.tell_of(row.encoding for row in read)
+        for row in read:
             self._notes.tell(row.chat.notes, row.place)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
@@ -174,6 +189,12 @@ class ChatCollator:
                 "set have"
             )
         return tensors_of(self._batch(kept))
+
+    def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
+        """The rows of groups of a packed data set, and of rollouts."""
+        if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
+            return rows
+        return each_sampled(ungrouped(rows) if self._form.packing else rows)
 
     def has_signal(self, row: Any) -> bool:
         """Whether anything of a row is trained; to filter a data set beforehand.
@@ -196,7 +217,7 @@ class ChatCollator:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = [rows[index] for index in range(start, min(start + _ROWS_AT_ONCE, len(rows)))]
             found = self._rows(some, "row {}", start)
-            lengths += [0 if row is None else len(row.encoding) for row in found]
+            lengths += [0 if row is None else len(row.input_ids) for row in found]
         return lengths
 
     def explain(self, row: Any) -> str:
@@ -204,14 +225,18 @@ class ChatCollator:
         found = self._rows([row], "row {}")[0]
         if found is None:
             return "left out\n"
+        if isinstance(found, RowAsSampled):
+            return explained(found, self.encoder.decode)
         trained = self.encoder.decode(found.labels[found.labels != IGNORED])
         notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.chat.notes)
         return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
-    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
-        return _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+    def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
+        batch = _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+        names = self._options.per_token
+        return batch | _side_arrays(names, rows, self._form, batch["input_ids"].shape[1]) if names else batch
 
-    def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> list[SupervisedRow | None]:
+    def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> Sequence[TrainedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
             hint = ": put it in a list" if isinstance(rows, Mapping) else ""
             raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
@@ -220,12 +245,12 @@ class ChatCollator:
         numbered = enumerate(rows, start)
         return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
 
-    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
-        return supervised_rows(self.encoder, rows, self._options)
+    def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
+        return trained_rows(self.encoder, rows, self._options)
 
 
-def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
-    ids = [row.encoding.input_ids for row in rows]
+def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
+    ids = [row.input_ids for row in rows]
     width = width_of(map(len, ids), form.pad_to_multiple_of)
     on_left = form.padding_side == "left"
     sets = [(ids, pad_id), (ones_like(ids), 0), ([row.labels for row in rows], IGNORED)]
@@ -240,7 +265,20 @@ def _padded(rows: Sequence[SupervisedRow], form: _BatchOptions, pad_id: int) -> 
     return batch
 
 
-def _packed(rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+def _side_arrays(
+    names: Sequence[str], rows: Sequence[TrainedRow], form: _BatchOptions, width: int
+) -> dict[str, NDArray[Any]]:
+    """What each token has beside its label."""
+    lengths = [len(row.labels) for row in rows]
+    starts = row_starts(lengths, width, form.padding_side, packed=form.packing)
+    placed = [
+        PlacedArrays(row.per_token, start + np.arange(length), row.has_sampled, {"row_place": row.place})
+        for row, start, length in zip(rows, starts, lengths, strict=True)
+    ]
+    return batch_arrays(names, placed, width, packed=form.packing)
+
+
+def _packed(rows: Sequence[TrainedRow]) -> dict[str, Any]:
     arrays, _ = packed_side("", [_side(row) for row in rows])
     # transformers' models take it by other names, or not at all.
     del arrays["seq_idx"]
@@ -254,6 +292,6 @@ def _packed(rows: Sequence[SupervisedRow]) -> dict[str, Any]:
     return batch
 
 
-def _side(row: SupervisedRow) -> Side:
-    count = len(row.encoding)
-    return Side(row.encoding.input_ids, np.arange(count), count)
+def _side(row: TrainedRow) -> Side:
+    count = len(row.input_ids)
+    return Side(row.input_ids, np.arange(count), count)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan._core import __version__
+from chatspan.batch.per_token import PlacedArrays, row_arrays
 from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import OptionError
@@ -68,7 +69,11 @@ class MapFn:
         found = {name: [_COLUMNS[name](row) for row in rows] for name in self._columns}
         if self._options.has_weights:
             found["loss_weight"] = [row.weights for row in rows if row.weights is not None]
-        return found
+        placed = [
+            PlacedArrays(row.per_token, np.arange(len(row.labels)), row.has_sampled, {"row_place": row.place})
+            for row in rows
+        ]
+        return found | {name: row_arrays(name, placed) if rows else [] for name in self._options.per_token}
 
     def __reduce__(self) -> Any:
         import transformers

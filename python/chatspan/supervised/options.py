@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.truncation import Truncation, require_length
 from chatspan.errors import OptionError
 from chatspan.options import LossOn, OffPromptPolicy, near_role, require_choices, require_counts, require_loss_on
+from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.options import RowOptions
 
 SupervisedLossOn = Literal["generation"] | LossOn
@@ -31,6 +32,7 @@ class SupervisedOptions(RowOptions):
     empty_rows: EmptyRows = "error"
     special_tokens: SpecialTokens = "as_rendered"
     off_prompt: OffPromptPolicy = "keep"
+    per_token: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +42,8 @@ class SupervisedOptions(RowOptions):
         require_counts(self, "max_length")
         require_length(self.max_length, self.truncation)
         require_train_on(self.train_on)
+        # A frozen dataclass, of which two are equal if they say the same.
+        object.__setattr__(self, "per_token", require_names(self.per_token))
         if self.train_on != "all" and self.loss_on == "generation":
             raise OptionError(
                 'train_on selects messages, and loss_on="generation" is what the template\'s own blocks select: leave '

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, EmptyRowError, RowError
 from chatspan.options import near_role
 from chatspan.render.request import request_of
+from chatspan.rollout.side_arrays import cut_side_arrays, spliced
 from chatspan.rows.conversations import Chat
 from chatspan.rows.dialects import sharegpt
 from chatspan.rows.messages import name_text
@@ -30,6 +31,7 @@ from chatspan.supervised.selection import trained_messages, trained_roles, train
 
 IGNORED = -100
 PartOf = Callable[[Chat], Chat]
+Made = TypeVar("Made")
 logger = logging.getLogger("chatspan")
 
 
@@ -43,6 +45,7 @@ class SupervisedRow:
         weights: float32 ``[T]``, where the loss is weighted.
         chat: what was read of it.
         place: where a person finds it.
+        per_token: the side arrays, ``[T, …]`` each.
     """
 
     encoding: Encoding
@@ -50,6 +53,17 @@ class SupervisedRow:
     weights: NDArray[np.float32] | None
     chat: Chat
     place: str
+    per_token: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def input_ids(self) -> NDArray[np.int64]:
+        """int64 ``[T]``."""
+        return self.encoding.input_ids
+
+    @property
+    def has_sampled(self) -> bool:
+        """Whether any of its tokens was sampled."""
+        return bool(self.encoding._given)
 
 
 def supervised_rows(
@@ -76,7 +90,7 @@ def outcomes_of(
     pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions, *, part: PartOf | None = None
 ) -> list[SupervisedRow | Exception | None]:
     """As :func:`supervised_rows`; for a row that fails its error, which costs the other rows nothing."""
-    reader = RowReader(options, pipeline)
+    reader = RowReader(options, pipeline, per_token=options.per_token)
     chats = [_read(row, reader, part) for row in rows]
     rendered = _rendered(pipeline, rows, chats, options)
     whole = [each for each in rendered if isinstance(each, Rendered)]
@@ -127,7 +141,7 @@ def _encoded(pipeline: EncodingPipeline, rendered: Rendered) -> Encoding:
 def _tried(row: RawRow, make: Callable[[], Any]) -> Any:
     """What is made of a row, or the error, with the row's place."""
     try:
-        with _placed(row):
+        with placed(row):
             return make()
     except Exception as error:
         return error
@@ -163,26 +177,37 @@ def _chat_of(row: RawRow, reader: RowReader) -> Chat:
 
 
 def _labelled(encoding: Encoding, chat: Chat, options: SupervisedOptions, row: RawRow) -> SupervisedRow | None:
+    return kept_or_empty(partial(_row_of, encoding, chat, options, row.place), options, row.place)
+
+
+def kept_or_empty(make: Callable[[], Made], options: SupervisedOptions, place: str) -> Made | None:
+    """What is made of a row; ``None``: nothing of it is trained, and it is to be left out.
+
+    Raises:
+        EmptyRowError: nothing of it is trained, with ``empty_rows="error"``.
+    """
     try:
-        return _row_of(encoding, chat, options, row.place)
+        return make()
     except EmptyRowError as error:
         if options.empty_rows == "error":
             raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
-        logger.warning("%s is left out: %s", row.place, error.message)
+        logger.warning("%s is left out: %s", place, error.message)
         return None
 
 
 def _row_of(encoding: Encoding, chat: Chat, options: SupervisedOptions, place: str) -> SupervisedRow:
     selected = trained_messages(chat, encoding.roles, options.train_on)
     chosen = messages_on_prompt(encoding, selected, options.off_prompt)
+    arrays = spliced(chat.side_arrays, encoding._given, len(encoding))
     cut = truncated(encoding, options.max_length, options.truncation)
+    first = cut.truncated if options.truncation == "left" else 0
     mask, weights = trained_tokens(cut, chosen, chat.weights, options)
     mask[:1] = False
     if not mask.any():
         raise EmptyRowError(_why_empty(cut, chat, selected, options))
     labels = np.where(mask, cut.input_ids, IGNORED)
     weights = None if weights is None else np.where(mask, weights, np.float32(0))
-    return SupervisedRow(cut, labels, weights, chat, place)
+    return SupervisedRow(cut, labels, weights, chat, place, cut_side_arrays(arrays, first, first + len(cut)))
 
 
 def _why_empty(encoding: Encoding, chat: Chat, selected: Sequence[int] | None, options: SupervisedOptions) -> str:
@@ -221,7 +246,7 @@ def _roles_seen(encoding: Encoding) -> str:
 
 
 @contextmanager
-def _placed(row: RawRow) -> Iterator[None]:
+def placed(row: RawRow) -> Iterator[None]:
     """Errors say which row it is."""
     name = row.value.get("trace_id") if isinstance(row.value, Mapping) else None
     place: dict[str, Any] = {

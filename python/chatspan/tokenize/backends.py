@@ -10,6 +10,7 @@ from typing import Any, Protocol, get_args
 
 from chatspan._core import NativeRender, Segments
 from chatspan.errors import BackendError, BackendMismatchError, OptionError, TokenizerError
+from chatspan.forks import LOST, is_lost, warn_if_lost
 from chatspan.options import BackendOption
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.native import NativeBackend, State, known_native, load_native, quick_state, state_of
@@ -114,13 +115,15 @@ class Backends:
         """Why a row was encoded by the backend of this name."""
         if self._option == "hf":
             return 'backend="hf"'
+        if is_lost():
+            return LOST
         if name != backend.name:
             return "the native tokenizer cannot tell this text's offsets for certain"
         return "the native tokenizer is still being loaded" if self._settled is None else self._settled[2]
 
     def current(self) -> Backend:
         """The backend to encode with now."""
-        if self._option == "hf":
+        if self._is_hf():
             return self._hf
         if not self._is_settled():
             if self._option == "native":
@@ -137,7 +140,7 @@ class Backends:
         Raises:
             BackendError: ``backend="native"`` cannot be; with the reason.
         """
-        if self._option == "hf":
+        if self._is_hf():
             return self._hf
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
@@ -150,10 +153,12 @@ class Backends:
 
     def start(self) -> None:
         """Loads beside the work."""
-        if self._thread is None or not self._thread.is_alive():
+        if not is_lost() and (self._thread is None or not self._thread.is_alive()):
             # Not a daemon: one would be torn off inside of the core when the process ends.
-            self._thread = threading.Thread(target=self._settle, name="chatspan-load")
-            self._thread.start()
+            thread = threading.Thread(target=self._settle, name="chatspan-load")
+            thread.start()
+            # Another thread, or a forked process, waits only for one that has begun.
+            self._thread = thread
 
     @property
     def choice(self) -> BackendName:
@@ -168,9 +173,14 @@ class Backends:
             "rows_hf": self._rows["hf"],
             "rows_fell_back": self._fell_back["rows"],
         }
-        backend = None if self._settled is None else self._settled[1]
+        backend = None if self._settled is None or is_lost() else self._settled[1]
         cache = backend.core.cache_stats() if isinstance(backend, NativeBackend) else {}
         return {**found, **{f"cache_{name}": cache.get(name, 0) for name in ("hits", "misses", "entries", "bytes")}}
+
+    def _is_hf(self) -> bool:
+        """Whether it is transformers' own that encodes, whatever is loaded."""
+        warn_if_lost()
+        return self._option == "hf" or is_lost()
 
     def _take_known(self) -> bool:
         """Whether the native tokenizer, or that it is refused, is known already."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from chatspan._core import NativeRender, Segments
 from chatspan.errors import TokenizerError
+from chatspan.forks import note_tokenizers
 from chatspan.tokenize.tokens import Tokens, tokens_of
 
 # What of a tokenizer's class decides which ids a text has.
@@ -50,6 +51,7 @@ class HFBackend:
 
     def _pairs(self, texts: list[str]) -> list[tuple[Any, Any]]:
         """Ids and offsets as lists."""
+        note_tokenizers()
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
         if self.is_plain and backend is not None and self._is_as_called(backend):
             found = backend.encode_batch(texts, add_special_tokens=False)

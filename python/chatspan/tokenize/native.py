@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import threading
-import time
 import weakref
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Union
 
-from chatspan._core import NativeRender, Segments
+from chatspan._core import NativeRender, Segments, look_up_numpy
 from chatspan.errors import BackendError
+from chatspan.forks import loading
 from chatspan.tokenize.admission import require_equal
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.tokens import Tokens
@@ -111,7 +109,7 @@ def load_native(tokenizer: Any, state: State, cache_bytes: int) -> NativeTokeniz
     native = known_native(tokenizer, state, cache_bytes)
     if native is not None:
         return native
-    with _LOCK.held:
+    with loading():
         found = _find(tokenizer, HFBackend(tokenizer), cache_bytes)
         _OF_TOKENIZER[tokenizer] = ((state, cache_bytes), found)
     return _checked(found)
@@ -168,38 +166,11 @@ def _checked(found: Found) -> NativeTokenizer:
     return found
 
 
-class _Lock:
-    """A lock that a forked process has anew: whoever held it is not there."""
-
-    def __init__(self) -> None:
-        self.held = threading.RLock()
-
-
-_LOCK = _Lock()
 Found = Union["NativeTokenizer", BackendError]
 # By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
 _LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
 _REFUSED: dict[tuple[str, int], BackendError] = {}
 # A native tokenizer stays for as long as the tokenizer that it was made of.
 _OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[State, int], Found]] = weakref.WeakKeyDictionary()
-
-
-def _before_fork() -> None:
-    """Nothing is loaded while a process forks, and the core's threads, which wait actively for 50 µs, are asleep.
-
-    They render and pad, too, where nothing is loaded.
-    """
-    _LOCK.held.acquire()
-    time.sleep(0.002)
-
-
-def _after_fork_in_child() -> None:
-    _LOCK.held = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _LOCK.held.release(),
-        after_in_child=_after_fork_in_child,
-    )
+# Now, since a fork cuts short what another thread looks up.
+look_up_numpy()

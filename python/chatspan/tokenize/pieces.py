@@ -22,11 +22,13 @@ class Piece:
     Attributes:
         tokens: the ids and the characters of the render that they stand for; ``None``: encode the text as plain text
             in which there are no control tokens.
+        message_index: the message whose turn the ids were sampled for.
     """
 
     start_char: int
     end_char: int
     tokens: Lists | None = None
+    message_index: int | None = None
 
 
 def encode_pieces(
@@ -42,6 +44,7 @@ def encode_pieces(
     """
     ids: list[int] = []
     offsets: list[CharRange] = []
+    given: dict[int, tuple[int, int]] = {}
 
     def add(tokens: Lists) -> None:
         ids.extend(tokens[0])
@@ -53,11 +56,13 @@ def encode_pieces(
         for start, end in pairwise([position, *inside, piece.start_char]):
             add(_as_always(backend, text, start, end))
         if piece.tokens is not None:
+            if piece.message_index is not None:
+                given[piece.message_index] = (len(ids), len(ids) + len(piece.tokens[0]))
             add(piece.tokens)
         elif piece.end_char > piece.start_char:
             add(_as_plain_text(tokenizer, backend, text, piece.start_char, piece.end_char))
         position = piece.end_char
-    return tokens_of(ids, offsets, len(text), backend.name)
+    return tokens_of(ids, offsets, len(text), backend.name, given)
 
 
 def _lists(backend: Backend, texts: Sequence[str]) -> list[Lists]:

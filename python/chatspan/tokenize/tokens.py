@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,9 @@ from chatspan._core import Offsets
 
 # int32 [T] message indices, uint8 [T] kinds, int64 [K] tokens that straddle
 Attribution = tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
+# By message the tokens whose ids were given, half-open
+GivenTokens = Mapping[int, tuple[int, int]]
+NONE_GIVEN: GivenTokens = {}
 
 
 class Tokens(NamedTuple):
@@ -22,18 +25,26 @@ class Tokens(NamedTuple):
         table: the characters of each.
         backend: which tokenizer made them: ``"native"``, ``"hf"``.
         attribution: whose each is, where that was found along with them.
+        given: the tokens of messages whose ids were sampled and not made of their text.
     """
 
     input_ids: NDArray[np.int64]
     table: Offsets
     backend: str
     attribution: Attribution | None = None
+    given: GivenTokens = NONE_GIVEN
 
 
-def tokens_of(ids: Sequence[int], offsets: Sequence[tuple[int, int]], text_length: int, backend: str) -> Tokens:
+def tokens_of(
+    ids: Sequence[int],
+    offsets: Sequence[tuple[int, int]],
+    text_length: int,
+    backend: str,
+    given: GivenTokens = NONE_GIVEN,
+) -> Tokens:
     """Tokens from lists, checked.
 
     Raises:
         OffsetsError: see :class:`Offsets`.
     """
-    return Tokens(np.array(ids, dtype=np.int64), Offsets(offsets, text_length=text_length), backend)
+    return Tokens(np.array(ids, dtype=np.int64), Offsets(offsets, text_length=text_length), backend, given=given)

@@ -23,6 +23,7 @@ from chatspan.rows.row import RawRow
 from chatspan.supervised.collator import ChatCollator
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, TrainOn
 from chatspan.supervised.rows import IGNORED, SupervisedRow, supervised_rows
+from chatspan.supervised.sampled import TrainedRow, refuse_sampled
 from chatspan.supervised.selection import trained_messages
 from chatspan.trl.byte_offsets import response_byte_offsets
 
@@ -115,7 +116,8 @@ class GKDCollator(ChatCollator):
         if isinstance(loss_on, Mapping):
             raise OptionError("GKD and GOLD know no weights: give loss_on as a name or a set of Kinds")
 
-    def _supervised(self, rows: Sequence[RawRow]) -> list[SupervisedRow | None]:
+    def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
+        refuse_sampled(rows, "GKDCollator")
         if self.responses == "all":
             return super()._supervised(rows)
         part = partial(_up_to_its_response, train_on=self._options.train_on)
@@ -140,7 +142,8 @@ class GKDCollator(ChatCollator):
             message_index=len(chat.messages) - 1,
         )
 
-    def _batch(self, rows: Sequence[SupervisedRow]) -> dict[str, Any]:
+    def _batch(self, trained: Sequence[TrainedRow]) -> dict[str, Any]:
+        rows = [row for row in trained if isinstance(row, SupervisedRow)]
         batch = super()._batch(rows)
         starts = [_stretches(row)[-1][0] for row in rows]
         prompts = [row.encoding.input_ids[:start] for row, start in zip(rows, starts, strict=True)]

@@ -15,10 +15,11 @@
 //! - [`pairs`]: the same token of the same message on a student's and a teacher's side, and one row of columns for both
 //! - [`pad`]: rows of a batch as padded arrays
 //!
-//! [`parallel`] has rows of a batch go through side by side.
+//! [`parallel`] has rows of a batch go through side by side; [`forks`] keeps a process from forking meanwhile.
 
 pub mod attribute;
 pub mod error;
+pub mod forks;
 pub mod locate;
 pub mod offsets;
 pub mod pad;

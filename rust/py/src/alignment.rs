@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::to_i64;
 use crate::errors::{Kind, raise, to_py_err};
+use crate::forks::detached;
 use crate::render::Segments;
 use crate::table::Offsets;
 
@@ -25,7 +26,7 @@ pub fn pair_tokens<'py>(
     let (student_runs, teacher_runs) = (field_runs(&student)?, field_runs(&teacher)?);
     let (student, teacher) = (side(py, &student, &student_runs)?, side(py, &teacher, &teacher_runs)?);
     let message_map = message_map.as_slice()?;
-    let pairs = py.detach(|| pair(&student, &teacher, message_map));
+    let pairs = detached(py, || pair(&student, &teacher, message_map));
     PyArray1::from_iter(py, pairs.iter().flat_map(|pair| [to_i64(pair.0), to_i64(pair.1)])).reshape([pairs.len(), 2])
 }
 
@@ -63,7 +64,7 @@ pub fn align_columns<'py>(
         .map(|(on_student, on_teacher)| (token_span(on_student), token_span(on_teacher)))
         .collect();
     let (student, teacher) = (student.as_slice()?, teacher.as_slice()?);
-    let columns = py.detach(|| core_align_columns(student, teacher, &blocks)).map_err(|e| to_py_err(py, e))?;
+    let columns = detached(py, || core_align_columns(student, teacher, &blocks)).map_err(|e| to_py_err(py, e))?;
     let array = |at: Vec<usize>| PyArray1::from_iter(py, at.into_iter().map(to_i64));
     Ok((array(columns.student), array(columns.teacher), columns.width))
 }

@@ -5,6 +5,8 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::forks::detached;
+
 /// For each of the sets of rows one array `[B, width]`, filled where a row has nothing.
 #[pyfunction]
 pub fn pad_rows<'py>(
@@ -14,7 +16,7 @@ pub fn pad_rows<'py>(
     on_left: bool,
 ) -> PyResult<Vec<Bound<'py, PyArray2<i64>>>> {
     let given = sets.iter().map(|set| read(set, width)).collect::<PyResult<Vec<_>>>()?;
-    let arrays = py.detach(|| pad(&given, width, on_left));
+    let arrays = detached(py, || pad(&given, width, on_left));
     let shaped = std::iter::zip(arrays, &given);
     shaped.map(|(array, set)| PyArray1::from_vec(py, array).reshape([set.rows.len(), width])).collect()
 }

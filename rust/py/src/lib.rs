@@ -4,6 +4,7 @@ mod alignment;
 mod arrays;
 mod batch;
 mod errors;
+mod forks;
 #[cfg(feature = "native")]
 mod native;
 mod native_render;
@@ -18,6 +19,7 @@ use chatspan_core::locate::{Anchor, Blanks};
 use chatspan_core::project::{Straddle, check_spans};
 use chatspan_core::{locate as core_locate, project};
 use errors::{Kind, raise, to_py_err, utf8};
+use forks::detached;
 use numpy::{PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -68,7 +70,7 @@ fn token_spans<'py>(
     let table = TableRef::new(offsets)?;
     let pairs = pairs_from(spans, Kind::Span)?;
     let table = table.get();
-    let found = py.detach(|| {
+    let found = detached(py, || {
         let spans = check_spans(pairs, table.text_length())?;
         project::token_spans(table, &spans, straddle)
     });
@@ -87,7 +89,7 @@ fn token_mask<'py>(
     let table = TableRef::new(offsets)?;
     let pairs = pairs_from(spans, Kind::Span)?;
     let table = table.get();
-    let mask = py.detach(|| {
+    let mask = detached(py, || {
         let spans = check_spans(pairs, table.text_length())?;
         project::token_mask(table, &spans, straddle)
     });
@@ -105,7 +107,7 @@ fn token_mask_of_kinds<'py>(
 ) -> PyResult<Bound<'py, PyArray1<bool>>> {
     let py = offsets.py();
     let (table, message_index, kind) = (&offsets.get().0, message_index.as_slice()?, kind.as_slice()?);
-    let mask = py.detach(|| mask_of_kinds(table, message_index, kind, &messages, &kinds));
+    let mask = detached(py, || mask_of_kinds(table, message_index, kind, &messages, &kinds));
     Ok(PyArray1::from_vec(py, mask.map_err(|e| to_py_err(py, e))?))
 }
 
@@ -140,7 +142,7 @@ fn locate<'py>(
         .as_ref()
         .map(|pairs| pairs.iter().enumerate().map(|(i, pair)| anchor_from(pair, i)).collect::<PyResult<_>>())
         .transpose()?;
-    let found = py.detach(|| core_locate::locate(text, &contents, anchors.as_deref(), blanks));
+    let found = detached(py, || core_locate::locate(text, &contents, anchors.as_deref(), blanks));
     spans_to_array(py, &found.map_err(|e| to_py_err(py, e))?)
 }
 
@@ -158,6 +160,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(token_mask_of_kinds, module)?)?;
     module.add_function(wrap_pyfunction!(locate, module)?)?;
     module.add_function(wrap_pyfunction!(control_tokens_in, module)?)?;
+    module.add_function(wrap_pyfunction!(forks::look_up_numpy, module)?)?;
+    module.add_function(wrap_pyfunction!(forks::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(forks::after_fork_in_parent, module)?)?;
+    module.add_function(wrap_pyfunction!(forks::after_fork_in_child, module)?)?;
     #[cfg(feature = "native")]
     module.add_class::<native::NativeTokenizer>()?;
     module.add_class::<render::TurnScaffold>()?;

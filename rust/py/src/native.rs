@@ -10,6 +10,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
 
 use crate::errors::{Kind, raise, to_py_err};
+use crate::forks::detached;
 use crate::native_render::NativeRender;
 use crate::render::{Attributed, Segments, to_arrays};
 use crate::table::Offsets;
@@ -42,7 +43,7 @@ impl NativeTokenizer {
     #[new]
     #[pyo3(signature = (json, *, cache_bytes))]
     fn new(py: Python<'_>, json: PyBackedStr, cache_bytes: usize) -> PyResult<Self> {
-        let made = py.detach(|| Core::new(&json, cache_bytes));
+        let made = detached(py, || Core::new(&json, cache_bytes));
         made.map(Self).map_err(|refusal| raise(py, Kind::Backend, &refusal.to_string(), &[]))
     }
 
@@ -53,7 +54,7 @@ impl NativeTokenizer {
         segments: Option<Vec<PyRef<'py, Segments>>>,
     ) -> PyResult<Vec<Row<'py>>> {
         let segments: Option<Vec<_>> = segments.as_ref().map(|all| all.iter().map(|each| &each.segments).collect());
-        let found = py.detach(|| {
+        let found = detached(py, || {
             in_parallel(texts.len(), |row| {
                 let tokens = self.0.encode(texts[row].as_str())?;
                 let of = segments.as_ref().and_then(|segments| segments.get(row));
@@ -65,7 +66,7 @@ impl NativeTokenizer {
     }
 
     fn encode_plain<'py>(&self, py: Python<'py>, text: PyBackedStr) -> Option<Vec<i64>> {
-        py.detach(|| self.0.encode_plain(&text))
+        detached(py, || self.0.encode_plain(&text))
     }
 
     fn token(&self, id: u32) -> Option<&str> {

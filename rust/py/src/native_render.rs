@@ -15,6 +15,7 @@ use pyo3::pybacked::PyBackedStr;
 use pyo3::types::{PyString, PyTuple};
 
 use crate::arrays::to_i64;
+use crate::forks::detached;
 use crate::render::{Found, Segments, TurnScaffold};
 use crate::template_input::TemplateInput;
 
@@ -200,7 +201,7 @@ impl NativeRender {
         let findings = found.as_ref().map(Found::findings).unwrap_or_default();
         let owners = found.and_then(|found| found.owners);
         let messages = (&*input.roles, &*input.shapes);
-        let cut = py.detach(|| self.rendered.cut(&input.places, messages, scaffold, &findings, owners));
+        let cut = detached(py, || self.rendered.cut(&input.places, messages, scaffold, &findings, owners));
         Py::new(py, Segments::from(cut))
     }
 }

@@ -17,6 +17,7 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::arrays::to_i64;
 use crate::errors::{to_py_err, utf8};
+use crate::forks::{detached, working};
 use crate::table::TableRef;
 
 /// What a template writes around assistants' messages.
@@ -231,6 +232,8 @@ pub fn attribute_render(
     found: Option<Found>,
 ) -> PyResult<Segments> {
     let py = text.py();
+    // Names and a type are looked up once, by whoever is first.
+    let _working = working(py);
     let roles = roles.iter().map(|role| Ok(Role::of_name(&role.to_cow()?))).collect::<PyResult<Vec<_>>>()?;
     let shapes: Vec<_> = shapes.iter().map(|shape| shape.as_str().into()).collect();
     let mut reader = RunReader { roles: &roles, contents: Vec::new(), known: HashMap::new() };
@@ -242,13 +245,12 @@ pub fn attribute_render(
     let (text, scaffold) = (utf8(text, "the render", None)?, &scaffold.get().0);
     let findings = found.as_ref().map(Found::findings).unwrap_or_default();
     let owners = found.and_then(|found| found.owners).unwrap_or(owners);
-    Ok(py
-        .detach(|| {
-            let text = &CharIndex::new(text);
-            let render = Render { text, runs: read, contents, owners, roles: &roles, shapes: &shapes, prompt_start };
-            segments_of(&render, scaffold, &findings)
-        })
-        .into())
+    let cut = detached(py, || {
+        let text = &CharIndex::new(text);
+        let render = Render { text, runs: read, contents, owners, roles: &roles, shapes: &shapes, prompt_start };
+        segments_of(&render, scaffold, &findings)
+    });
+    Ok(cut.into())
 }
 
 struct RunReader<'r, 'py> {
@@ -361,6 +363,6 @@ pub fn attribute<'py>(offsets: &Bound<'py, PyAny>, segments: &Bound<'py, Segment
     let py = offsets.py();
     let table = TableRef::new(offsets)?;
     let (table, segments) = (table.get(), &segments.get().segments);
-    let found = py.detach(|| core_attribute(table, segments)).map_err(|e| to_py_err(py, e))?;
+    let found = detached(py, || core_attribute(table, segments)).map_err(|e| to_py_err(py, e))?;
     Ok(to_arrays(py, found))
 }

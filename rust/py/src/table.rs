@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 
 use crate::arrays::pairs_from;
 use crate::errors::{Kind, to_py_err};
+use crate::forks::detached;
 
 /// What makes a table, and its argument.
 type Pickled<'py> = (Bound<'py, PyAny>, (Bound<'py, PyArray2<i32>>,));
@@ -22,7 +23,7 @@ impl Offsets {
     fn new(offsets: &Bound<'_, PyAny>, text_length: Option<usize>) -> PyResult<Self> {
         let py = offsets.py();
         let pairs = pairs_from(offsets, Kind::Offsets)?;
-        let table = py.detach(|| Table::new(pairs, text_length));
+        let table = detached(py, || Table::new(pairs, text_length));
         table.map(Self).map_err(|e| to_py_err(py, e))
     }
 

@@ -9,6 +9,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use crate::forks::detached;
 use crate::native_render::NativeRender;
 use crate::render::{Segments, TurnScaffold};
 use crate::template_input::TemplateInput;
@@ -34,7 +35,7 @@ type Job = (Py<TemplateProgram>, Py<TemplateInput>, bool, Option<Py<TurnScaffold
 #[pyfunction]
 pub fn render_templates(py: Python<'_>, jobs: Vec<Job>, answer: Py<PyAny>) -> PyResult<Vec<(&'static str, Py<PyAny>)>> {
     let answers = Answers(answer);
-    let found = py.detach(|| {
+    let found = detached(py, || {
         in_parallel(jobs.len(), |row| {
             let (program, input, add_generation_prompt, scaffold, (steps, depth, bytes)) = &jobs[row];
             let limits = Limits { steps: *steps, depth: *depth, bytes: *bytes };

@@ -18,7 +18,13 @@ import numpy as np
 from chatspan.distillation.chats.encoded_chat import EncodedChat, TokenRange
 from chatspan.distillation.chats.template_errors import require_chat_template, template_error
 from chatspan.distillation.examples.conversation import Conversation
-from chatspan.errors import AmbiguousContentError, ChatspanError, ContentNotFoundError, PrefixUnstableError
+from chatspan.errors import (
+    AmbiguousContentError,
+    ChatspanError,
+    ContentNotFoundError,
+    PrefixUnstableError,
+    TokenizerError,
+)
 from chatspan.rows.messages import Message, content_texts
 
 
@@ -43,6 +49,7 @@ def encode_chat(tokenizer: Any, conversation: Conversation) -> EncodedChat:
         [[], [(5, 8)]]
     """
     require_chat_template(tokenizer, conversation)
+    _require_no_ids(conversation)
     ids, ends = _message_ends(tokenizer, conversation)
     content_tokens: list[list[TokenRange]] = []
     for index, message in enumerate(conversation.messages):
@@ -63,6 +70,16 @@ def encode_chat(tokenizer: Any, conversation: Conversation) -> EncodedChat:
         content_order=[i for i in range(len(ends)) if ends[i] > (ends[i - 1] if i else 0)],
         route="prefix_delta",
     )
+
+
+def _require_no_ids(conversation: Conversation) -> None:
+    for index, message in enumerate(conversation.messages):
+        if message.get("token_ids") is not None:
+            raise TokenizerError(
+                "it has token_ids, and only with an HF fast tokenizer can they stand in place of a turn's text: load "
+                "one, or leave them out",
+                **conversation.place(index),
+            )
 
 
 def _message_ends(tokenizer: Any, conversation: Conversation) -> tuple[list[int], list[int]]:

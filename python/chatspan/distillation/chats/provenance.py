@@ -53,9 +53,15 @@ class ProvenanceRoute:
         Raises:
             TemplateError, HintPlacementError, TokenizerError, TextError, StraddleError: with the place.
         """
-        requests = [self._request(conversation) for conversation in conversations]
-        renders = self._pipeline.render(requests, cut=False)
-        rendered = [self._rendered(conversation, renders) for conversation in conversations]
+        renders = {
+            is_checked: self._pipeline.render(
+                [self._request(each) for each in conversations if each.is_checked == is_checked],
+                cut=False,
+                token_ids_check=is_checked,
+            )
+            for is_checked in (True, False)
+        }
+        rendered = [self._rendered(conversation, renders[conversation.is_checked]) for conversation in conversations]
         tokens = self._pipeline.tokenize(rendered)
         return [
             self._chat(conversation, each.attributed, found)
@@ -91,7 +97,9 @@ class ProvenanceRoute:
         table, text = found.table, attributed.render.text
         contents = _content_ranges(attributed.render)
         of_assistants = [
-            (index, span) for index, span in contents if conversation.messages[index]["role"] == "assistant"
+            (index, span)
+            for index, span in contents
+            if conversation.messages[index]["role"] == "assistant" and index not in attributed.respelled
         ]
         chars = [span for _, span in of_assistants]
         try:
@@ -108,6 +116,9 @@ class ProvenanceRoute:
                     **conversation.place(index),
                 )
             content_tokens[index].append((start, end))
+        for index in attributed.respelled:
+            # Which of the sampled tokens are the content is not known.
+            content_tokens[index].append(found.given[index])
         return EncodedChat(
             input_ids=found.input_ids,
             content_tokens=content_tokens,
@@ -115,6 +126,8 @@ class ProvenanceRoute:
             content_order=[index for index, _ in contents],
             route="provenance",
             make_encoding=partial(encoding_of, attributed, found),
+            sampled=found.given,
+            respelled=attributed.respelled,
         )
 
     def _tokens(self, table: Offsets, text: str, chars: Sequence[CharRange]) -> list[TokenRange]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.messages import Message
 
 
@@ -19,6 +20,10 @@ class Conversation:
         turn_indices: for each message its turn's index in the trace; ``None`` for a hint's own message.
         template_kwargs: further arguments of ``apply_chat_template``.
         plain: the same conversation without hints, where it has some.
+        sampled: the tokens that it stands for, of a student's that was sampled; it is not rendered then.
+        is_checked: whether ``token_ids`` of its messages have to say what the template writes; those of a row as
+            sampled are proven already.
+        side_arrays: by message, what it has for each of its ``token_ids``, by name.
     """
 
     trace_id: str
@@ -26,6 +31,9 @@ class Conversation:
     turn_indices: Sequence[int | None]
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     plain: Conversation | None = None
+    sampled: SampledRow | None = None
+    is_checked: bool = True
+    side_arrays: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def message_of_turn(self, turn_index: int) -> int:
         """The index of the message that a turn became."""

@@ -95,7 +95,9 @@ def with_hints(
             messages[-1], hints[turn_index] = _appended(messages[-1], text, place)
         messages.append(message)
         turn_indices.append(turn_index)
-    teacher = Conversation(plain.trace_id, messages, turn_indices, plain.template_kwargs, plain)
+    teacher = Conversation(
+        plain.trace_id, messages, turn_indices, plain.template_kwargs, plain, is_checked=plain.is_checked
+    )
     return teacher, hints
 
 

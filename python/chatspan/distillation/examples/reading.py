@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatspan.batch.given_rows import given_row
+from chatspan.distillation.examples.sampled import as_row
 from chatspan.errors import ChatspanError, RowError, TextError, TraceError
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import content_problem, content_texts, lone_surrogate, name_text
@@ -39,7 +41,11 @@ def _read(row: Any, index: int, reader: RowReader) -> Chat:
     name = row.get("trace_id") if isinstance(row, Mapping) else None
     trace_id = f"row {index}" if name is None else name_text(name)
     try:
-        chat = reader.read(RawRow(index, trace_id, row))
+        given = given_row(row)
+        if given is None:
+            chat = reader.read(RawRow(index, trace_id, row))
+        else:
+            chat = reader.as_given().read(RawRow(index, trace_id, as_row(given)))
     except RowError as error:
         raise TraceError(error.message, trace_id=trace_id, turn_index=error.message_index) from None
     except ChatspanError as error:

@@ -11,6 +11,8 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.examples.message_map import ambiguous, map_messages
 from chatspan.distillation.examples.reading import name_of
+from chatspan.distillation.examples.sampled import student_of, with_shared_ids
+from chatspan.encode.token_ids import without_token_ids
 from chatspan.errors import AlignmentError, TraceError
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import is_blank, name_text, quoted
@@ -32,17 +34,20 @@ def row_examples(chats: Sequence[Chat]) -> list[Example]:
 
 def _example(chat: Chat, row_index: int) -> Example:
     trace_id, kwargs = name_of(chat, row_index), chat.template_kwargs
-    student = Conversation(trace_id, chat.messages, range(len(chat.messages)), kwargs)
+    student = student_of(chat, trace_id)
     if chat.teacher_messages is None:
         _require_told(chat, trace_id)
         return Example(row_index, student)
-    teacher_messages = chat.teacher_messages
-    loss_messages, message_map = _loss_messages(chat, student, teacher_messages)
+    # Which message is which says what they say, not what they were sampled as.
+    plain = replace(student, messages=[dict(message) for message in without_token_ids(student.messages)[0]])
+    loss_messages, message_map = _loss_messages(chat, plain, without_token_ids(chat.teacher_messages)[0])
     if not loss_messages:
         return Example(row_index, student)
+    messages, teacher_messages = with_shared_ids(student.messages, chat.teacher_messages, message_map, trace_id)
+    student = replace(student, messages=messages)
     turn_of = {at: index for index, at in message_map.items()}
     turn_indices = [turn_of.get(index) for index in range(len(teacher_messages))]
-    teacher = Conversation(trace_id, teacher_messages, turn_indices, kwargs)
+    teacher = Conversation(trace_id, teacher_messages, turn_indices, kwargs, is_checked=student.is_checked)
     example = Example(row_index, student, teacher, message_map, loss_messages, message_weights=chat.weights)
 
     def with_loss_on(fewer: Sequence[int]) -> Example:
@@ -77,7 +82,7 @@ def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) ->
     if given is None or isinstance(given, range):
         if given_teacher is not None:
             raise TraceError("it has 'teacher_loss_messages', but no 'loss_messages'", trace_id=trace_id)
-        return _shared(chat, teacher, trace_id)
+        return _shared(chat, student, teacher)
     loss_messages = _indices(given, "'loss_messages'", len(messages), trace_id)
     for index in loss_messages:
         if chat.weights.get(index, 1) == 0:
@@ -106,15 +111,17 @@ def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) ->
     return loss_messages, message_map
 
 
-def _shared(chat: Chat, teacher: Sequence[Any], trace_id: str) -> tuple[list[int], dict[int, int]]:
-    """The answers that both sides have; of a row with a completion, those of it."""
-    messages, message_map = chat.messages, map_messages(chat.messages, teacher)
+def _shared(chat: Chat, student: Conversation, teacher: Sequence[Any]) -> tuple[list[int], dict[int, int]]:
+    """The answers that both sides have; of a row with a completion, those of it; of one as sampled, its turns."""
+    messages, trace_id, sampled = student.messages, student.trace_id, student.sampled
+    message_map = map_messages(messages, teacher)
     answers = [
         index
         for index, message in enumerate(messages)
         if message["role"] == "assistant"
         and chat.weights.get(index, 1) > 0
         and (chat.loss_messages is None or index in chat.loss_messages)
+        and (sampled is None or index in sampled.turns)
         and not (is_blank(message.get("content")) and not message.get("tool_calls"))
     ]
     alike = {i: at for i, at in message_map.items() if message_key(messages[i]) == message_key(teacher[at])}

@@ -13,6 +13,7 @@ from typing import Any
 from chatspan.distillation.config import CollatorConfig
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.reading import name_of, read_chats
+from chatspan.distillation.examples.sampled import student_of
 from chatspan.errors import HintError, TraceError
 from chatspan.options import near_role
 from chatspan.rows.conversations import Chat
@@ -61,31 +62,54 @@ def read_traces(traces: Any, config: CollatorConfig, reader: RowReader | None = 
 
 
 def _trace(chat: Chat, trace_id: str, config: CollatorConfig) -> Trace:
-    plain = Conversation(trace_id, chat.messages, range(len(chat.messages)), chat.template_kwargs)
+    plain = student_of(chat, trace_id)
     sites = []
     for index, (tool_error, meta) in chat.tool_errors.items():
         if chat.weights.get(index, 1) == 0 or (chat.loss_messages is not None and index not in chat.loss_messages):
+            continue
+        if plain.sampled is not None and index not in plain.sampled.turns:
             continue
         role = chat.messages[index]["role"]
         if near_role(role) == "assistant":
             what = f"it has a tool_error, and its role {role!r} is none: did you mean 'assistant'?"
             raise TraceError(what, trace_id=trace_id, turn_index=index)
-        hint = _hint(chat.messages[index], index, (tool_error, meta), trace_id, config)
+        if plain.sampled is not None:
+            _require_loss(chat.messages[index], index, trace_id, config)
+        hint = _hint(chat.messages[index], (tool_error, meta), plain, index, config)
         if hint is not None:
             sites.append(ErrorSite(index, hint))
     return Trace(plain, sites, chat.weights, chat.notes)
 
 
+def _require_loss(turn: Mapping[str, Any], index: int, trace_id: str, config: CollatorConfig) -> None:
+    """A sampled turn with an error is an error site, also one of nothing but calls.
+
+    Raises:
+        TraceError: nothing of it could be in the loss.
+    """
+    if config.loss_on == "content" and is_blank(turn.get("content")):
+        raise TraceError(
+            'it has a tool_error and no content, and loss_on="content": loss_on="turn" takes all that was sampled',
+            trace_id=trace_id,
+            turn_index=index,
+        )
+
+
 def _hint(
-    turn: Mapping[str, Any], turn_index: int, error_and_meta: tuple[Any, Any], trace_id: str, config: CollatorConfig
+    turn: Mapping[str, Any],
+    error_and_meta: tuple[Any, Any],
+    plain: Conversation,
+    turn_index: int,
+    config: CollatorConfig,
 ) -> str | None:
     """The hint of an error site; ``None`` where the turn is none."""
     tool_error, meta = error_and_meta
-    if turn["role"] != "assistant" or not tool_error or is_blank(turn.get("content")):
+    is_empty = plain.sampled is None and is_blank(turn.get("content"))
+    if turn["role"] != "assistant" or not tool_error or is_empty:
         return None
 
     def wrong(message: str) -> HintError:
-        return HintError(f"hint_generator {message}", trace_id=trace_id, turn_index=turn_index)
+        return HintError(f"hint_generator {message}", trace_id=plain.trace_id, turn_index=turn_index)
 
     try:
         hint = config.hint_generator(tool_error, {} if meta is None else meta)

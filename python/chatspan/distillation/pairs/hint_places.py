@@ -32,7 +32,9 @@ def require_hints_in_place(example: Example, teacher: EncodedChat) -> None:
 def _problem(hint: Hint, recovery: int, teacher: EncodedChat) -> str | None:
     """What is wrong with a hint's place, if anything is."""
     moved = "it moves or drops the message that holds it"
-    if hint.right_before and not teacher.stands_right_before(hint.message_index, recovery):
+    # Of a turn without a content, of nothing but calls, its other fields tell.
+    has_content = recovery in teacher.content_order or teacher.encoding is None
+    if hint.right_before and has_content and not teacher.stands_right_before(hint.message_index, recovery):
         return moved
     if teacher.encoding is None:
         order = list(teacher.content_order)
@@ -49,7 +51,10 @@ def hint_problem(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
     """
     fields = encoding._attributed.fields
     contents = [(start, end, index) for start, end, index, path, _ in fields if path[:1] == ("content",)]
-    first_of_recovery = min((start for start, _, index in contents if index == recovery), default=len(encoding.text))
+    of_recovery = [start for start, _, index in contents if index == recovery] or [
+        start for start, _, index, path, _ in fields if index == recovery and path != ("role",)
+    ]
+    first_of_recovery = min(of_recovery, default=len(encoding.text))
     behind = 0
     if hint.right_before:
         # Whatever another message says between the hint and its turn would see the hint too.

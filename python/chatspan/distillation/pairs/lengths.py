@@ -72,13 +72,13 @@ def fitted(pair: Pair, max_length: int, bos_token_id: int | None) -> Pair:
 
 def _owners(chat: EncodedChat, bos_token_id: int | None, pair: Pair) -> NDArray[np.int32]:
     """The message of each token; none's is what begins the text."""
-    if chat.encoding is None:
+    owners = chat.owners
+    if owners is None:
         raise TokenizerError(
             f"{pair.width} tokens are more than max_length, and leaving messages out needs an HF fast tokenizer, which "
             "tells whose each token is",
             trace_id=pair.example.student.trace_id,
         )
-    owners = chat.encoding.message_index
     if len(owners) and chat.input_ids[0] == bos_token_id:
         # A template may write it as a part of its first message.
         owners = owners.copy()

@@ -12,7 +12,7 @@ def off_prompt_of(example: Example, student: EncodedChat, teacher: EncodedChat) 
     found: dict[int, OffPrompt] = {}
     for index in example.loss_messages:
         for chat, at in ((student, index), (teacher, example.message_map[index])):
-            off = None if chat.encoding is None else chat.encoding.off_prompt.get(at)
+            off = chat.off_prompt.get(at)
             if off is not None:
                 found.setdefault(index, off)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from chatspan.distillation.chats.encoded_chat import EncodedChat, TokenRange
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.example import Example
-from chatspan.distillation.pairs.alignment import align
 from chatspan.distillation.pairs.hint_places import require_hints_in_place
-from chatspan.encode.first_rows import weights_of_row
-from chatspan.encode.message_weights import weights_by_token
+from chatspan.distillation.pairs.in_loss import InLoss, in_loss
 from chatspan.errors import AlignmentError, ChatspanError, ContentNotFoundError
 from chatspan.kinds import Kind
 from chatspan.options import LossOn
@@ -72,17 +70,11 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
         return Pair(example, student, None, all_student, _NONE)
     require_hints_in_place(example, teacher)
     try:
-        if student.encoding is not None and teacher.encoding is not None:
-            weights = loss_weights(student, example.loss_messages, config.loss_on)
-            weights *= weights_by_token(student.encoding, example.message_weights)
-            loss_map = {index: example.message_map[index] for index in example.loss_messages}
-            found = align(
-                student.encoding, teacher.encoding, loss_map, wanted=weights > 0, max_dropped=config.max_dropped
-            )
-            student_loss, teacher_loss, dropped = found.student_tokens, found.teacher_tokens, found.dropped
+        if student.route != "prefix_delta" and teacher.encoding is not None:
+            found = in_loss(example, student, teacher, config)
         else:
             student_loss, teacher_loss = _by_ranges(example, student, teacher)
-            weights, dropped = np.ones(len(student.input_ids), dtype=np.float32), _NONE
+            found = InLoss(student_loss, teacher_loss, np.ones(len(student_loss), dtype=np.float32), _NONE)
     except ChatspanError as error:
         raise error.at(**example.student.place(error.message_index)) from None
     return Pair(
@@ -91,10 +83,10 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
         teacher=teacher,
         student_tokens=all_student,
         teacher_tokens=np.arange(len(teacher.input_ids)),
-        student_loss=student_loss,
-        teacher_loss=teacher_loss,
-        weights=weights[student_loss],
-        dropped=dropped,
+        student_loss=found.student,
+        teacher_loss=found.teacher,
+        weights=found.weights,
+        dropped=found.dropped,
     )
 
 
@@ -114,24 +106,6 @@ def placeholder_pair(example: Example, teacher: EncodedChat) -> Pair:
             )
     tokens = np.arange(len(teacher.input_ids))
     return Pair(example, teacher, teacher, tokens, tokens)
-
-
-def loss_weights(chat: EncodedChat, messages: Sequence[int], loss_on: LossOn) -> Floats:
-    """float32 ``[S]``: what each of the student's tokens weighs in the loss."""
-    if loss_on == "content":
-        weights = np.zeros(len(chat.input_ids), dtype=np.float32)
-        for index in messages:
-            for start, end in chat.content_tokens[index]:
-                weights[start:end] = 1
-        return weights
-    encoding = chat.encoding
-    assert encoding is not None
-    if loss_on == "turn":
-        return encoding.mask(what="turn", messages=messages).astype(np.float32)
-    if not isinstance(loss_on, Mapping):
-        return encoding.mask(None, loss_on, messages=messages).astype(np.float32)
-    weights = encoding.weights(weights_of_row(loss_on, encoding.roles))
-    return np.where(np.isin(encoding.message_index, list(messages)), weights, np.float32(0))
 
 
 def unrendered(example: Example, student: EncodedChat, teacher: EncodedChat, loss_on: LossOn) -> list[int]:

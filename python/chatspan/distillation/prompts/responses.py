@@ -19,6 +19,7 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.layouts import Row, row_of
 from chatspan.distillation.prompts.asked import require_asked
+from chatspan.encode.token_ids import without_token_ids
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError
 
 if TYPE_CHECKING:
@@ -114,10 +115,13 @@ def _without_loss(plain: Example, fewer: Sequence[int]) -> Example:
 
 
 def _up_to(conversation: Conversation, last: int) -> Conversation:
+    sampled = conversation.sampled
     return replace(
         conversation,
         messages=conversation.messages[: last + 1],
         turn_indices=conversation.turn_indices[: last + 1],
+        sampled=None if sampled is None else sampled.truncate(sampled.turns[last][-1][1]),
+        side_arrays={index: values for index, values in conversation.side_arrays.items() if index <= last},
     )
 
 
@@ -135,7 +139,7 @@ def _require_both_asked(tokenizer: Any, row: Row) -> None:
             continue
         require_asked(
             tokenizer,
-            conversation.messages[:-1],
+            without_token_ids(conversation.messages[:-1])[0],
             conversation.template_kwargs,
             chat.encoding.text[: int(chat.encoding.offsets[in_loss[0], 0])],
             whose,

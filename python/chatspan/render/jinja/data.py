@@ -2,12 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import ItemsView, KeysView
 from typing import Any
 
 from chatspan.render.fields import FieldDict, FieldFloat, FieldInt, FieldList, FieldTypes, Placed, place
 from chatspan.render.jinja.dump import dump_repr
 from chatspan.render.jinja.text import Field, Traced, derived, origin_of
 from chatspan.render.origins import Dump, Origin, Root, source_of
+
+
+class TracedKeys(KeysView[Any]):
+    """The keys of a dict of the input, as Python's ``dict_keys``."""
+
+    __slots__ = ()
+    _mapping: TracedDict
+
+    def __iter__(self) -> Any:
+        return iter(self._mapping)
+
+    def __reversed__(self) -> Any:
+        return reversed(self._mapping)
+
+    def __repr__(self) -> str:
+        return repr(dict.keys(self._mapping))
+
+    def __str__(self) -> str:
+        return derived(repr(self), self._mapping)
+
+
+class TracedItems(ItemsView[Any, Any]):
+    """The items of a dict of the input, as Python's ``dict_items``."""
+
+    __slots__ = ()
+    _mapping: TracedDict
+
+    def __iter__(self) -> Any:
+        return ((self._mapping._traced(key), value) for key, value in dict.items(self._mapping))
+
+    def __contains__(self, item: object) -> bool:
+        return isinstance(item, tuple) and len(item) == 2 and super().__contains__(item)
+
+    def __reversed__(self) -> Any:
+        return ((self._mapping._traced(key), value) for key, value in reversed(dict.items(self._mapping)))
+
+    def __repr__(self) -> str:
+        return repr(dict.items(self._mapping))
+
+    def __str__(self) -> str:
+        return derived(repr(self), self._mapping)
 
 
 class TracedDict(FieldDict):
@@ -28,10 +70,10 @@ class TracedDict(FieldDict):
         return map(self._traced, dict.__reversed__(self))
 
     def keys(self) -> Any:
-        return [self._traced(key) for key in dict.__iter__(self)]
+        return TracedKeys(self)
 
     def items(self) -> Any:
-        return [(self._traced(key), value) for key, value in dict.items(self)]
+        return TracedItems(self)
 
     def copy(self) -> Any:
         return dict(self.items())

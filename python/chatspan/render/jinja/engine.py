@@ -9,7 +9,7 @@ from typing import Any
 
 from chatspan.errors import MessageError, OptionError
 from chatspan.render.jinja.data import TracedDict, trace
-from chatspan.render.jinja.template import ChatTemplate
+from chatspan.render.jinja.template import ChatTemplate, TemplateRaisedError
 from chatspan.render.origins import Root
 from chatspan.render.preparation import REASONING_KEYS, Preparation, plain, preparation, tool_schemas
 from chatspan.render.rendered import Render
@@ -41,7 +41,12 @@ def render_traced(
     render = template.render(variables, now)
     if not request.add_generation_prompt:
         return render
-    return with_prompt(render, template.render({**variables, "add_generation_prompt": False}, now).text)
+    try:
+        without = template.render({**variables, "add_generation_prompt": False}, now).text
+    except TemplateRaisedError:
+        # It takes such messages as a prompt alone.
+        without = None
+    return with_prompt(render, without)
 
 
 def traced_variables(
@@ -107,10 +112,14 @@ def _trace_message(message: Any, index: int, prepared: Preparation) -> TracedDic
     return traced
 
 
-def with_prompt(render: Render, without: str) -> Render:
-    """A prompt may be written inside of the loop over messages; what the render without it lacks, is it."""
+def with_prompt(render: Render, without: str | None) -> Render:
+    """A prompt may be written inside of the loop over messages; what the render without it lacks, is it.
+
+    Args:
+        without: that render; nothing where the template refuses it.
+    """
     start = len(render.text)
-    if render.text.startswith(without):
+    if without is not None and render.text.startswith(without):
         start = len(without)
     elif render.owners[-1][1] == -1:
         start = render.owners[-1][0]

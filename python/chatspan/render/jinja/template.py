@@ -15,6 +15,7 @@ import jinja2.nodes
 
 from chatspan.render.jinja.environment import TracedEnvironment
 from chatspan.render.jinja.roles import named_roles
+from chatspan.render.jinja.switches import switches
 from chatspan.render.jinja.text import Field, OwnerMark
 from chatspan.render.origins import Run
 from chatspan.render.rendered import CharRange, Render
@@ -59,6 +60,11 @@ class ChatTemplate:
     def keywords(self) -> tuple[str, ...]:
         """The names that the template reads from its caller and that a row may give, in order."""
         return tuple(sorted(name for name in self.variables - ALWAYS_GIVEN if not name.endswith("_token")))
+
+    @functools.cached_property
+    def switches(self) -> Mapping[str, tuple[Any, ...]]:
+        """The keywords that a caller may give, and values that the template writes something else for."""
+        return switches(self.tree, self.keywords)
 
     @functools.cached_property
     def keys(self) -> frozenset[str]:

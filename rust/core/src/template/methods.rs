@@ -55,11 +55,6 @@ fn get(meter: &Meter, dict: &Dict, called: &Called) -> Eval<Value> {
 
 fn of_dict(meter: &Meter, dict: &Rc<Dict>, name: &'static str, called: &Called) -> Eval<Value> {
     match name {
-        // Of the input's dicts keys and items are lists, whose strings know where they come from.
-        "keys" | "items" if dict.origin.is_some() => {
-            called.only(0, 0)?;
-            Ok(Value::list(dict.view(meter, name)?))
-        }
         "keys" | "items" | "values" => {
             called.only(0, 0)?;
             Ok(Value::View(name, Rc::clone(dict)))

@@ -13,6 +13,7 @@ use super::place::{CharacterCursor, Ranges, place_bytes, place_characters};
 use super::trim::Trims;
 use super::widths::{Width, Widths, of_added_token, of_token};
 use crate::offsets::Offsets;
+use crate::parallel::wake;
 use crate::text::count;
 
 /// The ids of a text and what they stand for.
@@ -56,6 +57,8 @@ impl NativeTokenizer {
         let mut json: Value =
             serde_json::from_str(json).map_err(|error| Refusal(format!("it is no valid tokenizer.json: {error}")))?;
         let plan = admit(&json)?;
+        // It encodes long texts on the threads of the pool.
+        wake();
         let byte_fallback = json["model"]["byte_fallback"] == true;
         let unknown = json["model"]["unk_token"].as_str().map(str::to_owned);
         let count = highest_id(&json) + 1;

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import RolloutError
-from chatspan.rollout.fit import Sampled
+from chatspan.rollout.proof.fit import Sampled
 from chatspan.tokenize.sampled_ids import whole_ids
 
 # With these a turn may go on in a further completion, and may have no token at all.

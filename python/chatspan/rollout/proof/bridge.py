@@ -23,9 +23,10 @@ from chatspan.errors import (
     first_difference,
 )
 from chatspan.render.request import RenderRequest
-from chatspan.rollout.fit import Fit, Sampled, Written, exact_fit, fit_of_other_spelling, stop_join
-from chatspan.rollout.new_messages import require_rendered
-from chatspan.rollout.rewrites import SHOWN, Cause, OnRewrite, Rewrite, described, rewritten_error
+from chatspan.rollout.proof.fit import Fit, Sampled, Written, exact_fit, fit_of_other_spelling, stop_join
+from chatspan.rollout.proof.new_messages import require_rendered
+from chatspan.rollout.rewrites import SHOWN, Cause, OnRewrite, Rewrite, described, rewrite_at, rewritten_error
+from chatspan.rollout.sampled import drops_reasoning
 from chatspan.tokenize.pieces import Piece
 
 How = Literal["exact", "blanks", "json", "kept", "split"]
@@ -182,9 +183,11 @@ class _Crossing:
         at = first_difference(self._sampled.text, self._text[begin:])
         if fits_but_stop:
             cause: Cause = "another_end"
+        elif self._drops_reasoning() or drops_reasoning(render.attributed, self._attributed, self._message_index):
+            cause = "reasoning_dropped"
         else:
-            cause = "reasoning_dropped" if self._drops_reasoning() else "turn_rewritten"
-        return self._rewrite(cause, begin + at, self._sampled.text[at : at + SHOWN])
+            cause = "turn_rewritten"
+        return self._rewrite(cause, begin + at, self._shown.text + self._sampled.text)
 
     def require_new(self, join: int) -> None:
         """The new messages stand behind the join, whole."""
@@ -223,7 +226,7 @@ class _Crossing:
         return min(new, default=len(self._text))
 
     def _drops_reasoning(self) -> bool:
-        """Whether the template writes the turn without the reasoning that was sampled, or without its empty tags."""
+        """Whether the template writes the turn without the tags of its reasoning, be it empty."""
         close_tag = self._attributed.conventions.markers.close_tag
         if not close_tag or close_tag not in self._sampled.text:
             return False
@@ -249,14 +252,14 @@ class _Crossing:
             prompt = shown.attributed.render
             found = cause_of(prompt, None, new.render, at, starts, self._message_index, open_tag)
             cause = "history_rewritten" if found == "no_prompt" else found
-        return self._rewrite(cause, at, shown.text[at : at + SHOWN])
+        return self._rewrite(cause, at, shown.text)
 
     def _is_opening(self, at: int) -> bool:
         start = self._shown.attributed.render.prompt_start_char
         return 0 <= start <= at
 
     def _rewrite(self, cause: Cause, at: int, shown: str) -> Rewrite:
-        return Rewrite(cause, self._message_index, at, shown, self._text[at : at + SHOWN])
+        return rewrite_at(cause, self._message_index, at, shown, self._text)
 
     def _moved(self, index: int, at: int) -> UnrenderedMessageError:
         error = UnrenderedMessageError(

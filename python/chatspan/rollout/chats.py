@@ -1,0 +1,22 @@
+"""What a row as sampled was made of: its messages, tools and keywords, for whoever renders them in another way."""
+
+from __future__ import annotations
+
+from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.encode.token_ids import TokenIds, with_token_ids
+from chatspan.render.request import RenderRequest
+from chatspan.rows.conversations import Chat
+
+
+def chat_of(pipeline: EncodingPipeline, request: RenderRequest, last: int, shown_ids: TokenIds) -> Chat:
+    """The conversation up to a message.
+
+    Args:
+        shown_ids: by message, ids that were shown in the row's prompt as they had been sampled before.
+    """
+    messages = with_token_ids(request.messages[: last + 1], shown_ids)
+    keywords = dict(request.template_kwargs or {})
+    if pipeline.chat_template is not None:
+        # Others know the tokenizer's own template alone.
+        keywords.setdefault("chat_template", pipeline.template(request.tools).source)
+    return Chat(messages=messages, tools=request.tools, documents=request.documents, keywords=keywords)
