@@ -204,7 +204,7 @@ class ChatspanRenderer:
                 return self._refuse("unknown_prompt", "these ids were not rendered or bridged here, with these tools")
             try:
                 new = self._read(new_messages, tools)
-                prompt_ids = add_turn(rollout, previous_completion_ids, new, template_kwargs=self._keywords)
+                prompt_ids = add_turn(rollout, previous_completion_ids, new)
             # The caller renders anew, which says what is wrong with messages.
             except ChatspanError as error:
                 return self._refuse(type(error).__name__, str(error))

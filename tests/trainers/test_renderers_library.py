@@ -24,9 +24,6 @@ ours = pytest.importorskip("chatspan.renderers")
 PATH = "chatspan.renderers.ChatspanRenderer"
 QUESTION, NEXT = user("2 + 2?"), user("And 3 + 3?")
 CALL = '<tool_call>\n{"name": "rebook", "arguments": {"train": "2"}}\n</tool_call><|im_end|>'
-needs_parser = pytest.mark.skipif(
-    not hasattr(chatspan.ChatEncoder, "parse_completion"), reason="completions are not parsed yet"
-)
 
 
 def ids_of(tokenizer: Any, text: str) -> list[int]:
@@ -107,7 +104,6 @@ def test_the_packages_own_training_sample_is_made_of_it(small: Any) -> None:
     assert small.decode(step["completion_ids"]) == "6<|im_end|>\n"
 
 
-@needs_parser
 def test_a_bridge_keeps_what_was_sampled_and_says_whose_the_rest_is(small: Any) -> None:
     renderer = renderer_of(small)
     shown = renderer.render_ids([QUESTION], tools=[schema()], add_generation_prompt=True)
@@ -136,7 +132,6 @@ def test_a_bridge_keeps_what_was_sampled_and_says_whose_the_rest_is(small: Any) 
     assert dict(renderer.refused) == {}
 
 
-@needs_parser
 def test_several_completions_of_one_prompt_go_on_by_themselves(small: Any) -> None:
     renderer = renderer_of(small)
     shown = renderer.render_ids([QUESTION], add_generation_prompt=True)
@@ -150,7 +145,6 @@ def test_several_completions_of_one_prompt_go_on_by_themselves(small: Any) -> No
         )
 
 
-@needs_parser
 def test_nothing_is_guessed(small: Any) -> None:
     renderer = renderer_of(small)
     shown = renderer.render_ids([QUESTION], tools=[schema()], add_generation_prompt=True)
@@ -172,7 +166,6 @@ def test_nothing_is_guessed(small: Any) -> None:
     assert renderer.bridge_to_next_turn(shown, sampled, [NEXT], tools=[schema()]) is not None
 
 
-@needs_parser
 def test_what_the_template_would_drop_is_kept_where_that_is_wanted(small: Any) -> None:
     sampled = ids_of(small, "<think>Add.</think>4<|im_end|>")
 
@@ -190,7 +183,6 @@ def test_what_the_template_would_drop_is_kept_where_that_is_wanted(small: Any) -
     assert [bridged(new, thinking_retention="tool_cycle") for new in (NEXT, result)] == [None, of_tool]
 
 
-@needs_parser
 def test_another_renderer_of_the_same_model_goes_on_and_one_of_another_does_not(small: Any, small_copy: Any) -> None:
     first = renderer_of(small)
     shown = first.render_ids([user("Who goes on?")], add_generation_prompt=True)
@@ -202,7 +194,6 @@ def test_another_renderer_of_the_same_model_goes_on_and_one_of_another_does_not(
     assert renderer_of(small_copy).bridge_to_next_turn(shown, sampled, [NEXT]) is None
 
 
-@needs_parser
 def test_what_was_not_asked_for_the_longest_is_forgotten(small: Any) -> None:
     renderer = renderer_of(small, history_tokens=100)
     prompts = [renderer.render_ids([user(text * 80)], add_generation_prompt=True) for text in "abc"]
@@ -212,7 +203,6 @@ def test_what_was_not_asked_for_the_longest_is_forgotten(small: Any) -> None:
     assert known == [True, False, False]
 
 
-@needs_parser
 def test_threads_may_share_a_renderer(small: Any) -> None:
     renderer = renderer_of(small)
     wrong: list[str] = []
@@ -236,7 +226,6 @@ def test_threads_may_share_a_renderer(small: Any) -> None:
     assert wrong == []
 
 
-@needs_parser
 def test_completions_are_parsed_in_the_packages_form(small: Any) -> None:
     renderer = renderer_of(small)
     shown = renderer.render_ids([QUESTION], tools=[schema()], add_generation_prompt=True)
@@ -253,7 +242,6 @@ def test_completions_are_parsed_in_the_packages_form(small: Any) -> None:
     assert found.raw.startswith("<tool_call>")
 
 
-@needs_parser
 def test_the_packages_client_runs_turns_with_it(small: Any) -> None:
     """``generate`` against a server that answers as vLLM's ``/inference/v1/generate`` does."""
     renderer = renderer_of(small)
@@ -289,7 +277,6 @@ def test_the_packages_client_runs_turns_with_it(small: Any) -> None:
 FEW = ("qwen3", "gemma4", "deepseek-v3")
 
 
-@needs_parser
 def test_beside_those_that_were_written_by_hand(say: Any, pytestconfig: pytest.Config) -> None:
     """chatspan's ids are transformers' in each case, and its bridges go on wherever the template does: so says
     :func:`handwritten.compare`. How often theirs are the same is in docs/rollout-libraries.md.

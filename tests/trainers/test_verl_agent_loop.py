@@ -9,7 +9,6 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
-import chatspan
 import pytest
 from cases import user
 from chatspan.verl import TokenBuilder
@@ -28,10 +27,6 @@ omegaconf = pytest.importorskip("omegaconf")
 function_tools = pytest.importorskip("verl.tools.function_tool")
 schemas = pytest.importorskip("verl.tools.schemas")
 replica = pytest.importorskip("verl.workers.rollout.replica")
-
-pytestmark = pytest.mark.skipif(
-    not hasattr(chatspan.ChatEncoder, "parse_completion"), reason="completions are not parsed yet"
-)
 
 
 class Server:

@@ -19,14 +19,12 @@ def add_turn(
     new_messages: Sequence[Message],
     *,
     call_ids: Sequence[Any] = (),
-    template_kwargs: Mapping[str, Any] | None = None,
 ) -> NDArray[np.int64]:
     """Adds a completion, whose message is read of its ids, and what follows it.
 
     Args:
         token_ids: with the stop token, where one was sampled; a turn that was cut off is ended by the template.
         call_ids: what the loop calls the turn's calls, in their order, where it is known.
-        template_kwargs: those of the rollout.
 
     Returns:
         int64 ``[P]``, the next prompt.
@@ -34,10 +32,7 @@ def add_turn(
     Raises:
         ChatspanError: as :meth:`chatspan.Rollout.add_completion` and :meth:`chatspan.Rollout.add_messages`.
     """
-    parsed = rollout.encoder.parse_completion(
-        rollout.messages, token_ids, rollout.tools, template_kwargs=template_kwargs
-    )
-    message = with_call_ids(parsed.message, call_ids or ids_of_results(new_messages))
+    message = with_call_ids(rollout.parse(token_ids).message, call_ids or ids_of_results(new_messages))
     rollout.add_completion(token_ids, message=message, finish_reason="length")
     return rollout.add_messages(new_messages)
 

@@ -160,13 +160,7 @@ class TokenBuilder:
         if isinstance(history, _Sampled):
             calls = previous_messages[-1].get("tool_calls") or () if previous_messages else ()
             call_ids = [call.get("id") for call in calls]
-            add_turn(
-                rollout,
-                history.token_ids,
-                new,
-                call_ids=[] if None in call_ids else call_ids,
-                template_kwargs=self.chat_template_kwargs,
-            )
+            add_turn(rollout, history.token_ids, new, call_ids=[] if None in call_ids else call_ids)
         else:
             rollout.add_messages(new)
         shown = rollout.last_shown
