@@ -15,7 +15,7 @@ LAYOUT ?= aligned
 COMPAT := oldest newest4
 COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py
 # With verl, which wants a transformers of its own.
-VERL_TESTS ?= tests/trainers/test_verl_library.py
+VERL_TESTS ?= tests/trainers/test_verl_library.py tests/trainers/test_verl_agent_loop.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
 

@@ -6,6 +6,7 @@ package, ``pip install "chatspan[renderers]"``; nothing else of chatspan does.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
@@ -27,6 +28,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, TurnBoundaryError
 from chatspan.kinds import Kind
 from chatspan.render.request import RenderRequest
+from chatspan.rollout.answered import add_turn
 from chatspan.rollout.histories import MAX_TOKENS, Histories
 from chatspan.rollout.rollout import Rollout
 from chatspan.rollout.stops import turn_end_ids
@@ -202,16 +204,14 @@ class ChatspanRenderer:
                 self._refuse("unknown_prompt", "these ids were not rendered or bridged here, with these tools")
                 return None
             try:
-                # Also one that was cut off: the template ends it.
-                rollout.add_completion(previous_completion_ids, finish_reason="length")
-                first_new = len(rollout.messages)
-                prompt_ids = rollout.add_messages(self._read(new_messages, tools))
+                new = self._read(new_messages, tools)
+                prompt_ids = add_turn(rollout, previous_completion_ids, new)
             # The caller renders anew, which says what is wrong with messages.
             except ChatspanError as error:
                 self._refuse(type(error).__name__, str(error))
                 return None
             self._histories.remember(prompt_ids, rollout)
-        shown = rollout.last_shown
+        shown, first_new = rollout.last_shown, len(rollout.messages) - len(new)
         prior = len(prompt_ids) - len(shown.ids)
         message_index = np.full(len(prompt_ids), -1, dtype=np.int64)
         message_index[prior:] = np.where(shown.message_index >= first_new, shown.message_index - first_new, -1)
@@ -235,7 +235,7 @@ class ChatspanRenderer:
         if history is None or not _same_tools(history.tools, tools):
             return None
         if isinstance(history, Rollout):
-            rollout = history.copy()
+            rollout = copy.copy(history)
             rollout.encoder = self._encoder
             return rollout
         rollout = Rollout(

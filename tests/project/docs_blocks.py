@@ -47,7 +47,11 @@ STAND_INS = {
 }
 GOOD_ROWS = "chats.jsonl"
 # Libraries of programs that cannot be installed everywhere.
-NOT_ON_EVERY_PYTHON = {"trl": "it needs Python 3.11", "ray": "it has wheels for some Pythons only"}
+NOT_ON_EVERY_PYTHON = {
+    "renderers": "it needs Python 3.11",
+    "trl": "it needs Python 3.11",
+    "ray": "it has wheels for some Pythons only",
+}
 
 _VARIABLE = re.compile(r"[A-Z_]+=")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)

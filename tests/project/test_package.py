@@ -60,3 +60,18 @@ def test_the_metadata_names_what_is_needed() -> None:
         for path in files("chatspan") or []
         if ".dist-info" in path.parts[0]
     }
+
+
+def test_each_module_imports_or_names_the_library_that_it_is_for() -> None:
+    """Examples of a module that does not import are not run: only these two are for a library that may be missing."""
+    code = """
+import importlib, pkgutil, chatspan
+for module in pkgutil.walk_packages(chatspan.__path__, "chatspan."):
+    if module.name != "chatspan.__main__":
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:
+            print(module.name, error.name)
+"""
+    may_fail = {"chatspan.renderers renderers", "chatspan.verl.agent_loop verl"}
+    assert set(run(code).splitlines()) <= may_fail

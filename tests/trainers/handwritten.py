@@ -1,7 +1,8 @@
 """The renderers that people wrote by hand for ``renderers``, and chatspan's, on the same conversations.
 
 Who is right is said by transformers' render of the model's own chat template. The conversations are in the form in
-which ``renderers`` gets them: calls' arguments as JSON text, no content beside calls that have none.
+which ``renderers`` gets them: calls' arguments as JSON text, no content beside calls that have none. The table in the
+docs: ``python tests/trainers/handwritten.py``, with the folders of ``pythonpath`` in ``pyproject.toml`` on the path.
 """
 
 from __future__ import annotations
@@ -259,3 +260,30 @@ def _said_by(message: Mapping[str, Any], written: str) -> tuple[str, str, list[t
     ]
     said = [text if text and text in written else "" for text in (message["content"], message.get("reasoning_content"))]
     return said[0], said[1], [call for call in calls if all(str(value) in written for value in call[1].values())]
+
+
+_BRIDGES = ("equal", "differs", "none", "only theirs", "only ours")
+
+
+def header() -> str:
+    """The head of a table of :func:`row`."""
+    bridges = ["bridges equal", "differ", "both `None`", "only theirs", "only chatspan's"]
+    columns = ["family", "renders equal", *bridges, "parsed right, theirs and chatspan's"]
+    return f"| {' | '.join(columns)} |\n|---|{'---:|' * (len(columns) - 1)}"
+
+
+def row(name: str, found: Compared) -> str:
+    """A line of the docs' table; ``2 of 3`` is how many were equal or right, of how many."""
+    counts = found.counts
+    renders = sum(count for what, count in counts.items() if what.startswith("render "))
+    parsed = [f"{counts[f'parse {who} right']}" for who in ("theirs", "ours")]
+    of_turns = counts["parse ours right"] + counts["parse ours wrong"]
+    cells = [f"`{name}`", f"{counts['render equal']} of {renders}"]
+    cells += [str(counts[f"bridge {how}"]) for how in _BRIDGES]
+    return f"| {' | '.join([*cells, f'{parsed[0]}, {parsed[1]} of {of_turns}'])} |"
+
+
+if __name__ == "__main__":
+    print(header())
+    for each in FAMILIES:
+        print(row(each.name, compare(each, turns=True)))

@@ -249,24 +249,6 @@ class Rollout:
         self._request, self._awaits_messages = request, False
         return self.prompt_ids
 
-    def copy(self) -> Rollout:
-        """Another rollout from here on, as where several completions are sampled from one prompt.
-
-        Example:
-            >>> from transformers import AutoTokenizer
-            >>> import chatspan
-            >>> encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained("examples/tokenizer"))
-            >>> asked = chatspan.Rollout(encoder, [{"role": "user", "content": "2 + 2?"}])
-            >>> answered = [asked.copy() for _ in range(2)]
-            >>> for rollout, text in zip(answered, ["4", "5"]):
-            ...     sampled = encoder.tokenizer(f"{text}<|im_end|>", add_special_tokens=False)["input_ids"]
-            ...     rollout.add_completion(sampled, message={"role": "assistant", "content": text})
-            >>> [rollout.messages[-1]["content"] for rollout in [asked, *answered]]
-            ['2 + 2?', '4', '5']
-        """
-        # Nothing of a rollout is changed in place.
-        return copy.copy(self)
-
     def rows(self) -> list[SampledRow]:
         """The rows so far, in order; of several each but the first has its ``cause``."""
         return [

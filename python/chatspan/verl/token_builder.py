@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError, RolloutError
+from chatspan.rollout.answered import add_turn
 from chatspan.rollout.histories import Histories
 from chatspan.rollout.rollout import Rollout
 
@@ -136,7 +138,7 @@ class TokenBuilder:
 
         Args:
             previous_messages: all up to the turn that was sampled last. What that turn says is read of its tokens, and
-                not taken from here: verl's parsers leave the stop token in a content.
+                nothing but the ids of its calls taken from here: verl's parsers leave the stop token in a content.
             updated_messages: these, and the new ones.
             runtime_token_ids: the prompts and turns so far, as the methods of this builder gave them.
 
@@ -154,10 +156,13 @@ class TokenBuilder:
                 f"{len(runtime_token_ids)} tokens that are not known here: a prompt that was cut to "
                 "rollout.prompt_length, or not made by this builder; give more rollout.prompt_length"
             )
-        rollout = (history.rollout if isinstance(history, _Sampled) else history).copy()
+        rollout = copy.copy(history.rollout if isinstance(history, _Sampled) else history)
         if isinstance(history, _Sampled):
-            rollout.add_completion(history.token_ids, finish_reason="length")
-        rollout.add_messages(new)
+            calls = previous_messages[-1].get("tool_calls") or () if previous_messages else ()
+            call_ids = [call.get("id") for call in calls]
+            add_turn(rollout, history.token_ids, new, call_ids=[] if None in call_ids else call_ids)
+        else:
+            rollout.add_messages(new)
         shown = rollout.last_shown
         first_new = len(rollout.messages) - len(new)
         # Behind the turn stand its end, and then what is of new messages or of none.
