@@ -23,7 +23,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode screenshots docs docs-serve lint format wheel sdist wheel-test clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paire
 
 bench-encode: $(VENV)/.built  ## chatspan encode on 20,000 rows: rows a second, memory
 	$(BIN)/python benches/encode_files.py $(ARGS)
+
+attack: $(VENV)/.built  ## seeded fuzzers for ten minutes; ARGS="--minutes 60 --seed 7", "--only forks"
+	$(BIN)/python tools/attack $(ARGS)
 
 screenshots: $(VENV)/.built  ## the pictures in docs/images, with Chromium; ARGS names some of them
 	$(BIN)/python tools/screenshots.py $(ARGS)

@@ -13,14 +13,15 @@ from chatspan.attribute.scaffold import Scaffold, probe_scaffold
 from chatspan.options import ROLES
 from chatspan.render.jinja.template import ChatTemplate, compiled
 from chatspan.render.probes import SCHEMA
+from chatspan.render.remembered import Remembered
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest
 from chatspan.rows.same_text import text_key
 from chatspan.tokenize.control_tokens import control_ids, control_tokens, structural_roles
 
 # By template, special tokens and control tokens; with the keywords, too.
-_SCAFFOLDS: dict[Any, Scaffold] = {}
-_OPENINGS: dict[Any, _Openings] = {}
+_SCAFFOLDS: Remembered[Scaffold] = Remembered()
+_OPENINGS: Remembered[_Openings] = Remembered()
 
 
 @dataclass
@@ -58,10 +59,10 @@ class Conventions:
         self.control_ids = control_ids(tokenizer, self.control_tokens)
         self.structural_roles = structural_roles(template.named_roles.union(ROLES), self.control_tokens)
         own = (template.source, repr(sorted(tokenizer.special_tokens_map.items())), self.control_tokens)
-        if own not in _SCAFFOLDS:
-            _SCAFFOLDS[own] = probe_scaffold(renderer, template.source, self.control_tokens, datetime.now())
-        self._markers = _SCAFFOLDS[own]
-        self._openings = _OPENINGS.setdefault((own, keywords_key(template.source, like)), _Openings())
+        self._markers = _SCAFFOLDS.find(
+            own, lambda: probe_scaffold(renderer, template.source, self.control_tokens, datetime.now())
+        )
+        self._openings = _OPENINGS.find((own, keywords_key(template.source, like)), _Openings)
         self.scaffold = self.learn([FIRST], {})
 
     def learn(self, contexts: Iterable[Context], examples: Mapping[str, Any]) -> TurnScaffold:

@@ -21,6 +21,7 @@ from chatspan.render.habits import TemplateHabits
 from chatspan.render.jinja.template import ChatTemplate
 from chatspan.render.limits import TemplateLimits
 from chatspan.render.preparation import require_tools
+from chatspan.render.remembered import Remembered
 from chatspan.render.rendered import Render
 from chatspan.render.renderer import ChatRenderer
 from chatspan.render.request import RenderRequest, listed, merged_keywords, reason
@@ -85,15 +86,11 @@ class EncodingPipeline:
             self._renderer.template(None)
         self._backends = Backends(tokenizer, backend, cache_bytes)
         self._boundaries = boundaries
-        self._conventions: dict[Any, Conventions] = {}
-        self._habits: dict[Any, TemplateHabits] = {}
+        self._conventions: Remembered[Conventions] = Remembered()
+        self._habits: Remembered[TemplateHabits] = Remembered()
         self._own_prompts = 0
         if backend == "native":
             self._backends.wait()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What was found out about templates is found out anew.
-        return {**self.__dict__, "_conventions": {}, "_habits": {}}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -167,9 +164,7 @@ class EncodingPipeline:
         source = self._renderer.source(tools, keywords.pop("chat_template", None))
         like = RenderRequest((), tools, template_kwargs=keywords, chat_template=source)
         key = (source, keywords_key(source, like))
-        if key not in self._habits:
-            self._habits[key] = TemplateHabits(self._renderer, like)
-        return self._habits[key]
+        return self._habits.find(key, lambda: TemplateHabits(self._renderer, like))
 
     def render(
         self,
@@ -264,16 +259,12 @@ class EncodingPipeline:
         return encode_pieces(self.tokenizer, self._backends.current(), rendered.render.text, rendered.pieces, cuts)
 
     def _known_scaffold(self, request: RenderRequest, source: str) -> TurnScaffold | None:
-        known = self._conventions.get((source, keywords_key(source, request)))
+        known = self._conventions.known((source, keywords_key(source, request)))
         return None if known is None else known.scaffold
 
     def _conventions_of(self, template: ChatTemplate, request: RenderRequest) -> Conventions:
         key = (template.source, keywords_key(template.source, request))
-        known = self._conventions.get(key)
-        if known is None:
-            known = Conventions(self._renderer, self.tokenizer, template, request)
-            self._conventions[key] = known
-        return known
+        return self._conventions.find(key, lambda: Conventions(self._renderer, self.tokenizer, template, request))
 
     def _count_prompts(self, count: int) -> None:
         self._own_prompts += count

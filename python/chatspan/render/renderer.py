@@ -33,6 +33,7 @@ from chatspan.render.request import Messages, RenderRequest, has_messages, own_c
 _OWN_OPTIONS = frozenset({"tools", "documents", "add_generation_prompt", "continue_final_message"})
 # With these transformers' own render fails.
 _TAKEN = frozenset({"conversations", "messages", "self"})
+_MOST_VERIFIED = 256
 
 
 class UnknownKeywordWarning(UserWarning):
@@ -259,6 +260,9 @@ class ChatRenderer:
             return cut_at(render, self._continued_text(request, template))
         if template.source not in self._verified:
             self._verify(request, template, render, now)
+            # Rows may have templates of their own, each another one.
+            if len(self._verified) >= _MOST_VERIFIED:
+                self._verified.clear()
             self._verified.add(template.source)
         return render
 

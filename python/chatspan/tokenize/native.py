@@ -131,8 +131,11 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
         _warm_up(native)
     except BackendError as error:
-        _REFUSED[key] = error
-        return error
+        if len(_REFUSED) >= _MOST_REFUSED:
+            _REFUSED.clear()
+        # Another one, since its frames hold the tokenizer, which would then be kept for ever.
+        refused = _REFUSED[key] = type(error)(error.message)
+        return refused
     _LOADED[key] = native
     return native
 
@@ -170,6 +173,7 @@ Found = Union["NativeTokenizer", BackendError]
 # By the hash of the tokenizer.json and the size of the cache: what some tokenizer uses, and what was refused.
 _LOADED: weakref.WeakValueDictionary[tuple[str, int], Any] = weakref.WeakValueDictionary()
 _REFUSED: dict[tuple[str, int], BackendError] = {}
+_MOST_REFUSED = 256
 # A native tokenizer stays for as long as the tokenizer that it was made of.
 _OF_TOKENIZER: weakref.WeakKeyDictionary[Any, tuple[tuple[State, int], Found]] = weakref.WeakKeyDictionary()
 # Now, since a fork cuts short what another thread looks up.
