@@ -16,10 +16,11 @@ from chatspan import (
     DistillationConfig,
     HintedPrompts,
     Kind,
+    Rollout,
     SelfDistillationCollator,
     TemplateLimits,
 )
-from chatspan.loss import sdpo_loss
+from chatspan.loss import linear_sdpo_loss, sdpo_loss
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -186,6 +187,69 @@ def calls(t: Any) -> dict[str, Call]:
             {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
         ),
         "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
+        "ChatEncoder.sampled_rows": (
+            encoder.sampled_rows,
+            {
+                "messages": [U, {**sampled, "logprobs": [0.0] * len(sampled["token_ids"])}],
+                "tools": [TOOL],
+                "on_rewrite": "split",
+                "end_of_turn": "token",
+                "token_ids_check": False,
+                "per_token": ("logprobs",),
+                "template_kwargs": TEMPLATE_KEYWORDS,
+            },
+        ),
+        "ChatEncoder.parse_completion": (
+            encoder.parse_completion,
+            {"prompt": [U], "token_ids": sampled["token_ids"], "tools": [TOOL], "template_kwargs": TEMPLATE_KEYWORDS},
+        ),
+        "Rollout": (
+            Rollout,
+            {
+                "encoder": encoder,
+                "messages": [U],
+                "tools": [TOOL],
+                "documents": None,
+                "on_rewrite": "keep",
+                "template_kwargs": TEMPLATE_KEYWORDS,
+            },
+        ),
+        "Rollout.add_completion": (
+            lambda **given: Rollout(encoder, [U]).add_completion(**given),
+            {
+                "token_ids": sampled["token_ids"],
+                "message": A,
+                "finish_reason": "stop",
+                "logprobs": [0.0] * len(sampled["token_ids"]),
+            },
+        ),
+        "Rollout.add_messages": (lambda **given: Rollout(encoder, [U]).add_messages(**given), {"new_messages": [U]}),
+        "bridge_to_next_turn": (
+            chatspan.bridge_to_next_turn,
+            {
+                "encoder": encoder,
+                "messages": [U],
+                "previous_prompt_ids": encoder.encode([U], add_generation_prompt=True).input_ids.tolist(),
+                "previous_completion_ids": sampled["token_ids"],
+                "new_messages": [U],
+                "message": A,
+                "finish_reason": "stop",
+                "on_rewrite": "error",
+            },
+        ),
+        "stability": (chatspan.stability, {"encoder": encoder, "tools": None}),
+        "linear_sdpo_loss": (
+            linear_sdpo_loss,
+            {
+                "student_hidden": logits[..., :4],
+                "teacher_hidden": logits[..., :4],
+                "batch": batch,
+                "student_head": torch.zeros(9, 4),
+                "teacher_head": torch.zeros(9, 4),
+                "chunk_size": 2,
+                "logit_softcap": 2.0,
+            },
+        ),
         "align": (chatspan.align, {"student": encoding, "teacher": encoding, "message_map": {0: 0, 1: 1}}),
         "check_layout": (
             chatspan.check_layout,

@@ -196,7 +196,7 @@ LIES: list[tuple[str, Any, type[ChatspanError], str]] = [
     ),
     ("a tool that raises", ([[U]], {"tools": [{"f": Broken()}]}), OptionError, "tools cannot be read, an object in it"),
     ("documents that raise", ([[U]], {"documents": [{"f": Broken()}]}), OptionError, "documents cannot be read"),
-    ("no documents", ([[U]], {"documents": 5}), OptionError, "documents must be a list of dicts"),
+    ("no documents", ([[U]], {"documents": 5}), OptionError, "documents must be a list, got"),
     ("a keyword that raises", ([[U]], {"enable_thinking": Broken()}), OptionError, "enable_thinking cannot be read"),
     ("keywords that change", ([[U]], {"template_kwargs": Raising()}), OptionError, "template_kwargs changed while"),
     ("ids without end", ([[U, {**ANSWER, "token_ids": range(10**15)}]], {}), RolloutError, "is no id of the tokenizer"),

@@ -153,6 +153,7 @@ FUNCTIONS: dict[str, Callable[[], Arguments]] = {
         "student_blocks": [(1, 3)],
         "teacher_blocks": [(2, 4)],
     },
+    "look_up_numpy": dict,
     "_panic": lambda: {"message": "PyObject pointer is null"},
     "Offsets": lambda: {"offsets": [(0, 6), (6, 8)], "text_length": 34},
     "NativeTokenizer": lambda: {"json": tokenizer_json(), "cache_bytes": 0},
@@ -178,8 +179,10 @@ METHODS: dict[str, Callable[[], Arguments]] = {
     "NativeTokenizer.encode_plain": lambda: {"text": "Hello"},
     "NativeTokenizer.token": lambda: {"id": 3},
     "Segments.turns": lambda: {"messages": [1], "end_of_turn": "token"},
+    "Segments.region": lambda: {"message_index": 1},
     "Segments.without_results": lambda: {"start": 0, "end": 10},
     "NativeRender.data": lambda: {"structural_roles": ["user"]},
+    "NativeRender.fields_behind": lambda: {"start_char": 3},
     "NativeRender.runs": lambda: {"find": lambda index, path: path, "make_dump": lambda *dump: dump},
     "NativeRender.segments": lambda: {
         "scaffold": _core.TurnScaffold(**scaffold()),
@@ -187,6 +190,9 @@ METHODS: dict[str, Callable[[], Arguments]] = {
         "again": True,
     },
 }
+
+# What the interpreter calls around a fork, each after the other: alone, the first closes the core.
+AROUND_FORKS = frozenset({"before_fork", "after_fork_in_parent", "after_fork_in_child"})
 
 # What every class has of `object`, and cannot be called wrongly in a way that reaches the core.
 _OF_OBJECT = frozenset(dir(type("Any", (), {"__slots__": ()}))) - {"__reduce__", "__repr__"}
@@ -199,6 +205,8 @@ def offered() -> Iterator[tuple[str, Callable[[], Callable[..., Any]], Callable[
         KeyError: one has no right arguments here: give it some.
     """
     for name, value in sorted(vars(_core).items()):
+        if name in AROUND_FORKS:
+            continue
         if isinstance(value, types.BuiltinFunctionType):
             yield name, lambda value=value: value, FUNCTIONS[name]
         elif isinstance(value, type):

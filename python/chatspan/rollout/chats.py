@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.token_ids import TokenIds, with_token_ids
+from chatspan.errors import OptionError
 from chatspan.render.request import RenderRequest
 from chatspan.rows.conversations import Chat
+
+
+def require_encoder(encoder: Any) -> None:
+    """What renders and tokenizes is a :class:`chatspan.ChatEncoder`.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(getattr(type(encoder), "pipeline", None), property):
+        raise OptionError(f"encoder is {type(encoder).__name__}: give chatspan.ChatEncoder(tokenizer)")
 
 
 def chat_of(pipeline: EncodingPipeline, request: RenderRequest, last: int, shown_ids: TokenIds) -> Chat:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
 from chatspan.errors import MessageError, OptionError, RolloutError
 from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
-from chatspan.rollout.chats import chat_of
+from chatspan.rollout.chats import chat_of, require_encoder
 from chatspan.rollout.parts import Part, RowInParts, joined, turn_arrays
 from chatspan.rollout.proof.bridge import Proof, Shown, bridge
 from chatspan.rollout.proof.completion import UNFINISHED, completion_ids, sampled_of
@@ -88,6 +88,7 @@ class Rollout:
     ) -> None:
         if on_rewrite not in get_args(OnRewrite):
             raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "error", "split" or "keep"')
+        require_encoder(encoder)
         self.encoder = encoder
         self.on_rewrite = on_rewrite
         own = merged_keywords(keywords, template_kwargs)

@@ -8,6 +8,8 @@ use chatspan_core::forks::{self, Working, enter, try_enter};
 use numpy::{PyArray1, PyArrayMethods};
 use pyo3::prelude::*;
 
+use crate::border::guarded;
+
 /// Releases the GIL while something is done, which no fork cuts short.
 pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
     py.detach(|| {
@@ -28,24 +30,33 @@ pub fn working(py: Python<'_>) -> Working {
 
 /// Has numpy's functions looked up now, which is done once: a fork could cut it short in another thread.
 #[pyfunction]
-pub fn look_up_numpy(py: Python<'_>) {
-    PyArray1::<i64>::zeros(py, 0, false).readonly();
+pub fn look_up_numpy(py: Python<'_>) -> PyResult<()> {
+    guarded(|| {
+        PyArray1::<i64>::zeros(py, 0, false).readonly();
+        Ok(())
+    })
 }
 
 /// Before a fork: waits until no other thread works, but no longer than `patience` (seconds).
 #[pyfunction]
-pub fn before_fork(py: Python<'_>, patience: f64) {
-    py.detach(|| forks::before(Duration::try_from_secs_f64(patience).unwrap_or(Duration::MAX)));
+pub fn before_fork(py: Python<'_>, patience: f64) -> PyResult<()> {
+    guarded(|| {
+        py.detach(|| forks::before(Duration::try_from_secs_f64(patience).unwrap_or(Duration::MAX)));
+        Ok(())
+    })
 }
 
 /// After a fork, in the process that forked.
 #[pyfunction]
-pub fn after_fork_in_parent() {
-    forks::after_in_parent();
+pub fn after_fork_in_parent() -> PyResult<()> {
+    guarded(|| {
+        forks::after_in_parent();
+        Ok(())
+    })
 }
 
 /// After a fork, in the child. False: some lock of the native tokenizer may be held for ever.
 #[pyfunction]
-pub fn after_fork_in_child() -> bool {
-    forks::after_in_child()
+pub fn after_fork_in_child() -> PyResult<bool> {
+    guarded(|| Ok(forks::after_in_child()))
 }

@@ -14,6 +14,7 @@ from chatspan.render.jinja.switches import ANY_TEXT
 from chatspan.render.probes import SCHEMA, USER
 from chatspan.render.renderer import UnknownKeywordWarning
 from chatspan.render.request import RenderRequest, merged_keywords
+from chatspan.rollout.chats import require_encoder
 from chatspan.rollout.stability.outcome import Outcome, of_change, outcome
 from chatspan.rollout.stability.probes import OF_CHANGES, PROBES, Probe, Tags, forms
 from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
@@ -51,6 +52,7 @@ def stability(
         >>> chatspan.stability(encoder).verdicts["user turn"]
         'stable'
     """
+    require_encoder(encoder)
     walk = _Walk(encoder.pipeline, tools, merged_keywords(keywords, template_kwargs))
     own = _Setting({}, walk.events({}))
     with warnings.catch_warnings():
