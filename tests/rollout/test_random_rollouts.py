@@ -20,9 +20,7 @@ Say = Callable[[str], None]
 # Turns of a rollout, by default and with --all.
 FEW, MANY = 10, 100
 # What an assistant says, and whether it is cut off before its end.
-EVENT = st.tuples(
-    st.sampled_from(["say", "why", "call", "calls", "why and call"]), st.integers(0, 7), st.integers(0, 5)
-)
+EVENT = st.tuples(st.sampled_from(["say", "why", "call", "calls", "why and call"]), st.integers(0, 7))
 
 
 @pytest.fixture(scope="module")

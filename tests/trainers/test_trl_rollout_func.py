@@ -175,7 +175,7 @@ def test_what_the_template_drops_is_refused_or_stays(small: Any) -> None:
     template = TEMPLATES["drops reasoning"]
     script = Script(small, answers=("Done.", "<think>Hm.</think>No."))
     make = {"encoder": ChatEncoder(small, chat_template=template), "max_turns": 2}
-    with pytest.raises(chatspan.HistoryRewrittenError, match=r"message 1 \(assistant\): .*when a message follows"):
+    with pytest.raises(chatspan.HistoryRewrittenError, match=r"message 1 \(assistant\): .*drops the reasoning of earl"):
         rollout_func(script, lambda messages: [user("So?")], **make)([QUESTIONS[1]], Trainer(small))
     found = rollout_func(script, lambda messages: [user("So?")], on_rewrite="keep", **make)(
         [QUESTIONS[1]], Trainer(small)

@@ -50,7 +50,7 @@ class MapFn:
         self._notes = NoteLog()
 
     def __call__(self, batch: Mapping[str, Any], indices: Sequence[int] | None = None) -> dict[str, list[Array]]:
-        names, columns = _columns_of(batch, indices)
+        names, columns = _columns_of(batch, indices, self._options.column)
         _require_batched(names, columns, self._options.column)
         values = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         if indices is None:
@@ -97,7 +97,7 @@ def _restored(versions: Any, settings: Any, options: Any, loss_on: Any, columns:
     return MapFn(EncodingPipeline(**settings), SupervisedOptions(**{**options, "loss_on": loss_on}), columns)
 
 
-def _columns_of(batch: Any, indices: Any) -> tuple[list[str], list[Any]]:
+def _columns_of(batch: Any, indices: Any, column: str | None) -> tuple[list[str], list[Any]]:
     """The columns of a batch, each with a value for each row."""
     if not isinstance(batch, Mapping):
         raise OptionError(f"this works on batches, dicts of columns, got {type(batch).__name__}: dataset.map(…)")
@@ -107,6 +107,8 @@ def _columns_of(batch: Any, indices: Any) -> tuple[list[str], list[Any]]:
     if indices is not None:
         counts = {**(counts or {"no column": 0}), "indices": len(indices)}
     if len(set(counts.values())) > 1:
+        # Of a single row, too, values have different lengths.
+        _require_batched(names, columns, column)
         raise OptionError(f"the columns of a batch have different lengths: {quoted(counts)}")
     return names, columns
 
