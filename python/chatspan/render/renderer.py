@@ -303,7 +303,6 @@ class ChatRenderer:
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
         try:
             own = self._own_text(request, template)
-        # What transformers raises has no common base.
         except Exception as error:
             raise RenderMismatchError(
                 f"the tokenizer's own apply_chat_template raises {type(error).__name__}: {one_line(error)}; here the "

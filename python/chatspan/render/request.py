@@ -135,7 +135,7 @@ def require_flags(request: RenderRequest) -> None:
     Raises:
         OptionError: one is not.
     """
-    if not isinstance(request.add_generation_prompt, bool):
+    if type(request.add_generation_prompt) is not bool:
         raise OptionError(f"add_generation_prompt={quoted(request.add_generation_prompt)}: give True or False")
     if not isinstance(request.continue_final_message, (bool, str)):
         raise OptionError(
