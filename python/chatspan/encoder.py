@@ -306,9 +306,9 @@ class ChatEncoder:
             RolloutError: ``token_ids`` that do not fit, or another number of values than of these.
         """
         if on_rewrite not in ("split", "error"):
-            raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "split" or "error"')
+            raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "split" or "error"')
         if end_of_turn not in get_args(SampledEnd):
-            raise OptionError(f'end_of_turn={end_of_turn!r:.40}: use "token", "next_header" or "none"')
+            raise OptionError(f'end_of_turn={quoted(end_of_turn)}: use "token", "next_header" or "none"')
         own = merged_keywords(keywords, template_kwargs)
         request = RenderRequest(messages, tools, documents, template_kwargs=own)
         return sampled_rows(

@@ -31,6 +31,22 @@ def quoted(value: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "…"
 
 
+def is_a(value: Any, kinds: type | tuple[type, ...]) -> bool:
+    """``isinstance``, also for an object of a caller's own whose ``__class__`` raises, and for a proxy of what is gone:
+    they are nothing that chatspan takes.
+
+    Example:
+        >>> from chatspan.errors import is_a
+        >>> is_a("a text", str), is_a(["a"], (str, bytes))
+        (True, False)
+    """
+    try:
+        return isinstance(value, kinds)
+    # What a class of a user's own raises.
+    except Exception:
+        return False
+
+
 def first_difference(one: Sequence[object], other: Sequence[object]) -> int:
     """Where two sequences begin to differ: how many items they have in common in front.
 

@@ -42,6 +42,12 @@ def require_choices(options: Any, **choices: Any) -> None:
             raise OptionError(f"{name}={quoted(getattr(options, name))}: say one of {', '.join(map(repr, values))}")
 
 
+def require_switch(name: str, value: object) -> None:
+    """An option that is on or off."""
+    if type(value) is not bool:
+        raise OptionError(f"{name}={quoted(value)}: give True or False")
+
+
 def require_counts(options: Any, *names: str) -> None:
     """Options that are a number of tokens, or ``None``."""
     for name in names:
@@ -66,7 +72,7 @@ def near_role(name: str) -> str | None:
     """
     if name in ROLES:
         return None
-    folded = name.strip().casefold()
+    folded = str.casefold(str.strip(name))
     if folded in ROLES:
         return folded
     if not folded.isalpha() or folded in _OWN_WORDS:
@@ -126,9 +132,9 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
             raise OptionError(f"loss_on={quoted(loss_on)}: give at least one weight")
         for key, weight in loss_on.items():
             given = f"loss_on={quoted(loss_on)}:"
-            require_weight(weight, f"{given} the weight of {key!r:.60}")
+            require_weight(weight, f"{given} the weight of {quoted(key)}")
             for part in require_key_parts(key, f"{given} a weight for"):
-                _require_for_each_row(part, f"{given} a weight for {key!r:.60}")
+                _require_for_each_row(part, f"{given} a weight for {quoted(key)}")
         return
     if isinstance(loss_on, str) and loss_on in names:
         return

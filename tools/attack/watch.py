@@ -88,7 +88,7 @@ class Watch:
             next_one = self._one_process(result, next_one, end, deadline, told)
             told(result)
         if not result.counts.total():
-            result.add(first, failed(f"no try was made in {seconds:.0f} s"))
+            result.shown.append(f"its {seconds:.0f} s were over before the first try")
         elif next_one is not None and end is not None and next_one < end:
             result.shown.append(f"its time was over after {next_one} of {end}")
         result.seconds = time.monotonic() - begun

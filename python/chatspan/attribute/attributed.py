@@ -16,7 +16,7 @@ from chatspan.attribute.openings import FIRST, shape_of
 from chatspan.attribute.prompts import OffPrompt, OwnPrompts
 from chatspan.attribute.segments import Region, Segment
 from chatspan.attribute.turns import EndOfTurn, turn_ranges
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, TextError
 from chatspan.kinds import Kind
 from chatspan.options import one_of
 from chatspan.render.origins import Path, data_ranges, field_runs
@@ -81,8 +81,13 @@ class AttributedRender:
     @functools.cached_property
     def roles(self) -> tuple[str, ...]:
         """The role of each message, ``""`` where it has none."""
-        known = self.render.roles
-        return tuple(str(message.get("role", "")) for message in self.render.messages) if known is None else known
+        if self.render.roles is not None:
+            return self.render.roles
+        roles = tuple(str(message.get("role", "")) for message in self.render.messages)
+        for index, role in enumerate(roles):
+            if not role.isascii() and any("\ud800" <= character <= "\udfff" for character in role):
+                raise TextError(f"message {index} has a lone surrogate in its role {role!r}", message_index=index)
+        return roles
 
     @functools.cached_property
     def roles_of_template(self) -> frozenset[str]:

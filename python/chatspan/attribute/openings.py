@@ -56,7 +56,9 @@ def shape_of(message: Mapping[str, Any]) -> str:
         for key, value in message.items()
         if key != "content" and isinstance(value, (list, tuple, dict)) and len(value) > 0
     )
-    return "+".join([str(message.get("role") or ""), *holding])
+    shape = "+".join([str(message.get("role") or ""), *holding])
+    # The core's texts have no lone surrogates.
+    return shape if shape.isascii() else shape.encode("utf-8", "backslashreplace").decode()
 
 
 def probe_opening(

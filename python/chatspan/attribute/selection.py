@@ -89,13 +89,15 @@ def _roles(roles: Any, seen: Sequence[str], named: Callable[[], Collection[str]]
         roles = (roles,)
     is_collection = isinstance(roles, Collection) and not isinstance(roles, bytes)
     roles = tuple(islice(roles, len(roles))) if is_collection else ()
-    if not is_collection or not all(isinstance(role, str) for role in roles):
+    # By their types, which no object can lie about.
+    if not is_collection or not all(issubclass(type(role), str) for role in roles):
         raise OptionError(f"{given}: give a role, a collection of roles, or None for all")
     if len(roles) == 0:
         raise OptionError("roles is empty, which selects nothing: give at least one role, or None for all")
+    roles = tuple(map(str.__str__, roles))
     for role in roles:
         require_role(role, given, seen, named)
-    return frozenset(map(str, roles))
+    return frozenset(roles)
 
 
 def _indices(messages: Any, seen: Sequence[str], also: Collection[int]) -> frozenset[int]:

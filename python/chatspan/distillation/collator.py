@@ -29,7 +29,7 @@ from chatspan.distillation.pairs.pair import Pair, pair_of, placeholder_pair, un
 from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encoding import Encoding
-from chatspan.errors import BackendError, EmptyBatchError, LayoutError, OptionError, TruncationError
+from chatspan.errors import BackendError, EmptyBatchError, LayoutError, OptionError, TruncationError, quoted
 from chatspan.rows.conversations import Chat
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.reader import RowReader
@@ -120,7 +120,7 @@ class SelfDistillationCollator:
         elif self.config.boundaries != "as_rendered":
             raise OptionError('boundaries="as_prompted" needs an HF fast tokenizer; without one: "as_rendered"')
         elif self.config.per_token:
-            raise OptionError(f"per_token={self.config.per_token!r:.60} needs an HF fast tokenizer; without one: ()")
+            raise OptionError(f"per_token={quoted(self.config.per_token)} needs an HF fast tokenizer; without one: ()")
         self._first_rows = FirstRowsSummary(self.config.off_prompt, self.config.loss_on)
         self._notes = NoteLog()
         self._reader = RowReader(

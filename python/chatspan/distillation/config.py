@@ -94,7 +94,8 @@ class DistillationConfig(RowOptions):
             raise OptionError(
                 f'packing=True needs layout="indexed", not {quoted(self.layout)}: a packed row has no holes'
             )
-        if type(self.sdpo_ignore_index) is not int or self.sdpo_ignore_index == 1:
+        index = self.sdpo_ignore_index
+        if type(index) is not int or index == 1 or not -(2**63) <= index < 2**63:
             raise OptionError(f"sdpo_ignore_index={quoted(self.sdpo_ignore_index)}: give a whole number other than 1")
         require_loss_on(self.loss_on, ("content", "turn"))
         # A frozen dataclass, of which two are equal if they say the same.
@@ -137,6 +138,7 @@ class CollatorConfig(DistillationConfig):
         if not callable(self.hint_generator):
             raise OptionError(f"hint_generator={quoted(self.hint_generator)} is not callable")
         require_choices(self, hint_role=ROLES, hint_placement=HintPlacement, hint_scope=HintScope)
+        require_choices(self, enable_replay_dpo=(True, False))
         super().__post_init__()
         if self.layout == "placeholder" and (self.loss_on != "content" or self.max_length is not None):
             raise OptionError('layout="placeholder" has loss_on="content" and no max_length; use layout="aligned"')

@@ -77,7 +77,7 @@ def _problem(config: Any) -> str | None:
     """What in a configuration does not survive holes."""
     for name in _RECURRENT:
         if _value(config, name) is not None:
-            return f"{name}={_value(config, name)!r:.60}, a state or convolution that holes pass through"
+            return f"{name}={quoted(_value(config, name))}, a state or convolution that holes pass through"
     if _value(config, "model_type") in _BY_COLUMN:
         return "layers that count columns, which holes are too"
     for name in ("layer_types", "layers_block_type", "block_types"):

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from chatspan.attribute.attributed import AttributedRender
-from chatspan.errors import ChatspanError, OptionError, RolloutError
+from chatspan.errors import ChatspanError, OptionError, RolloutError, is_a
 from chatspan.render.origins import field_runs
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages, own_copy, unreadable
@@ -24,7 +24,7 @@ def without_token_ids(messages: Messages) -> tuple[Messages, TokenIds]:
     Raises:
         MessageError: a message that cannot be read.
     """
-    if not isinstance(messages, Sequence):
+    if not is_a(messages, Sequence) or is_a(messages, (str, bytes)):
         return messages, {}
     for message in messages:
         if type(message) is not dict or "token_ids" in message:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from chatspan.errors import LossError
 from chatspan.loss.divergence import Places
+from chatspan.options import require_switch
 
 Batch = Mapping[str, Tensor]
 
@@ -52,6 +53,9 @@ class Given:
     what: str
     vocabulary: int
     gathered: bool = False
+
+    def __post_init__(self) -> None:
+        require_switch("gathered", self.gathered)
 
 
 def read_in_loss(

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from chatspan.errors import LossError, OptionError
+from chatspan.errors import LossError, OptionError, quoted
 from chatspan.loss.divergence import Divergence, dtype_inside
 from chatspan.loss.from_hidden import HeadPair, Tokens, divergence_of_each, step_of, summed_divergence
 from chatspan.loss.heads import Head, as_head
@@ -75,7 +75,7 @@ def linear_sdpo_loss(
     divergence = Divergence(beta, temperature, top_k, add_tail, token_clip)
     check_options(divergence, is_clip, reduction, num_items_in_batch)
     if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
-        raise OptionError(f"chunk_size={chunk_size!r:.40}: give how many tokens, at least 1, or None")
+        raise OptionError(f"chunk_size={quoted(chunk_size)}: give how many tokens, at least 1, or None")
     require_logits(student_hidden, teacher_hidden, batch, "hidden")
     student = as_head(student_head, "student_head", logit_scale=logit_scale, logit_softcap=logit_softcap)
     teacher = as_head(teacher_head, "teacher_head", logit_scale=logit_scale, logit_softcap=logit_softcap)

@@ -12,7 +12,7 @@ from torch import Tensor
 from chatspan.errors import OptionError, quoted
 from chatspan.loss.divergence import Divergence
 from chatspan.loss.reduction import Reduction
-from chatspan.options import one_of
+from chatspan.options import LARGEST_WEIGHT, one_of, require_switch
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -38,13 +38,16 @@ def check_options(
         raise OptionError(f"temperature={quoted(temperature)}: give a positive number")
     if top_k is not None and (type(top_k) is not int or top_k < 1):
         raise OptionError(f"top_k={quoted(top_k)}: give a whole number of at least 1, or None for the whole vocabulary")
+    require_switch("add_tail", divergence.add_tail)
     for name, clip in (("token_clip", divergence.token_clip), ("is_clip", is_clip)):
         if clip is not None and not (_is_number(clip) and clip > 0):
             raise OptionError(f"{name}={quoted(clip)}: give a positive number, or None for no clip")
     if not one_of(reduction, get_args(Reduction)):
         raise OptionError(f"reduction={quoted(reduction)}: say one of {', '.join(map(repr, get_args(Reduction)))}")
-    if num_items_in_batch is None or isinstance(num_items_in_batch, Tensor):
-        items_are_fine = True  # a tensor's value is on the device, and not waited for
+    if num_items_in_batch is None:
+        items_are_fine = True
+    elif isinstance(num_items_in_batch, Tensor):
+        items_are_fine = num_items_in_batch.numel() == 1  # its value is on the device, and not waited for
     else:
         items_are_fine = _is_number(num_items_in_batch) and num_items_in_batch > 0
     if not items_are_fine:
@@ -54,4 +57,6 @@ def check_options(
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    # No whole number that is too large for a fraction.
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_WEIGHT
+    return is_whole or isinstance(value, float)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
+from types import FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, is_a
+from chatspan.render.request import items_given
 from chatspan.rows.steps.plain import items_of
 
 # Names a message's reasoning goes by; the first is the one that templates read.
@@ -108,7 +109,7 @@ def require_tools(tools: Any) -> None:
     Raises:
         OptionError: it is no list.
     """
-    is_list = isinstance(tools, Sequence) and not isinstance(tools, (str, bytes, Mapping))
+    is_list = is_a(tools, Sequence) and not is_a(tools, (str, bytes, Mapping))
     if tools is not None and not is_list:
         raise OptionError(f"tools must be a list, got {type(tools).__name__}")
 
@@ -119,10 +120,10 @@ def tool_schemas(tools: Sequence[Any] | None) -> list[Any] | None:
     if tools is None:
         return None
     schemas = []
-    for index, tool in enumerate(tools):
-        if isinstance(tool, dict):
+    for index, tool in enumerate(items_given(tools, "tools")):
+        if is_a(tool, dict):
             schemas.append(tool)
-        elif inspect.isfunction(tool) or inspect.ismethod(tool):
+        elif is_a(tool, (FunctionType, MethodType)):
             schemas.append(_json_schema(tool))
         else:
             raise OptionError(

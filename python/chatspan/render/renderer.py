@@ -294,10 +294,11 @@ class ChatRenderer:
     def _continued_text(self, request: RenderRequest, template: ChatTemplate) -> str:
         try:
             return self._own_text(request, template)
-        except ValueError as error:
+        # transformers', or what an object of a caller's own raises.
+        except Exception as error:
             raise OptionError(
-                f"continue_final_message={quoted(request.continue_final_message)}: {error}; end with a message that "
-                "has the field to go on with"
+                f"continue_final_message={quoted(request.continue_final_message)}: {one_line(error)}; end with "
+                "a message that has the field to go on with"
             ) from None
 
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
@@ -332,7 +333,7 @@ class ChatRenderer:
         messages = request.messages
         index = raised.message_index if 0 <= raised.message_index < len(messages) else None
         if index is not None:
-            which = f" at message {index} (role {_field(messages[index], 'role')!r})"
+            which = f" at message {index} (role {quoted(_field(messages[index], 'role'))})"
         line = "" if raised.line is None else f", line {raised.line} of the template"
         shown = own or raised.error
         what = f"the chat template raised{which}{line}: {type(shown).__name__}: {shown}"

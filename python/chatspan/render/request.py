@@ -7,8 +7,9 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from chatspan.errors import MessageError, OptionError, one_line, quoted
+from chatspan.errors import MessageError, OptionError, is_a, one_line, quoted
 from chatspan.rows.same_text import text_key
+from chatspan.rows.steps.plain import items_of
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -54,7 +55,7 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
     """
     if template_kwargs is None:
         return keywords
-    if not isinstance(template_kwargs, Mapping):
+    if not is_a(template_kwargs, Mapping):
         raise OptionError(
             f"template_kwargs must be a mapping of names to values, got {type(template_kwargs).__name__}: give a dict"
         )
@@ -64,7 +65,7 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
     except Exception as error:
         raise OptionError(f"template_kwargs {reason(error)}") from error
     for name, value in template_kwargs.items():
-        if not isinstance(name, str):
+        if not is_a(name, str):
             raise OptionError(f"template_kwargs has the key {quoted(name)}: give names, which are text")
         if name in keywords and text_key(keywords[name]) != text_key(value):
             raise OptionError(
@@ -81,7 +82,7 @@ def listed(messages: Any) -> Any:
     """
     if type(messages) is list:
         return messages.copy()
-    if type(messages) is tuple or not isinstance(messages, Sequence) or isinstance(messages, (str, bytes, Mapping)):
+    if type(messages) is tuple or not is_a(messages, Sequence) or is_a(messages, (str, bytes, Mapping)):
         return messages
     try:
         said, given = len(messages), []
@@ -99,9 +100,25 @@ def listed(messages: Any) -> Any:
     return given
 
 
+def items_given(values: Any, name: str) -> list[Any]:
+    """The items of an option that is a sequence.
+
+    Args:
+        name: the option's, as the error calls it.
+
+    Raises:
+        OptionError: it cannot be gone through, or has another length than it says.
+    """
+    try:
+        return items_of(values)
+    # What a sequence of a caller's own raises.
+    except Exception as error:
+        raise OptionError(f"{name} {reason(error)}: give a list") from error
+
+
 def is_single(value: Any) -> bool:
     """Whether a value is no list and holds nothing: no message, and no conversation."""
-    return value is None or isinstance(value, (str, bytes, int, float))
+    return value is None or is_a(value, (str, bytes, int, float))
 
 
 def own_copy(value: Any) -> Any:
@@ -121,7 +138,7 @@ def unreadable(index: int, error: Exception) -> MessageError:
 
 def reason(error: Exception) -> str:
     """Why something of a caller's own cannot be read."""
-    if isinstance(error, RuntimeError) and "during iteration" in one_line(error):
+    if is_a(error, RuntimeError) and "during iteration" in one_line(error):
         return (
             f"changed while it was read ({one_line(error)}): let nothing change it before the call returns, no other "
             "thread and no method of an object in it"
@@ -137,7 +154,7 @@ def require_flags(request: RenderRequest) -> None:
     """
     if type(request.add_generation_prompt) is not bool:
         raise OptionError(f"add_generation_prompt={quoted(request.add_generation_prompt)}: give True or False")
-    if not isinstance(request.continue_final_message, (bool, str)):
+    if type(request.continue_final_message) not in (bool, str):
         raise OptionError(
             f"continue_final_message={quoted(request.continue_final_message)}: give True, False or the key of a field"
         )
@@ -147,10 +164,10 @@ def require_flags(request: RenderRequest) -> None:
 def _require_documents(documents: Any) -> None:
     if documents is None:
         return
-    if isinstance(documents, (str, bytes, Mapping)) or not isinstance(documents, Sequence):
+    if is_a(documents, (str, bytes, Mapping)) or not is_a(documents, Sequence):
         raise OptionError(f"documents must be a list, got {type(documents).__name__}: give [document, …]")
-    for index, document in enumerate(documents):
-        if not isinstance(document, dict):
+    for index, document in enumerate(items_given(documents, "documents")):
+        if not is_a(document, dict):
             raise OptionError(
                 f"documents[{index}] is {type(document).__name__}: give a dict; templates read its 'title' and 'text'"
             )
@@ -162,7 +179,7 @@ def require_conversations(conversations: Any) -> None:
     Raises:
         MessageError: it is no list of conversations.
     """
-    if isinstance(conversations, (str, bytes, Mapping)) or not isinstance(conversations, Iterable):
+    if is_a(conversations, (str, bytes, Mapping)) or not is_a(conversations, Iterable):
         raise MessageError(
             f"conversations must be a list of conversations, got {_received(conversations)}: give [messages, …], each "
             "a list of messages"
@@ -171,9 +188,9 @@ def require_conversations(conversations: Any) -> None:
 
 def not_messages(messages: Any) -> MessageError:
     """The error about what is no list of messages."""
-    if isinstance(messages, Mapping) and "messages" in messages:
+    if is_a(messages, Mapping) and "messages" in messages:
         what = 'a row: pass its messages, row["messages"]'
-    elif isinstance(messages, Mapping) and "role" in messages:
+    elif is_a(messages, Mapping) and "role" in messages:
         what = "one message: pass a list, [message]"
     else:
         what = f'{_received(messages)}: pass a list such as [{{"role": "user", "content": "…"}}]'
@@ -183,14 +200,14 @@ def not_messages(messages: Any) -> MessageError:
 def _received(value: Any) -> str:
     if value is None:
         return "None"
-    if isinstance(value, str):
-        return f"the text {value!r:.40}"
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
+    if is_a(value, str):
+        return f"the text {quoted(value)}"
+    if is_a(value, Sequence) and not is_a(value, bytes):
         return "an empty list" if len(value) == 0 else type(value).__name__
     return type(value).__name__
 
 
 def has_messages(messages: Any) -> bool:
     """Whether it is a list of at least one item, and no text and no single message."""
-    is_list = isinstance(messages, Sequence) and not isinstance(messages, (str, bytes, Mapping))
+    is_list = is_a(messages, Sequence) and not is_a(messages, (str, bytes, Mapping))
     return is_list and len(messages) > 0

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from chatspan.errors import OptionError, RolloutError
+from chatspan.errors import OptionError, RolloutError, quoted
 from chatspan.tokenize.sampled_ids import whole_ids
 
 History = TypeVar("History")
@@ -40,7 +40,7 @@ class Histories(Generic[History]):
 
     def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
         if type(max_tokens) is not int or max_tokens < 1:
-            raise OptionError(f"max_tokens={max_tokens!r:.40}: give how many ids to remember, at least 1")
+            raise OptionError(f"max_tokens={quoted(max_tokens)}: give how many ids to remember, at least 1")
         self.max_tokens = max_tokens
         self._known: OrderedDict[bytes, History] = OrderedDict()
         self._tokens = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -10,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
-from chatspan.errors import MessageError, OptionError, RolloutError
-from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages
+from chatspan.errors import MessageError, OptionError, RolloutError, quoted
+from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages, own_copy, unreadable
 from chatspan.rollout.chats import chat_of, require_encoder
 from chatspan.rollout.parts import Part, RowInParts, joined, turn_arrays
 from chatspan.rollout.proof.bridge import Proof, Shown, bridge
@@ -87,7 +86,7 @@ class Rollout:
         **keywords: Any,
     ) -> None:
         if on_rewrite not in get_args(OnRewrite):
-            raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "error", "split" or "keep"')
+            raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "error", "split" or "keep"')
         require_encoder(encoder)
         self.encoder = encoder
         self.on_rewrite = on_rewrite
@@ -272,15 +271,20 @@ def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
             raise MessageError(
                 f"message {index} is {type(message).__name__}: give a mapping with a role", message_index=index
             )
-    return [_copy(message) for message in messages]
+    return [_copy(message, index) for index, message in enumerate(messages, first)]
 
 
-def _copy(message: Mapping[str, Any]) -> dict[str, Any]:
+def _copy(message: Mapping[str, Any], index: int) -> dict[str, Any]:
     try:
-        return copy.deepcopy(dict(message))
-    # What cannot be copied is the caller's own object; a template may read it all the same.
-    except Exception:
-        return dict(message)
+        given = dict(message)
+    # What a mapping of a caller's own raises.
+    except Exception as error:
+        raise unreadable(index, error) from error
+    try:
+        return {name: own_copy(value) for name, value in given.items()}
+    # It holds itself: its render says so.
+    except RecursionError:
+        return given
 
 
 def _require_no_token_ids(messages: Sequence[Mapping[str, Any]], first: int) -> None:
@@ -297,7 +301,7 @@ def _assistant(message: Any, index: int) -> dict[str, Any]:
     [copied] = _copied([message], index)
     if copied.get("role") != "assistant":
         raise MessageError(
-            f"message {index} has the role {copied.get('role')!r:.40}: a completion is an assistant's",
+            f"message {index} has the role {quoted(copied.get('role'))}: a completion is an assistant's",
             message_index=index,
         )
     copied.pop("token_ids", None)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.attribute.prompts import OffPrompt
-from chatspan.errors import OptionError
+from chatspan.errors import OptionError, quoted
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.side_arrays import cut_side_arrays
 from chatspan.rows.conversations import Chat
@@ -100,9 +100,9 @@ class SampledRow:
             OptionError: a length under 1, or another side.
         """
         if type(max_length) is not int or max_length < 1:
-            raise OptionError(f"max_length={max_length!r:.40}: give how many tokens, at least 1")
+            raise OptionError(f"max_length={quoted(max_length)}: give how many tokens, at least 1")
         if side not in ("left", "right"):
-            raise OptionError(f'side={side!r:.40}: give "left" or "right"')
+            raise OptionError(f'side={quoted(side)}: give "left" or "right"')
         length = len(self)
         if length <= max_length:
             return self

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.errors import OptionError, RolloutError, one_line
+from chatspan.errors import OptionError, RolloutError, one_line, quoted
 from chatspan.rows.steps.flags import FLAGS
 from chatspan.tokenize.tokens import GivenTokens
 
@@ -91,7 +91,7 @@ def require_names(names: Any) -> tuple[str, ...]:
         OptionError: they are none, or are those of something else.
     """
     if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f'per_token={names!r:.60}: give names of side arrays, such as ("logprobs",)')
+        raise OptionError(f'per_token={quoted(names)}: give names of side arrays, such as ("logprobs",)')
     taken = sorted(name for name in names if name in _TAKEN or name.startswith(_TAKEN_PREFIXES))
     if taken:
         raise OptionError(f"per_token has {taken[0]!r}, which messages or batches have for something else: rename it")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from chatspan.errors import RowError, SourceError, one_line
+from chatspan.errors import RowError, SourceError, is_a, one_line
 from chatspan.rows.steps.plain import items_of, plain_row
 
 
@@ -135,15 +135,32 @@ def _no_row(value: Any) -> str:
     return f"a row is a dict with a column of messages, a dataclass, or a row of a table; got {type(value).__name__}"
 
 
+def rows_between(rows: Any, start: int, end: int) -> list[Any]:
+    """Some of the rows that :func:`listed_rows` gives, by their numbers.
+
+    Raises:
+        RowError: there are fewer than they say.
+    """
+    some = []
+    for index in range(start, min(end, len(rows))):
+        try:
+            some.append(rows[index])
+        except IndexError:
+            raise RowError(f"the rows say that they are {len(rows)}, and have none of number {index}") from None
+    return some
+
+
 def listed_rows(rows: Any) -> Any:
     """Rows that have a length and are got by their numbers, as those of a list or a data set.
 
     Raises:
         RowError: they are something else.
     """
-    if isinstance(rows, (str, bytes, Mapping)) or not all(hasattr(rows, name) for name in ("__len__", "__getitem__")):
-        raise RowError(f"expected a list of rows, got {type(rows).__name__}")
-    if not isinstance(rows, (list, tuple)) or type(rows) in (list, tuple):
+    kind = type(rows)
+    is_list = hasattr(kind, "__len__") and hasattr(kind, "__getitem__") and not is_a(rows, (str, bytes, Mapping, type))
+    if not is_list:
+        raise RowError(f"expected a list of rows, got {kind.__name__}")
+    if not is_a(rows, (list, tuple)) or kind in (list, tuple):
         return rows
     try:
         return items_of(rows)

@@ -24,7 +24,7 @@ from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowErro
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
-from chatspan.rows.row import RawRow, listed_rows
+from chatspan.rows.row import RawRow, listed_rows, rows_between
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.supervised.rows import IGNORED, SupervisedRow
 from chatspan.supervised.sampled import RowAsSampled, TrainedRow, explained, trained_rows
@@ -216,7 +216,7 @@ class ChatCollator:
         lengths = []
         rows = listed_rows(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
-            some = [rows[index] for index in range(start, min(start + _ROWS_AT_ONCE, len(rows)))]
+            some = rows_between(rows, start, start + _ROWS_AT_ONCE)
             found = self._rows(some, "row {}", start)
             lengths += [0 if row is None else len(row.input_ids) for row in found]
         return lengths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 from chatspan.attribute.turns import EndOfTurn
@@ -49,8 +50,8 @@ class SupervisedOptions(RowOptions):
         require_choices(self, special_tokens=SpecialTokens, off_prompt=OffPromptPolicy, loss_weight=(True, False))
         require_counts(self, "max_length")
         require_length(self.max_length, self.truncation)
-        require_train_on(self.train_on)
         # A frozen dataclass, of which two are equal if they say the same.
+        object.__setattr__(self, "train_on", require_train_on(self.train_on))
         object.__setattr__(self, "per_token", require_names(self.per_token))
         if self.train_on != "all" and self.loss_on == "generation":
             raise OptionError(
@@ -64,8 +65,11 @@ class SupervisedOptions(RowOptions):
         return self.loss_weight or isinstance(self.loss_on, Mapping)
 
 
-def require_train_on(train_on: Any) -> None:
+def require_train_on(train_on: Any) -> TrainOn:
     """Which messages are trained.
+
+    Returns:
+        It, with roles in a tuple of our own: the class of a list may be a caller's, and give items without end.
 
     Raises:
         OptionError: it is neither of the names nor some roles, or a role that is a typing error.
@@ -75,12 +79,14 @@ def require_train_on(train_on: Any) -> None:
             raise OptionError(
                 f'train_on={quoted(train_on)}: use "all", "last", or a list of roles such as ["assistant"]'
             )
-        return
-    is_roles = isinstance(train_on, (Sequence, Set)) and not isinstance(train_on, bytes) and len(train_on) > 0
-    if not is_roles or not all(isinstance(role, str) for role in train_on):
+        return "all" if train_on == "all" else "last"
+    is_roles = isinstance(train_on, (Sequence, Set)) and not isinstance(train_on, bytes)
+    roles = tuple(islice(train_on, len(train_on))) if is_roles else ()
+    if not roles or not all(isinstance(role, str) for role in roles):
         raise OptionError(f'train_on={quoted(train_on)}: use "all", "last", or a list of roles such as ["assistant"]')
-    for role in train_on:
+    for role in roles:
         if (near := near_role(role)) is not None:
             raise OptionError(
                 f"train_on={quoted(train_on)}: the role {quoted(role)} is unknown: did you mean {near!r}?"
             )
+    return frozenset(roles) if isinstance(train_on, Set) else roles

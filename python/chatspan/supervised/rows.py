@@ -16,7 +16,7 @@ from chatspan.encode.off_prompt import messages_on_prompt
 from chatspan.encode.pipeline import EncodingPipeline, Rendered
 from chatspan.encode.truncation import truncated
 from chatspan.encoding import Encoding
-from chatspan.errors import ChatspanError, EmptyRowError, RowError
+from chatspan.errors import ChatspanError, EmptyRowError, RowError, one_line
 from chatspan.options import near_role
 from chatspan.render.request import request_of
 from chatspan.rollout.side_arrays import cut_side_arrays, spliced
@@ -248,16 +248,14 @@ def _roles_seen(encoding: Encoding) -> str:
 @contextmanager
 def placed(row: RawRow) -> Iterator[None]:
     """Errors say which row it is."""
-    name = row.value.get("trace_id") if isinstance(row.value, Mapping) else None
-    place: dict[str, Any] = {
-        "row_index": row.index,
-        "row_place": row.place,
-        "trace_id": None if name is None else name_text(name),
-    }
+    place: dict[str, Any] = {"row_index": row.index, "row_place": row.place}
     try:
+        # Inside, since the row may be of a class of the caller's own.
+        name = row.value.get("trace_id") if isinstance(row.value, Mapping) else None
+        place["trace_id"] = None if name is None else name_text(name)
         yield
     except ChatspanError as error:
         raise error.at(**place) from error.__cause__
     # What transformers says of tools or a user's own type of message.
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise RowError(f"{type(error).__name__}: {error}", **place) from error
+    except (TypeError, ValueError, KeyError, AttributeError, StopIteration, ReferenceError) as error:
+        raise RowError(f"{type(error).__name__}: {one_line(error)}", **place) from error

@@ -15,7 +15,7 @@ from chatspan.batch.given_rows import GivenRow, given_row
 from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import too_long
-from chatspan.errors import EmptyRowError, OptionError, RowError
+from chatspan.errors import EmptyRowError, OptionError, RowError, quoted
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions
@@ -94,13 +94,13 @@ def _require_options(options: SupervisedOptions) -> None:
         value = getattr(options, name)
         if value != only:
             raise OptionError(
-                f"{name}={value!r:.60} cannot be for a row as sampled, whose loss is on the tokens that were sampled, "
-                f"all of them: {remedy}"
+                f"{name}={quoted(value)} cannot be for a row as sampled, whose loss is on all tokens that were "
+                f"sampled: {remedy}"
             )
     if not isinstance(options.train_on, str) and set(options.train_on) != {"assistant"}:
         raise OptionError(
-            f"train_on={options.train_on!r:.60} cannot be for a row as sampled, in which assistants alone have turns: "
-            f'use "all", "last" or ["assistant"], or give rows of messages with token_ids'
+            f"train_on={quoted(options.train_on)} cannot be for a row as sampled, in which assistants alone have "
+            f'turns: use "all", "last" or ["assistant"], or give rows of messages with token_ids'
         )
 
 

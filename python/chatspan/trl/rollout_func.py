@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Literal
 
 from chatspan.encoder import ChatEncoder
-from chatspan.errors import ChatspanError, MessageError, OptionError, RolloutError
+from chatspan.errors import ChatspanError, MessageError, OptionError, RolloutError, quoted
 from chatspan.rollout.rollout import Rollout
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.servers import Completion
@@ -59,9 +59,9 @@ def rollout_func(
     """
     for name, value in (("max_turns", max_turns), ("max_completion_length", max_completion_length)):
         if (value is not None or name == "max_turns") and (type(value) is not int or value < 1):
-            raise OptionError(f"{name}={value!r:.40}: give a number, at least 1")
+            raise OptionError(f"{name}={quoted(value)}: give a number, at least 1")
     if on_rewrite not in ("error", "keep"):
-        raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "error" or "keep": TRL takes one row of each rollout')
+        raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "error" or "keep": TRL takes one row of each rollout')
 
     def roll_out(prompts: list[Any], trainer: Any) -> dict[str, Any]:
         used = encoder or ChatEncoder(trainer.processing_class, chat_template=trainer.chat_template)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from chatspan.encoder import ChatEncoder
-from chatspan.errors import OptionError, RolloutError
+from chatspan.errors import OptionError, RolloutError, quoted
 from chatspan.rollout.answered import add_turn
 from chatspan.rollout.histories import Histories
 from chatspan.rollout.rollout import Rollout
@@ -84,7 +84,9 @@ class TokenBuilder:
         on_rewrite: Literal["keep", "error"] = "keep",
     ) -> None:
         if on_rewrite not in ("keep", "error"):
-            raise OptionError(f'on_rewrite={on_rewrite!r:.40}: use "keep" or "error": verl takes one row of a rollout')
+            raise OptionError(
+                f'on_rewrite={quoted(on_rewrite)}: use "keep" or "error": verl takes one row of a rollout'
+            )
         self.tokenizer = tokenizer
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
         self.on_rewrite: Literal["keep", "error"] = on_rewrite

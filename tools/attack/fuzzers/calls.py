@@ -20,7 +20,7 @@ from chatspan.trl import response_rows, sdpo_rows
 from hostile_rows import Hostile
 
 from attack.fuzzers import small
-from attack.fuzzers.odd_objects import odd_object, shown
+from attack.fuzzers.odd_objects import is_own, odd_object, shown
 from attack.tries import Attempt, Outcome, Setting, failed, refused, right, told_of
 
 MESSAGES = [user("2 + 2?"), {"role": "assistant", "content": "It is 4."}]
@@ -192,6 +192,8 @@ def tried(name: str, target: Target, given: dict[str, Any]) -> Outcome:
             str(error)
             return refused(f"{type(error).__name__}")
         except BaseException as error:
+            if is_own(error):
+                return refused("the object's own error, as it raised it")
             said = "\n".join(f"  {argument}={shown(value)}" for argument, value in given.items())
             return failed(f"{name}\n{said}\n{told_of(error)}")
     return right("it returned")

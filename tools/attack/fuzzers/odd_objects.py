@@ -233,6 +233,12 @@ def odd_object(chance: Random) -> Any:
     return chance.choice(_MAKERS)(chance)
 
 
+def is_own(error: BaseException) -> bool:
+    """Whether it is what an odd object raised, as it raised it; a dead proxy's is Python's."""
+    own = error.args == (ODD,) and type(error) in _ERRORS
+    return own or isinstance(error, ReferenceError) or str(error) == "__len__() should return >= 0"
+
+
 def shown(value: Any, depth: int = 3) -> str:
     """What it is, also where it cannot be shown."""
     try:

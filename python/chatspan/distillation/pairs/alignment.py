@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from chatspan._core import pair_tokens
 from chatspan.encoding import Encoding
-from chatspan.errors import AlignmentError, OptionError, quoted
+from chatspan.errors import AlignmentError, OptionError, is_a, quoted
 from chatspan.render.origins import Path
 
 Ints = NDArray[np.int64]
@@ -80,6 +80,10 @@ def align(
                 raise OptionError(f"message_map has {quoted(index)}, which is not the index of a message")
             if not 0 <= index < len(side.roles):
                 raise OptionError(f"message_map names message {index} of the {name}, which has {len(side.roles)}")
+    if wanted is not None and not is_a(wanted, np.ndarray):
+        raise OptionError(f"wanted is {type(wanted).__name__}: give an array of truth values, as mask() makes it")
+    if wanted is not None and wanted.dtype != bool:
+        raise OptionError(f"wanted has the dtype {wanted.dtype}: give truth values, as mask() makes them")
     if wanted is not None and wanted.shape != student.input_ids.shape:
         raise OptionError(f"wanted has the shape {wanted.shape}, the student {len(student)} tokens")
     as_array = np.full(len(student.roles), -1, dtype=np.int32)

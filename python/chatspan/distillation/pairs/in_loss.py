@@ -13,7 +13,7 @@ from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.pairs.alignment import align
 from chatspan.encode.first_rows import weights_of_row
-from chatspan.errors import AlignmentError
+from chatspan.errors import AlignmentError, quoted
 from chatspan.options import LossOn
 
 Ints = NDArray[np.int64]
@@ -98,7 +98,8 @@ def _weights_as_sampled(example: Example, student: EncodedChat, teacher: Encoded
         elif at in teacher.respelled:
             raise AlignmentError(
                 f"message {index}: the chat template writes it in other words than were sampled, so that nothing tells "
-                f'which of its tokens are meant by loss_on={loss_on!r:.60}; loss_on="turn" takes all that were sampled',
+                f'which of its tokens are meant by loss_on={quoted(loss_on)}; loss_on="turn" takes all that were '
+                "sampled",
                 message_index=index,
             )
         else:

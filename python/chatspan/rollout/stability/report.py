@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from chatspan.errors import quoted
 from chatspan.rollout.rewrites import SAID
 from chatspan.rollout.stability.outcome import Verdict, Why
 from chatspan.rows.same_text import text_key
@@ -181,7 +182,7 @@ class StabilityReport:
 
     def _shown(self, keywords: Mapping[str, Any], name: str) -> str:
         given = {**self.keywords, **keywords}
-        return f"{given[name]!r:.40}" if name in given else "not given"
+        return f"{quoted(given[name])}" if name in given else "not given"
 
     def to_dict(self) -> dict[str, Any]:
         """For machines: of strings, numbers, lists and dicts."""
@@ -209,7 +210,7 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _listed(keywords: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r:.40}" for name, value in keywords.items())
+    return ", ".join(f"{name}={quoted(value)}" for name, value in keywords.items())
 
 
 def _is_alike(event: StabilityEvent, other: StabilityEvent | None) -> bool:
