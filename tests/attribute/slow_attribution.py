@@ -138,16 +138,22 @@ class _Reader:
         return region, segments
 
     def _kinds(self, fields: Sequence[Part]) -> list[Kind]:
-        """Of each field; what is written of a call once more beside a result announces the result."""
+        """Of each field; beside a result, a call's once more, or another of the result's message, announces it."""
         kinds = [self._kind(part) for part in fields]
         copies = [(part.origin._path, self._text[part.start : part.end]) for part in fields]
         again = [self._root(part) == "call" and copies[at] in copies[:at] for at, part in enumerate(fields)]
+        messages = [part.origin._message_index for part in fields]
+        foreign = [
+            kind is Kind.OTHER_FIELD and self._root(part) != "call" and message != part.owner
+            for part, kind, message in zip(fields, kinds, messages, strict=True)
+        ]
         changed = True
         while changed:
             changed = False
             for at, kind in enumerate(kinds):
-                beside = Kind.TOOL_RESULT in (kinds[max(at - 1, 0)], kinds[min(at + 1, len(kinds) - 1)])
-                if again[at] and beside and kind is not Kind.TOOL_RESULT:
+                results = [i for i in (at - 1, at + 1) if 0 <= i < len(kinds) and kinds[i] is Kind.TOOL_RESULT]
+                own = foreign[at] and any(messages[i] == messages[at] for i in results)
+                if ((again[at] and results) or own) and kind is not Kind.TOOL_RESULT:
                     kinds[at] = Kind.TOOL_RESULT
                     changed = True
         return kinds

@@ -18,6 +18,7 @@ from conversations import call, tool
 from hypothesis import given
 from hypothesis import strategies as st
 from prompts import SOURCES, tokenizer_for
+from slow_attribution import assert_equal_to_slow
 from turn_shapes import NEEDED, SHAPES, TOOLS, WITH_RESULTS, Messages, Talk, forms_of
 from zoo import require_zoo
 
@@ -332,6 +333,29 @@ def test_results_before_anything_that_was_said(name: str) -> None:
         encoder = encoder_of(name)
     encoding = encoder.encode([QUESTION, answered])
     assert selected(encoder, encoding).removesuffix("<|im_end|>").removesuffix("<turn|>") == "It is 1024."
+
+
+def test_the_name_of_a_result_announces_it() -> None:
+    """Written in the assistant's message, where no id says which call it answers."""
+    source = (
+        "{% for m in messages %}{% if m.role != 'tool' %}{{ '<|im_start|>' + m.role + '\n' + (m.content or '') }}"
+        "{% for c in m.tool_calls or [] %}{{ '[call ' + c.function.name + ']' }}{% endfor %}"
+        "{% if m.tool_calls and loop.nextitem is defined and loop.nextitem.role == 'tool' %}"
+        "{% set r = messages[loop.index] %}{{ '(' + r.name + ' says ' + r.content + ')' }}{% endif %}"
+        "{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    )
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": CALLED}]},
+        {"role": "tool", "name": "weather", "content": "mark01res"},
+    ]
+    encoding = ChatEncoder(tokenizer_for("chat_template"), chat_template=source).encode(messages)
+    assert_equal_to_slow(encoding._attributed)
+    told = "".join(encoding.text[s.start_char : s.end_char] for s in encoding.segments if s.kind == Kind.TOOL_RESULT)
+    assert told.startswith("(weather says mark01res)")
+    turn = "".join(encoding.text[start:end] for start, end in encoding.turn_ranges(1, end_of_turn="none"))
+    assert turn.endswith("[call get_weather]")
+    assert "weather says" not in turn
 
 
 def test_the_next_header_is_not_what_announces_a_result() -> None:

@@ -20,7 +20,7 @@ from chatspan import (
     SelfDistillationCollator,
     TemplateLimits,
 )
-from chatspan.loss import linear_sdpo_loss, sdpo_loss
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -67,6 +67,20 @@ DISTILLATION = {
 }
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
+
+
+class HeadAlone(torch.nn.Module):
+    """As little of a language model as has a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(4, 9)
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
+
+    def forward(self) -> Any:
+        return {"logits": self.head(torch.zeros(1, 2, 4))}
 
 
 def hint(tool_error: Any, error_meta: Any) -> str:
@@ -250,6 +264,7 @@ def calls(t: Any) -> dict[str, Call]:
                 "logit_softcap": 2.0,
             },
         ),
+        "hidden_states_and_head": (hidden_states_and_head, {"model": HeadAlone(), "vocabulary": 5}),
         "align": (chatspan.align, {"student": encoding, "teacher": encoding, "message_map": {0: 0, 1: 1}}),
         "check_layout": (
             chatspan.check_layout,

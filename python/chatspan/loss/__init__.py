@@ -7,6 +7,7 @@ Imports torch, :mod:`chatspan.errors` and nothing else of the package.
 
 from chatspan.loss.heads import Head
 from chatspan.loss.linear import linear_sdpo_loss
+from chatspan.loss.models import hidden_states_and_head
 from chatspan.loss.sdpo import sdpo_loss
 
-__all__ = ["Head", "linear_sdpo_loss", "sdpo_loss"]
+__all__ = ["Head", "hidden_states_and_head", "linear_sdpo_loss", "sdpo_loss"]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chatspan.errors import LossError, OptionError
+from chatspan.errors import LossError, OptionError, quoted
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,16 @@ class Head:
             raise LossError(f"a head's weight is {list(self.module.shape)}: give [V, H]")
         if self.bias is not None and not isinstance(self.module, Tensor):
             raise LossError("a head's bias goes beside a weight: a module has its own")
+        if self.vocabulary is not None and (type(self.vocabulary) is not int or self.vocabulary < 1):
+            raise OptionError(
+                f"vocabulary={quoted(self.vocabulary)}: give how many entries are tokens, or None for all"
+            )
         for name in ("logit_scale", "logit_softcap"):
             value = getattr(self, name)
             if value is None and name == "logit_softcap":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise OptionError(f"{name}={value!r}: give a positive number")
+                raise OptionError(f"{name}={quoted(value)}: give a positive number")
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:

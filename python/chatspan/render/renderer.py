@@ -294,8 +294,7 @@ class ChatRenderer:
     def _continued_text(self, request: RenderRequest, template: ChatTemplate) -> str:
         try:
             return self._own_text(request, template)
-        # transformers', or what an object of a caller's own raises.
-        except Exception as error:
+        except Exception as error:  # transformers', or what an object of a caller's own raises
             raise OptionError(
                 f"continue_final_message={quoted(request.continue_final_message)}: {one_line(error)}; end with "
                 "a message that has the field to go on with"

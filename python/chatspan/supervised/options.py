@@ -69,7 +69,7 @@ def require_train_on(train_on: Any) -> TrainOn:
     """Which messages are trained.
 
     Returns:
-        It, with roles in a tuple of our own: the class of a list may be a caller's, and give items without end.
+        It; roles of another class than Python's own lists and sets in a tuple, since it may give items without end.
 
     Raises:
         OptionError: it is neither of the names nor some roles, or a role that is a typing error.
@@ -89,4 +89,4 @@ def require_train_on(train_on: Any) -> TrainOn:
             raise OptionError(
                 f"train_on={quoted(train_on)}: the role {quoted(role)} is unknown: did you mean {near!r}?"
             )
-    return frozenset(roles) if isinstance(train_on, Set) else roles
+    return train_on if type(train_on) in (list, tuple, set, frozenset) else roles

@@ -8,7 +8,8 @@ use crate::text::{CharIndex, count, is_blank};
 
 /// The kind of each field of a message.
 ///
-/// What a template writes of a call once more beside a result, its name or its id, announces the result.
+/// What a template writes beside a result announces it: of a call once more, its name or its id, or of the result's own
+/// message, its name.
 pub fn kinds_of(fields: &[&Part], chars: &CharIndex<'_>) -> Vec<Kind> {
     let mut kinds: Vec<Kind> =
         fields.iter().map(|part| part.run.map_or(Kind::Scaffold, |run| kind_of(&run, part.owner))).collect();
@@ -21,13 +22,21 @@ pub fn kinds_of(fields: &[&Part], chars: &CharIndex<'_>) -> Vec<Kind> {
         let own = field(fields[at]);
         own.is_some() && fields[..at].iter().any(|part| field(part) == own && text(part) == text(fields[at]))
     };
+    // Written while another message is rendered, the assistant's.
+    let is_of_result = |at: usize, result: usize| {
+        let (part, message) = (fields[at], fields[result].run.map(|run| run.message_index));
+        part.run.is_some_and(|run| {
+            run.root == Root::Other && run.message_index != part.owner && Some(run.message_index) == message
+        })
+    };
+    let announces = |at: usize, result: usize| is_again(at) || is_of_result(at, result);
     for at in (1..fields.len()).rev() {
-        if kinds[at] == Kind::ToolResult && is_again(at - 1) {
+        if kinds[at] == Kind::ToolResult && announces(at - 1, at) {
             kinds[at - 1] = Kind::ToolResult;
         }
     }
     for at in 1..fields.len() {
-        if kinds[at - 1] == Kind::ToolResult && is_again(at) {
+        if kinds[at - 1] == Kind::ToolResult && announces(at, at - 1) {
             kinds[at] = Kind::ToolResult;
         }
     }
