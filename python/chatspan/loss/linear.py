@@ -104,8 +104,10 @@ def linear_sdpo_loss(
 def _tokens(in_loss: InLoss, coefficients: Tensor, is_clip: float | None) -> Tokens:
     old = in_loss.old_log_probs
     if is_clip is None or old is None:
-        return Tokens(coefficients, in_loss.places.tokens)
-    return Tokens(coefficients, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip))
+        return Tokens(coefficients, in_loss.place, in_loss.places.tokens)
+    return Tokens(
+        coefficients, in_loss.place, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip)
+    )
 
 
 def _vocabulary(student: Head, teacher: Head, student_hidden: Tensor, teacher_hidden: Tensor) -> int:

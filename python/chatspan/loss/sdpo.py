@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from chatspan.loss.divergence import Divergence, dtype_inside, token_divergence
+from chatspan.loss.divergence import Divergence, dtype_inside, require_finite, token_divergence
 from chatspan.loss.importance import importance
 from chatspan.loss.in_loss import Batch, Given, read_in_loss, require_logits
 from chatspan.loss.no_teacher import batch_of_nothing, has_no_teacher
@@ -89,6 +89,7 @@ def sdpo_loss(
     dtype = dtype_inside(student_logits)
     in_loss = read_in_loss(student_logits, teacher_logits, batch, dtype, given, importance=is_clip is not None)
     losses, log_probs = token_divergence(student_logits, teacher_logits, in_loss.places, divergence)
+    require_finite(losses, beta, in_loss.place)
     if is_clip is not None and in_loss.old_log_probs is not None:
         losses = losses * importance(log_probs, in_loss.old_log_probs, is_clip)
     weighted = losses * coefficients_of(in_loss, reduction, num_items_in_batch)
