@@ -80,6 +80,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
+    from chatspan.trainer.trainer import SelfDistillationTrainer
 
 _LATER = {
     "Alignment": "distillation.pairs.alignment",
@@ -94,6 +95,7 @@ _LATER = {
     "ParseNote": "rollout.parse.parsed",
     "ParsedCompletion": "rollout.parse.parsed",
     "SelfDistillationCollator": "distillation.collator",
+    "SelfDistillationTrainer": "trainer.trainer",
     "Span": "encoding",
     "StabilityEvent": "rollout.stability.report",
     "StabilityReport": "rollout.stability.report",
@@ -154,6 +156,7 @@ __all__ = [
     "RowOptions",
     "SampledRow",
     "SelfDistillationCollator",
+    "SelfDistillationTrainer",
     "SourceError",
     "Span",
     "SpanError",

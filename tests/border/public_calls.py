@@ -58,6 +58,7 @@ DISTILLATION = {
     "pad_to_multiple_of": 8,
     "padding_side": "right",
     "keep_empty": True,
+    "constant_keys": False,
     "packing": False,
     "sdpo_ignore_index": 0,
     "backend": "hf",

@@ -71,7 +71,8 @@ class SelfDistillationCollator:
         Masks stand at the positions of ``input_ids``, unshifted. int64 ``[B]``: ``row_index``, which row of the input
         it is; ``dropped_tokens``, in-loss tokens that came out different on the teacher's side;
         ``dropped_messages``, left out for ``max_length``; ``dropped_sites``, loss messages that the template leaves out
-        or that did not fit. int64 ``[1]``: ``dropped_rows``.
+        or that did not fit. int64 ``[1]``: ``dropped_rows``. With ``constant_keys`` every batch has all of these, and
+        ``[1]`` ``in_loss_tokens`` (int64) and ``in_loss_weight`` (float32), their number and the sum of their weights.
         For each name of ``per_token`` also ``[B, T, …]``, the side array of the student's tokens, 0 elsewhere, and, if
         the loss is anywhere, ``[B, R, …]`` ``student_response_…``, of the in-loss tokens alone.
         With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),

@@ -17,6 +17,7 @@ from chatspan.options import (
     require_choices,
     require_counts,
     require_loss_on,
+    require_switch,
 )
 from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.options import RowOptions
@@ -53,6 +54,9 @@ class DistillationConfig(RowOptions):
         pad_to_multiple_of: rows are filled up to a multiple of it.
         padding_side: ``"right"``, ``"left"``.
         keep_empty: whether rows that the loss is nowhere on stay, for other losses.
+        constant_keys: whether every batch has the same keys, for processes that have to do the same: where no row has a
+            loss the teacher is the student, the weights are 0 and R is 1 with a mask that is false. Every batch then
+            also has its ``in_loss_tokens`` and ``in_loss_weight``, which a loss over several batches is divided by.
         packing: whether all rows of a call become one row without padding; with ``layout="indexed"``.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
@@ -75,6 +79,7 @@ class DistillationConfig(RowOptions):
     pad_to_multiple_of: int | None = None
     padding_side: PaddingSide = "right"
     keep_empty: bool = True
+    constant_keys: bool = False
     packing: bool = False
     sdpo_ignore_index: int = 0
     backend: BackendOption = "auto"
@@ -87,6 +92,7 @@ class DistillationConfig(RowOptions):
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
         require_choices(self, off_prompt=OffPromptPolicy, boundaries=Boundaries)
         require_choices(self, layout=self._layouts(), packing=(True, False), keep_empty=(True, False))
+        require_switch("constant_keys", self.constant_keys)
         require_counts(self, "max_length", "pad_to_multiple_of")
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:
             raise OptionError(f"max_dropped={quoted(self.max_dropped)}: give a part of a message's tokens, from 0 to 1")

@@ -93,6 +93,34 @@ def tokens_at_once(student: Tensor, teacher: Tensor, divergence: Divergence) -> 
     return max(1, max(_LEAST_ELEMENTS, min(elements, most)) // max(vocabulary, 1))
 
 
+class _Seal:
+    """Notices whether logits are the same in both passes, where torch does not: it counts no changes of tensors that
+    were made in inference mode, which may be changed in place all the same.
+
+    Kept are two sums of each token's logits, taken as whole numbers, so that no order of summing makes a difference: of
+    all, and of each third, which tells of those that only changed places. 64 bits are two numbers, or sums would wrap.
+    """
+
+    def __init__(self, logits: Tensor, count: int) -> None:
+        self._sums = torch.zeros(2, count, dtype=torch.int64, device=logits.device) if logits.is_inference() else None
+
+    def pressed(self, rows: Tensor, chunk: slice) -> Tensor:
+        """The same rows."""
+        if self._sums is not None:
+            bits = rows.view(torch.int16 if rows.element_size() == 2 else torch.int32)
+            self._sums[0, chunk] = bits.sum(-1, dtype=torch.int64)
+            self._sums[1, chunk] = bits[:, ::3].sum(-1, dtype=torch.int64)
+        return rows
+
+    def require_same(self, before: _Seal) -> None:
+        """As in the forward pass."""
+        if self._sums is not None and before._sums is not None and not torch.equal(self._sums, before._sums):
+            raise LossError(
+                "the teacher's logits were changed in place after the loss was computed: call backward before, or "
+                "change a clone"
+            )
+
+
 class _ChunkedDivergence(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -100,13 +128,14 @@ class _ChunkedDivergence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         losses = student.new_empty(len(places), dtype=dtype_inside(student))
         log_probs = losses.new_empty(0 if places.tokens is None else len(places))
+        ctx.seal = _Seal(teacher, len(places))
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support_at(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence, ctx.seal)
             if support.token_log_probs is not None:
                 log_probs[chunk] = support.token_log_probs
             losses[chunk] = losses_of(support, divergence).sum(-1)
             del support  # else it is alive while the next chunk's is made
-        # What inference_mode made cannot be saved the usual way, and cannot be changed in place either.
+        # What inference_mode made cannot be saved the usual way.
         ctx.teacher = teacher if teacher.is_inference() else None
         ctx.save_for_backward(student, *([] if teacher.is_inference() else [teacher]))
         ctx.places, ctx.divergence = places, divergence
@@ -124,12 +153,14 @@ class _ChunkedDivergence(torch.autograd.Function):
         flat = grad.view(-1, grad.shape[-1])
         at = places.rows * student.shape[1] + places.student_columns
         scale = (grad_of_losses / divergence.temperature).unsqueeze(-1)
+        seal = _Seal(teacher, len(places))
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support_at(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence, seal)
             # Scaled before it is rounded: a loss scale is there to keep float16 from underflow.
             rows = grad_of_logits(support, divergence, student.shape[-1]).mul_(scale[chunk])
             flat.index_copy_(0, at[chunk], rows.to(grad.dtype))
             del support, rows
+        seal.require_same(ctx.seal)
         return grad, None, None, None
 
 
@@ -168,11 +199,13 @@ def _rows(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return logits[rows, columns]
 
 
-def _support_at(student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence) -> Support:
+def _support_at(
+    student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence, seal: _Seal
+) -> Support:
     rows = places.rows[chunk]
     return support_of(
         _rows(student, rows, places.student_columns[chunk]),
-        lambda: _rows(teacher, rows, places.teacher_columns[chunk]),
+        lambda: seal.pressed(_rows(teacher, rows, places.teacher_columns[chunk]), chunk),
         None if places.tokens is None else places.tokens[chunk],
         dtype_inside(student),
         divergence,
@@ -232,13 +265,42 @@ def _log_mixture(support: Support, beta: float) -> Tensor:
     return torch.logaddexp(student, support.teacher + math.log(beta), out=student)
 
 
+def _expected(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """p (log p - log q), the terms of KL(p || q): infinite where q cannot produce what p can."""
+    terms = log_p - log_q
+    # As far apart are no two logits, but a logit and -inf.
+    infinite = terms > torch.finfo(terms.dtype).max / 2
+    terms.mul_(log_p.exp())
+    return terms.masked_fill_(infinite.logical_and_(terms > 0), math.inf)
+
+
+def require_finite(losses: Tensor, beta: float, place: Callable[[int], str]) -> None:
+    """No token's divergence is infinite; costs a wait for the device where it can be, with a ``beta`` of 0 or 1.
+
+    Args:
+        losses: ``[N]``.
+        place: of a token, for the error.
+
+    Raises:
+        LossError: one is; with its place.
+    """
+    if 0 < beta < 1 or not losses.isinf().any():
+        return
+    one, other = ("student", "teacher") if beta == 1 else ("teacher", "student")
+    raise LossError(
+        f"{place(int(losses.isinf().nonzero()[0, 0]))}: the {one} can produce an entry of the vocabulary that the "
+        f"{other} cannot (its logit is -inf), so that beta={beta} makes the divergence infinite: mask both sides "
+        "alike, or use a beta between 0 and 1, or token_clip"
+    )
+
+
 def _contributions(support: Support, beta: float) -> Tensor:
     """What each entry of the support adds to the divergence, ``[C, K]``; single ones may be negative."""
     log_s, log_t = support.student, support.teacher
     if beta == 0:
-        return (log_t - log_s).mul_(log_t.exp())
+        return _expected(log_t, log_s)
     if beta == 1:
-        return (log_s - log_t).mul_(log_s.exp())
+        return _expected(log_s, log_t)
     log_m = _log_mixture(support, beta)
     contributions = (log_t - log_m).mul_(log_t.exp()).mul_(beta)
     return contributions.add_(torch.sub(log_s, log_m, out=log_m).mul_(log_s.exp()), alpha=1 - beta)

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from chatspan.errors import LossError
-from chatspan.loss.divergence import Divergence, Support, dtype_inside, grad_of_logits, losses_of, support_of
+from chatspan.loss.divergence import (
+    Divergence,
+    Support,
+    dtype_inside,
+    grad_of_logits,
+    losses_of,
+    require_finite,
+    support_of,
+)
 from chatspan.loss.heads import Head
 
 # Elements of one tensor [C, V]: larger ones gain nothing.
@@ -23,12 +31,14 @@ class Tokens:
 
     Attributes:
         coefficients: ``[N]``, by what each token's loss is multiplied in the sum.
+        place: of a token, for errors.
         ids: int64 ``[N]``, or ``None`` where their log-probabilities are not wanted.
         importance: of the student's log-probabilities ``[C]`` at a slice of the tokens the factor of each one's loss,
             or ``None``.
     """
 
     coefficients: Tensor
+    place: Callable[[int], str]
     ids: Tensor | None = None
     importance: Callable[[Tensor, slice], Tensor] | None = None
 
@@ -79,6 +89,7 @@ class _Summed(torch.autograd.Function):
         total: Tensor = student.new_zeros((), dtype=dtype_inside(student))
         for chunk in chunks:
             total += chunks.losses(chunk, gradients, chunks.coefficients(chunk)).sum()
+        chunks.require_finite()
         ctx.count = len(parameters)
         if gradients is not None:
             ctx.save_for_backward(gradients.hidden, *gradients.of_parameters())
@@ -99,6 +110,7 @@ class _Each(torch.autograd.Function):
         losses: Tensor = student.new_empty(len(student), dtype=dtype_inside(student))
         for chunk in chunks:
             losses[chunk] = chunks.losses(chunk, None, chunks.coefficients(chunk))
+        chunks.require_finite()
         # What inference_mode made cannot be saved.
         ctx.save_for_backward(student, teacher.clone() if teacher.is_inference() else teacher, *parameters)
         ctx.rest = tokens, heads, divergence
@@ -142,6 +154,13 @@ class _Chunks:
     ) -> None:
         self._student, self._teacher, self._tokens = student, teacher, tokens
         self._heads, self._divergence = heads, divergence
+        # Before they are weighted: 0 times infinite is no number.
+        self._bare: list[Tensor] = []
+
+    def require_finite(self) -> None:
+        """After the last chunk: no divergence is infinite."""
+        if self._bare:
+            require_finite(torch.cat(self._bare), self._divergence.beta, self._tokens.place)
 
     def __iter__(self) -> Iterator[slice]:
         count, step = len(self._student), self._heads.step
@@ -209,7 +228,8 @@ class _Chunks:
         if self._tokens.importance is not None:
             assert support.token_log_probs is not None
             factors = factors * self._tokens.importance(support.token_log_probs, chunk)
-        return losses_of(support, self._divergence).sum(-1) * factors, factors
+        self._bare.append(losses_of(support, self._divergence).sum(-1))
+        return self._bare[-1] * factors, factors
 
 
 def _add_plain(head: Head, gradients: _Gradients, chunk: slice, hidden: Tensor, grad: Tensor) -> None:

@@ -39,6 +39,10 @@ class InLoss:
     groups: Tensor
     group_count: int
 
+    def place(self, token: int) -> str:
+        """Where one of the N is, for errors."""
+        return f"row {int(self.places.rows[token])}, in-loss token {int(self.entries[token])}"
+
 
 @dataclass(frozen=True)
 class Given:

@@ -12,6 +12,7 @@ from chatspan.loss.from_hidden import HeadPair, Tokens, divergence_of_each, step
 from chatspan.loss.heads import Head, as_head
 from chatspan.loss.importance import importance
 from chatspan.loss.in_loss import Batch, Given, InLoss, read_in_loss, require_logits
+from chatspan.loss.no_teacher import batch_of_nothing, has_no_teacher
 from chatspan.loss.options import check_options, require_top_k, untraced
 from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 
@@ -19,7 +20,7 @@ from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 @untraced
 def linear_sdpo_loss(
     student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    teacher_hidden: Tensor | None,
     batch: Batch,
     student_head: Any,
     teacher_head: Any,
@@ -44,7 +45,7 @@ def linear_sdpo_loss(
 
     Args:
         student_hidden: ``[B, T_student, H]``, the last hidden states, as the model's own head gets them.
-        teacher_hidden: ``[B, T_teacher, H_teacher]``; detached.
+        teacher_hidden: ``[B, T_teacher, H_teacher]``; detached. May be ``None`` where the batch has no teacher part.
         batch, beta, temperature, top_k, add_tail, token_clip, is_clip, reduction, num_items_in_batch, gathered: see
             :func:`chatspan.loss.sdpo_loss`; gathered are hidden states ``[B, R, H]``.
         student_head: what makes logits of hidden states: a :class:`chatspan.loss.Head`, the module (also one with LoRA
@@ -76,7 +77,11 @@ def linear_sdpo_loss(
     check_options(divergence, is_clip, reduction, num_items_in_batch)
     if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
         raise OptionError(f"chunk_size={quoted(chunk_size)}: give how many tokens, at least 1, or None")
+    if has_no_teacher(batch):
+        teacher_hidden, teacher_head, gathered = student_hidden, student_head, False
+        batch = batch_of_nothing(student_hidden)
     require_logits(student_hidden, teacher_hidden, batch, "hidden")
+    assert teacher_hidden is not None
     student = as_head(student_head, "student_head", logit_scale=logit_scale, logit_softcap=logit_softcap)
     teacher = as_head(teacher_head, "teacher_head", logit_scale=logit_scale, logit_softcap=logit_softcap)
     vocabulary = _vocabulary(student, teacher, student_hidden, teacher_hidden)
@@ -99,8 +104,10 @@ def linear_sdpo_loss(
 def _tokens(in_loss: InLoss, coefficients: Tensor, is_clip: float | None) -> Tokens:
     old = in_loss.old_log_probs
     if is_clip is None or old is None:
-        return Tokens(coefficients, in_loss.places.tokens)
-    return Tokens(coefficients, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip))
+        return Tokens(coefficients, in_loss.place, in_loss.places.tokens)
+    return Tokens(
+        coefficients, in_loss.place, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip)
+    )
 
 
 def _vocabulary(student: Head, teacher: Head, student_hidden: Tensor, teacher_hidden: Tensor) -> int:
