@@ -16,30 +16,33 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from chatspan.errors import LossError, OptionError, quoted
 from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss
+from chatspan.loss.no_teacher import has_no_teacher
 from chatspan.options import one_of
 from chatspan.trainer.metrics import StepMetrics
 from chatspan.trainer.options import LogitsOption, require_loss_options
 from chatspan.trainer.teachers import EmaTeacher, TeacherOption, evaluated, require_teacher
 
-_MODEL_KEYS = ("input_ids", "attention_mask", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k")
-_MODEL_KEYS += ("max_length_q", "max_length_k", "seq_idx", "token_type_ids")
+_MODEL_KEYS = (
+    *("input_ids", "attention_mask", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k"),
+    *("max_length_q", "max_length_k", "seq_idx", "token_type_ids"),
+)
 _TEACHERS = "ctx_teacher_"
 _CHOICES = ("auto", "hidden", "gathered", "all")
 
 
-class SelfDistillationTrainer(Trainer):
+class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
     """Trains a model to say what its teacher says, which sees more.
 
-    A step's loss is the weighted sum of the in-loss tokens of all its batches, those of other processes and accumulated
-    ones included, over the sum of their weights: two processes, or two accumulated batches, train as one of both. A batch
-    that the loss is nowhere on is 0 with a gradient of 0. Dropout is off in the teacher.
+    A step's loss is the weighted sum over the in-loss tokens of all its batches, those of other processes and
+    accumulated ones included, over the sum of their weights: two processes, or two accumulated batches, train as one of
+    both. A batch that the loss is nowhere on is 0 with a gradient of 0. Dropout is off in the teacher.
 
     Args:
-        model, args, train_dataset, eval_dataset, processing_class, callbacks, optimizers, …: as transformers' ``Trainer``
-            takes them. ``args.remove_unused_columns`` is off in a copy: the collator reads the columns.
+        model, args, train_dataset, eval_dataset, processing_class, callbacks, optimizers, …: as transformers'
+            ``Trainer`` takes them. ``args.remove_unused_columns`` is off in a copy: the collator reads the columns.
         data_collator: a distillation collator, such as :class:`chatspan.ComposerDataCollator`.
-        teacher: ``"student"``: the model itself, as it is now; ``"ema"``: an average of its weights; a model, which stays
-            as it is.
+        teacher: ``"student"``: the model itself, as it is now; ``"ema"``: an average of its weights; a model, which
+            stays as it is.
         ema_decay: of ``teacher="ema"``, how much of the average stays at each step.
         loss_options: keywords of :func:`chatspan.loss.sdpo_loss`, such as ``{"beta": 0.5, "top_k": 64}``.
         logits: how the loss is computed. ``"hidden"``: from hidden states, no more than a chunk of logits at a time;
@@ -98,7 +101,8 @@ class SelfDistillationTrainer(Trainer):
     def teacher(self) -> nn.Module:
         """The model that teaches."""
         if self._teacher is None:
-            return self.model
+            student: nn.Module = self.model
+            return student
         return self._teacher.model if isinstance(self._teacher, EmaTeacher) else self._teacher
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
@@ -147,6 +151,11 @@ class SelfDistillationTrainer(Trainer):
 
     def _loss(self, model: nn.Module, inputs: Mapping[str, Any], options: dict[str, Any]) -> Tensor:
         """By the first way that both models can, or the one that was asked for."""
+        if not _has_teacher(inputs) and not has_no_teacher(inputs):
+            raise LossError(
+                f"the batch has no '{_TEACHERS}input_ids', but {', '.join(map(repr, list(inputs)[:6]))}: it is of "
+                "another collator; give the trainer a distillation collator, such as ComposerDataCollator"
+            )
         ways = {"hidden": self._from_hidden, "gathered": self._from_gathered, "all": self._from_all}
         if self._logits is not None:
             return ways[self._logits](model, inputs, options)
@@ -198,7 +207,7 @@ class SelfDistillationTrainer(Trainer):
         return logits
 
 
-class _Follow(TrainerCallback):
+class _Follow(TrainerCallback):  # type: ignore[misc]
     """Keeps an EMA teacher behind its student."""
 
     def __init__(self, teacher: EmaTeacher) -> None:
@@ -220,7 +229,8 @@ def in_loss_weight(batch: Mapping[str, Any]) -> Tensor:
         return torch.zeros(())
     mask = batch["response_idx_mask"]
     weights = batch["sdpo_loss_weight"].gather(1, batch["student_response_idx"].clamp(min=0))
-    return (weights * mask).sum().float()
+    total: Tensor = (weights * mask).sum()
+    return total.float()
 
 
 def _has_teacher(batch: Mapping[str, Any]) -> bool:
