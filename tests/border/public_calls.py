@@ -87,6 +87,7 @@ def calls(t: Any) -> dict[str, Call]:
     collate = ChatCollator(t, backend="hf")
     composer = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf"))
     twin = SelfDistillationCollator(t, DistillationConfig(backend="hf"))
+    evenly = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf", pad_to_multiple_of=2))
     packer = SelfDistillationCollator(t, DistillationConfig(layout="indexed", packing=True, backend="hf"))
     of_call = {
         "tools": [TOOL],
@@ -191,6 +192,7 @@ def calls(t: Any) -> dict[str, Call]:
             chatspan.pack_dataset,
             {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
         ),
+        "shard_batch": (chatspan.shard_batch, {"batch": evenly([TRACE]), "rank": 0, "world": 1, "order": "zigzag"}),
         "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
         "ChatEncoder.sampled_rows": (
             encoder.sampled_rows,

@@ -89,8 +89,8 @@ class ChatCollator:
         pad_to_multiple_of: rows are filled up to a multiple of it; packed ones with a sequence of its own, the last.
         pad_sequences_to_multiple_of: each sequence of a packed row is filled up to a multiple of it, as tensor and
             context parallelism need it.
-        shift_labels: whether the batch has ``shift_labels`` too, the labels at the columns whose logits predict them, so
-            that no column needs its neighbour, as transformers' ``Trainer`` and its models take them.
+        shift_labels: whether the batch has ``shift_labels`` too, the labels at the columns whose logits predict them,
+            so that no column needs its neighbour, as transformers' ``Trainer`` and its models take them.
         padding_side: ``"right"``, ``"left"``.
         train_on: which messages are trained: ``"all"``, each assistant's; ``"last"``, the last assistant's of the row;
             or roles: of others than assistants the content and what ends it. Of rows as sampled assistants' alone.
