@@ -61,6 +61,7 @@ from chatspan.moved import MovedModules as _MovedModules
 from chatspan.rows.options import RowOptions
 
 if _typing.TYPE_CHECKING:
+    from chatspan.batch.context_parallel import shard_batch
     from chatspan.batch.packing import pack_dataset
     from chatspan.distillation.collator import SelfDistillationCollator
     from chatspan.distillation.composer import ComposerDataCollator
@@ -106,6 +107,7 @@ _LATER = {
     "check_layout": "distillation.model_layout",
     "pack_dataset": "batch.packing",
     "read_row": "rows.reader",
+    "shard_batch": "batch.context_parallel",
     "stability": "rollout.stability.run",
 }
 
@@ -181,6 +183,7 @@ __all__ = [
     "locate",
     "pack_dataset",
     "read_row",
+    "shard_batch",
     "stability",
     "token_mask",
     "token_spans",

@@ -56,6 +56,8 @@ DISTILLATION = {
     "max_length": 400,
     "overflow": "error",
     "pad_to_multiple_of": 8,
+    "pad_sequences_to_multiple_of": None,
+    "shift_labels": False,
     "padding_side": "right",
     "keep_empty": True,
     "constant_keys": False,
@@ -99,6 +101,7 @@ def calls(t: Any) -> dict[str, Call]:
     collate = ChatCollator(t, backend="hf")
     composer = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf"))
     twin = SelfDistillationCollator(t, DistillationConfig(backend="hf"))
+    evenly = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf", pad_to_multiple_of=2))
     packer = SelfDistillationCollator(t, DistillationConfig(layout="indexed", packing=True, backend="hf"))
     of_call = {
         "tools": [TOOL],
@@ -152,6 +155,8 @@ def calls(t: Any) -> dict[str, Call]:
                 "tokenizer": t,
                 "packing": False,
                 "pad_to_multiple_of": 8,
+                "pad_sequences_to_multiple_of": None,
+                "shift_labels": False,
                 "padding_side": "right",
                 "chat_template": t.chat_template,
                 "backend": "hf",
@@ -201,6 +206,7 @@ def calls(t: Any) -> dict[str, Call]:
             chatspan.pack_dataset,
             {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
         ),
+        "shard_batch": (chatspan.shard_batch, {"batch": evenly([TRACE]), "rank": 0, "world": 1, "order": "zigzag"}),
         "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
         "ChatEncoder.sampled_rows": (
             encoder.sampled_rows,

@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered, row_starts
-from chatspan.batch.sides import Arrays, Ints, packed_side, side_arrays
+from chatspan.batch.sides import Arrays, Ints, packed_side, sequence_widths, side_arrays
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
 from chatspan.errors import AlignmentError
 
 _TEACHER = "ctx_teacher_"
+# What torch's cross entropy passes over.
+IGNORED = -100
 
 
 def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
@@ -26,6 +28,8 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
     batch["dropped_sites"] = np.array([row.pair.example.dropped_sites for row in rows], dtype=np.int64)
     if config.constant_keys:
         batch |= _denominators(batch)
+    if config.shift_labels:
+        batch["shift_labels"] = _shifted(batch)
     if f"{_TEACHER}input_ids" in batch:
         _require_equal_ids(batch, rows)
     return batch | _side_arrays(rows, config, batch) if config.per_token else batch
@@ -34,7 +38,8 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
 def _side_arrays(rows: Sequence[Row], config: DistillationConfig, batch: Arrays) -> Arrays:
     """The student's side arrays, in its columns, and those of the in-loss tokens by themselves."""
     width = batch["input_ids"].shape[1]
-    starts = row_starts([row.student.width for row in rows], width, config.padding_side, packed=config.packing)
+    widths = sequence_widths((row.student.width for row in rows), config.pad_sequences_to_multiple_of)
+    starts = row_starts(widths.tolist(), width, config.padding_side, packed=config.packing)
     placed = [
         PlacedArrays(
             row.per_token,
@@ -84,6 +89,16 @@ def _entries(most: int, config: DistillationConfig) -> int:
     return max(1, most) if config.constant_keys else most
 
 
+def _shifted(batch: Arrays) -> Ints:
+    """The in-loss tokens at the columns whose logits predict them."""
+    labels = np.full(batch["input_ids"].shape, IGNORED, dtype=np.int64)
+    if "response_idx_mask" in batch:
+        row, entry = np.nonzero(batch["response_idx_mask"])
+        at, token = batch["student_logit_idx"][row, entry], batch["student_response_idx"][row, entry]
+        labels[row, at] = batch["input_ids"][row, token]
+    return labels
+
+
 def _loss_arrays(
     rows: Sequence[Row], shape: tuple[int, ...], config: DistillationConfig, starts: Ints, teacher_starts: Ints
 ) -> Arrays:
@@ -114,9 +129,9 @@ def _indices(student: Ints, teacher: Ints, index_mask: NDArray[np.bool_]) -> Arr
 
 
 def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arrays:
-    """One row of all rows, one behind the other; nothing is padded."""
+    """One row of all rows, one behind the other."""
     students = [row.student for row in rows]
-    batch, starts = packed_side("", students)
+    batch, starts = packed_side("", students, config, pad_id)
     length = batch["input_ids"].shape[1]
     response_mask = np.zeros((1, length), dtype=np.int64)
     for start, row in zip(starts, rows, strict=True):
@@ -124,7 +139,7 @@ def _packed(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Arr
     batch["response_mask"] = response_mask
     if not _has_teacher(rows, config):
         return batch
-    teacher, teacher_starts = packed_side(_TEACHER, [row.teacher or row.student for row in rows])
+    teacher, teacher_starts = packed_side(_TEACHER, [row.teacher or row.student for row in rows], config, pad_id)
     batch |= teacher
     student_at = np.concatenate([start + row.student_response for start, row in zip(starts, rows, strict=True)])
     teacher_at = np.concatenate([start + row.teacher_response for start, row in zip(teacher_starts, rows, strict=True)])

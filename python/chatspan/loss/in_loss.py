@@ -16,6 +16,8 @@ from chatspan.options import require_switch
 Batch = Mapping[str, Tensor]
 
 _FIRST = "student_logit_idx"
+# What a shard of a batch has, see chatspan.shard_batch.
+_OF_SHARD = "shard_columns"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class InLoss:
         weights: ``[N]``.
         old_log_probs: ``[N]``, if importance weights are asked for.
         groups: int64 ``[N]``, which row's or packed conversation's each is, a number below ``group_count``.
+        is_shard: whether they are those of one process's columns alone, of a larger batch.
     """
 
     shape: tuple[int, int]
@@ -38,6 +41,7 @@ class InLoss:
     old_log_probs: Tensor | None
     groups: Tensor
     group_count: int
+    is_shard: bool = False
 
     def place(self, token: int) -> str:
         """Where one of the N is, for errors."""
@@ -137,6 +141,7 @@ class _Reader:
     def __init__(self, student: Tensor, teacher: Tensor, batch: Batch, given: Given, importance: bool) -> None:
         self.student, self.teacher, self.batch, self.importance = student, teacher, batch, importance
         self.given = given
+        self.is_shard = _OF_SHARD in batch
         self.device = student.device
         self.shape = self._shape()
         mask = self._get("response_idx_mask", self.shape)
@@ -170,12 +175,15 @@ class _Reader:
             old_log_probs = self._get("old_log_probs", self.shape)[self.rows, self.entries]
         self._check()
         places = Places(self.rows, student, teacher, tokens)
-        return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count)
+        return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count, self.is_shard)
 
     def _places(self, side: str, width: int) -> Tensor:
         """The columns at which a side predicts the in-loss tokens."""
         if not self.given.gathered:
-            return self._columns(f"{side}_logit_idx", width, f"{side}_{self.given.what} have {{}} columns")
+            what = f"{side}_{self.given.what} have {{}} columns"
+            if self.is_shard and side == "teacher":
+                what += ": they are in another process; gather them as docs/distillation.md does, and use gathered=True"
+            return self._columns(f"{side}_logit_idx", width, what)
         if width != self.shape[1]:
             raise LossError(
                 f"{side}_{self.given.what} have {width} columns, but batch[{_FIRST!r}] has {self.shape[1]}: with "
@@ -232,7 +240,13 @@ class _Reader:
         self._must(first, lambda n: f"student_logit_idx has column {int(columns[n])} twice")
 
     def _at_tokens(self, key: str, index_key: str) -> Tensor:
-        """``batch[key]``, ``[B, T]``, at the columns of the tokens themselves."""
+        """``batch[key]``, ``[B, T]``, at the columns of the tokens themselves.
+
+        The columns of a shard's tokens may be in another process: it has what is there beside its columns.
+        """
+        own = f"{index_key.removesuffix('_idx')}_{key.removeprefix('ctx_teacher_')}"
+        if self.is_shard:
+            return self._get(own, self.shape)[self.rows, self.entries]
         values = self._get(key)
         if values.dim() != 2 or len(values) != self.shape[0]:
             raise LossError(f"batch[{key!r}] is {list(values.shape)}: give [{self.shape[0]}, T]")
@@ -250,7 +264,7 @@ class _Reader:
     def _equal_tokens(self) -> None:
         """Where ids are at hand: a batch whose sides are out of step trains on noise, quietly."""
         needed = ("input_ids", "student_response_idx", "ctx_teacher_input_ids", "teacher_response_idx")
-        if all(key in self.batch for key in needed):
+        if self.is_shard or all(key in self.batch for key in needed):
             student = self._at_tokens(*needed[:2])
             teacher = self._at_tokens(*needed[2:])
             self._must(
@@ -269,7 +283,7 @@ class _Reader:
         return weights
 
     def _groups(self) -> tuple[Tensor, int]:
-        if "seq_idx" not in self.batch:
+        if "seq_idx" not in self.batch or self.is_shard:
             return self.rows, self.shape[0]
         # No more conversations than columns, and counting them would be one more wait for the device.
         width = self.batch["seq_idx"].shape[-1]
