@@ -20,7 +20,8 @@ from chatspan import (
     SelfDistillationCollator,
     TemplateLimits,
 )
-from chatspan.loss import linear_sdpo_loss, sdpo_loss
+from chatspan.distillation.teachers import teacher_prompts, top_k_of
+from chatspan.loss import linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -71,6 +72,13 @@ Call = tuple[Callable[..., Any], dict[str, Any]]
 
 def hint(tool_error: Any, error_meta: Any) -> str:
     return "Hint."
+
+
+def scored(batch: Any) -> Any:
+    """What vLLM answers for a batch of one row."""
+    [ids] = [prompt.input_ids for prompt in teacher_prompts(batch)]
+    rows = [None, *({str(token): {"logprob": -1.0, "rank": 1}} for token in ids[1:])]
+    return [{"choices": [{"prompt_token_ids": ids, "prompt_logprobs": rows}]}]
 
 
 def calls(t: Any) -> dict[str, Call]:
@@ -264,5 +272,19 @@ def calls(t: Any) -> dict[str, Call]:
         ),
         "token_spans": (chatspan.token_spans, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
         "token_mask": (chatspan.token_mask, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
+        "topk_sdpo_loss": (
+            topk_sdpo_loss,
+            {
+                "student": logits[..., :4],
+                "teacher_topk_logprobs": torch.full((*batch["response_idx_mask"].shape, 2), -1.0),
+                "teacher_topk_ids": torch.arange(2).expand(*batch["response_idx_mask"].shape, 2),
+                "batch": batch,
+                "student_head": torch.zeros(9, 4),
+                "chunk_size": 2,
+                "add_tail": False,
+            },
+        ),
+        "teacher_prompts": (teacher_prompts, {"batch": batch}),
+        "top_k_of": (top_k_of, {"responses": scored(batch), "batch": batch}),
         "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
     }

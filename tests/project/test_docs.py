@@ -21,6 +21,7 @@ NOT_COMPARED = {
     "make test": "the tests' own summary, with all data sets",
     "make bench": "times",
     "make bench-encode": "times",
+    "benches/top_k.py": "tests/loss/test_topk_cosines.py compares it",
     "tools/against_table.py": "made anew by hand: takes other libraries' versions",
     "chatspan audit": "parts of reports, of a data set that is not here",
     "chatspan audit --against": "a part of a report, of a data set that is not here",
