@@ -172,7 +172,7 @@ META = (1, "meta_info")
         (
             "vllm",
             let("choices", to=lambda found: found[:1]),
-            "1 prompts were scored, and the batch has 2: give the resp",
+            "1 prompts were scored, and there are 2: give the resp",
         ),
         (
             "vllm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from chatspan.errors import LossError, quoted
@@ -43,14 +44,21 @@ def scored_of(responses: Any) -> list[Scored]:
         LossError: a response in none of the forms; with the field that is missing or wrong, and how to ask for it.
     """
     if isinstance(responses, (list, tuple)):
-        return [each for index, response in enumerate(responses) for each in _of(response, f"responses[{index}]")]
+        parts = enumerate(_list(responses, None, "responses"))
+        return [each for index, response in parts for each in _of(response, f"responses[{index}]")]
     return _of(responses, "response")
 
 
 def _of(response: Any, place: str) -> list[Scored]:
-    response = _plain(response)
+    """Of a response to one prompt, or to several, which is a list of SGLang's."""
     if isinstance(response, list) and response:
-        return [each for index, part in enumerate(response) for each in _of(part, f"{place}[{index}]")]
+        parts = enumerate(_list(response, None, place))
+        return [each for index, part in parts for each in _of_one(part, f"{place}[{index}]")]
+    return _of_one(response, place)
+
+
+def _of_one(response: Any, place: str) -> list[Scored]:
+    response = _plain(response)
     if not isinstance(response, Mapping):
         raise LossError(
             f"{place} is {quoted(response)}: expected a response of vLLM or SGLang as JSON was read, a RequestOutput "
@@ -65,8 +73,9 @@ def _of(response: Any, place: str) -> list[Scored]:
     choices = response.get("choices")
     if choices is None:
         return [_vllm(response, place)]
-    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
-        raise LossError(f"{place}.choices is {quoted(choices)}: expected one choice for each prompt")
+    choices = _list(choices, None, f"{place}.choices")
+    if not choices:
+        raise LossError(f"{place}.choices is []: expected one choice for each prompt")
     whole = {key: response.get(key) for key in ("prompt_logprobs", "prompt_token_ids")} if len(choices) == 1 else {}
     plain = [_plain(choice) for choice in choices]
     for index, choice in enumerate(plain):
@@ -189,14 +198,15 @@ def _single(given: Any, place: str) -> Any:
     return given[0]
 
 
-def _list(given: Any, count: int | None, place: str) -> Sequence[Any]:
-    if hasattr(given, "tolist"):
+def _list(given: Any, count: int | None, place: str) -> list[Any]:
+    if hasattr(given, "tolist") and not getattr(given, "is_meta", False):
         given = given.tolist()
     if not isinstance(given, Sequence) or isinstance(given, (str, bytes)):
         raise LossError(f"{place} is {quoted(given)}: expected a list")
-    if count is not None and len(given) != count:
-        raise LossError(f"{place} has {len(given)} values for {count} tokens: take all of the same response")
-    return given
+    found = list(islice(given, len(given)))
+    if count is not None and len(found) != count:
+        raise LossError(f"{place} has {len(found)} values for {count} tokens: take all of the same response")
+    return found
 
 
 def _ids(given: Any, place: str) -> list[int]:

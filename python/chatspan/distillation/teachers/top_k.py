@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+# Ids and log-probs of one token, the largest first.
+TokenEntries = Sequence[tuple[int, float]]
+
+
 class TeacherTopK(NamedTuple):
     """A teacher's top-k of a batch, as :func:`chatspan.loss.topk_sdpo_loss` takes it.
 
@@ -58,30 +62,46 @@ def top_k_of(
         >>> top_k_of(answered, batch)
         TeacherTopK(logprobs=tensor([[[-0.2500, -2.0000]]]), ids=tensor([[[9, 7]]]))
     """
-    import torch  # a batch has loaded it
-
     prompts = teacher_prompts(batch) if prompts is None else prompts
+    found: dict[tuple[int, int], TokenEntries] = {}
+    for prompt, entries in zip(prompts, entries_of(responses, prompts), strict=True):
+        found |= {(prompt.row, entry): each for entry, each in zip(prompt.entries, entries, strict=True)}
+    return arranged(found, tuple(batch["response_idx_mask"].shape))
+
+
+def entries_of(responses: Any, prompts: Sequence[TeacherPrompt]) -> list[list[TokenEntries]]:
+    """Of each prompt the entries of its in-loss tokens, as :attr:`TeacherPrompt.positions` has them.
+
+    Raises:
+        LossError: see :func:`top_k_of`.
+    """
     scored = scored_of(responses)
     if len(scored) != len(prompts):
         raise LossError(
-            f"{len(scored)} prompts were scored, and the batch has {len(prompts)}: give the responses to all of "
-            "teacher_prompts(batch), in their order"
+            f"{len(scored)} prompts were scored, and there are {len(prompts)}: give the responses to all of them, in "
+            "their order"
         )
-    found: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    found = []
     for prompt, each in zip(prompts, scored, strict=True):
         start = _start(prompt, each)
-        for position, entry in zip(prompt.positions, prompt.entries, strict=True):
-            found[prompt.row, entry] = _sorted(each.at(position - start))
+        found.append([_sorted(each.at(position - start)) for position in prompt.positions])
+    return found
+
+
+def arranged(found: Mapping[tuple[int, int], TokenEntries], shape: tuple[int, ...]) -> TeacherTopK:
+    """Entries by row and in-loss token, as tensors of a batch ``[B, R]``."""
+    import torch  # a batch has loaded it
+
     width = max((len(entries) for entries in found.values()), default=1)
-    shape = (*batch["response_idx_mask"].shape, width)
-    log_probs, ids = np.full(shape, -math.inf, dtype=np.float32), np.full(shape, -1, dtype=np.int64)
+    log_probs = np.full((*shape, width), -math.inf, dtype=np.float32)
+    ids = np.full((*shape, width), -1, dtype=np.int64)
     for at, entries in found.items():
         ids[at][: len(entries)] = [token for token, _ in entries]
         log_probs[at][: len(entries)] = [log_prob for _, log_prob in entries]
     return TeacherTopK(torch.from_numpy(log_probs), torch.from_numpy(ids))
 
 
-def _sorted(entries: Entries) -> list[tuple[int, float]]:
+def _sorted(entries: Entries) -> TokenEntries:
     """The likeliest first; what has no probability says nothing."""
     return sorted((each for each in entries.items() if each[1] > -math.inf), key=lambda each: (-each[1], each[0]))
 
