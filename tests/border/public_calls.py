@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from chatspan import (
 )
 from chatspan.distillation.teachers import teacher_prompts, top_k_of
 from chatspan.loss import linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.shards.teacher_store import TeacherStore
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -114,6 +116,8 @@ def calls(t: Any) -> dict[str, Call]:
     }
     batch = composer([TRACE])
     logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
+    store = TeacherStore(tempfile.mkdtemp(), teacher="a")
+    store.add(teacher_prompts(batch), scored(batch))
     return {
         "ChatEncoder": (
             ChatEncoder,
@@ -286,5 +290,8 @@ def calls(t: Any) -> dict[str, Call]:
         ),
         "teacher_prompts": (teacher_prompts, {"batch": batch}),
         "top_k_of": (top_k_of, {"responses": scored(batch), "batch": batch}),
+        "TeacherStore.missing": (store.missing, {"batch": batch}),
+        "TeacherStore.add": (store.add, {"prompts": teacher_prompts(batch), "responses": scored(batch)}),
+        "TeacherStore.top_k_of": (store.top_k_of, {"batch": batch}),
         "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
     }

@@ -284,6 +284,12 @@ def test_trls_answer_for_other_prompts(answered: Answered) -> None:
         top_k_of({**good, "logprobs": good["logprobs"][:1]}, answered.batch)
 
 
+@pytest.mark.parametrize("prompts", ["x", [3], {"prompts": []}, [[1, 2]]], ids=str)
+def test_what_are_no_prompts(answered: Answered, prompts: Any) -> None:
+    with pytest.raises(LossError, match=r"prompts has .*: give a list of those that teacher_prompts\(batch\) gave"):
+        top_k_of(answered.scorer.vllm(answered.ids), answered.batch, prompts=prompts)
+
+
 def test_a_whole_row_may_be_scored(answered: Answered) -> None:
     """What stands behind the last in-loss token changes nothing."""
     longer = answered.scorer.vllm([[*ids, 3, 4] for ids in answered.ids])

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chatspan.distillation.teachers.prompts import TeacherPrompt, teacher_prompts
-from chatspan.distillation.teachers.top_k import TeacherTopK, TokenEntries, arranged, entries_of
+from chatspan.distillation.teachers.top_k import TeacherTopK, TokenEntries, arranged, entries_of, require_prompts
 from chatspan.errors import LossError, OptionError, OutputError, one_line, quoted
 from chatspan.shards.whole_files import make_folders, remove_temporaries, write_whole
 
@@ -104,6 +104,7 @@ class TeacherStore:
             LossError: the responses are not to these prompts; nothing is written.
             OutputError: the file cannot be written.
         """
+        prompts = require_prompts(prompts)
         rows: dict[bytes, TokenEntries] = {}
         for prompt, entries in zip(prompts, entries_of(responses, prompts), strict=True):
             rows |= dict(zip(_keys(prompt), entries, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -62,11 +63,24 @@ def top_k_of(
         >>> top_k_of(answered, batch)
         TeacherTopK(logprobs=tensor([[[-0.2500, -2.0000]]]), ids=tensor([[[9, 7]]]))
     """
-    prompts = teacher_prompts(batch) if prompts is None else prompts
+    prompts = teacher_prompts(batch) if prompts is None else require_prompts(prompts)
     found: dict[tuple[int, int], TokenEntries] = {}
     for prompt, entries in zip(prompts, entries_of(responses, prompts), strict=True):
         found |= {(prompt.row, entry): each for entry, each in zip(prompt.entries, entries, strict=True)}
     return arranged(found, tuple(batch["response_idx_mask"].shape))
+
+
+def require_prompts(prompts: Any) -> list[TeacherPrompt]:
+    """They are prompts.
+
+    Raises:
+        LossError: they are not.
+    """
+    found = list(islice(prompts, len(prompts))) if isinstance(prompts, (list, tuple)) else [prompts]
+    for each in found:
+        if not isinstance(each, TeacherPrompt):
+            raise LossError(f"prompts has {quoted(each)}: give a list of those that teacher_prompts(batch) gave")
+    return found
 
 
 def entries_of(responses: Any, prompts: Sequence[TeacherPrompt]) -> list[list[TokenEntries]]:
