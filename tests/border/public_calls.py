@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from chatspan import (
     SelfDistillationCollator,
     TemplateLimits,
 )
-from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss
+from chatspan.distillation.teachers import teacher_prompts, top_k_of
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.shards.teacher_store import TeacherStore
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -90,6 +93,13 @@ def hint(tool_error: Any, error_meta: Any) -> str:
     return "Hint."
 
 
+def scored(batch: Any) -> Any:
+    """What vLLM answers for a batch of one row."""
+    [ids] = [prompt.input_ids for prompt in teacher_prompts(batch)]
+    rows = [None, *({str(token): {"logprob": -1.0, "rank": 1}} for token in ids[1:])]
+    return [{"choices": [{"prompt_token_ids": ids, "prompt_logprobs": rows}]}]
+
+
 def calls(t: Any) -> dict[str, Call]:
     """By name, each function, constructor and method, and right arguments of it.
 
@@ -124,6 +134,8 @@ def calls(t: Any) -> dict[str, Call]:
     }
     batch = composer([TRACE])
     logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
+    store = TeacherStore(tempfile.mkdtemp(), teacher="a")
+    store.add(teacher_prompts(batch), scored(batch))
     return {
         "ChatEncoder": (
             ChatEncoder,
@@ -286,5 +298,22 @@ def calls(t: Any) -> dict[str, Call]:
         ),
         "token_spans": (chatspan.token_spans, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
         "token_mask": (chatspan.token_mask, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
+        "topk_sdpo_loss": (
+            topk_sdpo_loss,
+            {
+                "student": logits[..., :4],
+                "teacher_topk_logprobs": torch.full((*batch["response_idx_mask"].shape, 2), -1.0),
+                "teacher_topk_ids": torch.arange(2).expand(*batch["response_idx_mask"].shape, 2),
+                "batch": batch,
+                "student_head": torch.zeros(9, 4),
+                "chunk_size": 2,
+                "add_tail": False,
+            },
+        ),
+        "teacher_prompts": (teacher_prompts, {"batch": batch}),
+        "top_k_of": (top_k_of, {"responses": scored(batch), "batch": batch}),
+        "TeacherStore.missing": (store.missing, {"batch": batch}),
+        "TeacherStore.add": (store.add, {"prompts": teacher_prompts(batch), "responses": scored(batch)}),
+        "TeacherStore.top_k_of": (store.top_k_of, {"batch": batch}),
         "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
     }

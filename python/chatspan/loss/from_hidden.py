@@ -12,7 +12,9 @@ from torch import Tensor
 from chatspan.errors import LossError
 from chatspan.loss.divergence import (
     Divergence,
+    KnownEntries,
     Support,
+    Teacher,
     dtype_inside,
     grad_of_logits,
     losses_of,
@@ -45,10 +47,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class HeadPair:
-    """Both sides' heads, and how many tokens are projected at once."""
+    """Both sides' heads, the teacher's where it has hidden states, and how many tokens are projected at once."""
 
     student: Head
-    teacher: Head
+    teacher: Head | None
     step: int
 
 
@@ -60,23 +62,28 @@ def step_of(vocabulary: int, device: torch.device, chunk_size: int | None) -> in
 
 
 def summed_divergence(
-    student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+    student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
 ) -> Tensor:
     """The sum of the tokens' losses, each with its coefficient, ``[]``; the gradient is made in the same pass.
 
     Args:
-        student, teacher: hidden states ``[N, H]``, ``[N, H_teacher]``; the teacher's get no gradient.
+        student, teacher: hidden states ``[N, H]``, ``[N, H_teacher]``; the teacher's get no gradient. Or what is known
+            of its distributions.
     """
-    total: Tensor = _Summed.apply(student, teacher.detach(), tokens, heads, divergence, *heads.student.parameters)
+    total: Tensor = _Summed.apply(student, _detached(teacher), tokens, heads, divergence, *heads.student.parameters)
     return total
 
 
 def divergence_of_each(
-    student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+    student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
 ) -> Tensor:
     """Each token's loss with its coefficient, ``[N]``; the backward pass projects anew."""
-    losses: Tensor = _Each.apply(student, teacher.detach(), tokens, heads, divergence, *heads.student.parameters)
+    losses: Tensor = _Each.apply(student, _detached(teacher), tokens, heads, divergence, *heads.student.parameters)
     return losses
+
+
+def _detached(teacher: Teacher) -> Teacher:
+    return teacher.detach() if isinstance(teacher, Tensor) else teacher
 
 
 class _Summed(torch.autograd.Function):
@@ -111,15 +118,18 @@ class _Each(torch.autograd.Function):
         for chunk in chunks:
             losses[chunk] = chunks.losses(chunk, None, chunks.coefficients(chunk))
         chunks.require_finite()
-        # What inference_mode made cannot be saved.
-        ctx.save_for_backward(student, teacher.clone() if teacher.is_inference() else teacher, *parameters)
+        # What inference_mode made cannot be saved; known entries are a copy that nobody else has.
+        ctx.known = teacher if isinstance(teacher, KnownEntries) else None
+        hidden = [] if ctx.known is not None else [teacher.clone() if teacher.is_inference() else teacher]
+        ctx.save_for_backward(student, *hidden, *parameters)
         ctx.rest = tokens, heads, divergence
         return losses
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         _once()
-        student, teacher, *parameters = ctx.saved_tensors
+        student, *parameters = ctx.saved_tensors
+        teacher = parameters.pop(0) if ctx.known is None else ctx.known
         chunks = _Chunks(student, teacher, *ctx.rest)
         gradients = _Gradients(student, parameters)
         for chunk in chunks:
@@ -150,7 +160,7 @@ class _Chunks:
     """Goes over the tokens; nothing ``[C, V]`` outlives its chunk."""
 
     def __init__(
-        self, student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+        self, student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
     ) -> None:
         self._student, self._teacher, self._tokens = student, teacher, tokens
         self._heads, self._divergence = heads, divergence
@@ -217,11 +227,17 @@ class _Chunks:
         ids = self._tokens.ids
         return support_of(
             logits,
-            lambda: self._heads.teacher.logits(self._teacher[chunk]),
+            lambda: self._teacher_at(chunk),
             None if ids is None else ids[chunk],
             dtype_inside(self._student),
             self._divergence,
         )
+
+    def _teacher_at(self, chunk: slice) -> Teacher:
+        if isinstance(self._teacher, KnownEntries):
+            return self._teacher.at(chunk)
+        assert self._heads.teacher is not None
+        return self._heads.teacher.logits(self._teacher[chunk])
 
     def _weighted(self, support: Support, chunk: slice, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         factors = coefficients
