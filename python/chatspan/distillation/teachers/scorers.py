@@ -82,6 +82,15 @@ class LoadedTeacher:
         model: in evaluation mode.
         name: of it.
         top_k: how many entries to keep of each token.
+
+    Example:
+        >>> from transformers import Qwen2Config, Qwen2ForCausalLM
+        >>> sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        >>> config = Qwen2Config(vocab_size=9, num_key_value_heads=1, **sizes)
+        >>> score = LoadedTeacher(Qwen2ForCausalLM(config).eval(), "tiny", top_k=9)
+        >>> [choice] = score([TeacherPrompt(row=0, input_ids=[5, 6, 7], positions=[2], entries=[0])])["choices"]
+        >>> choice["prompt_logprobs"][:2], len(choice["prompt_logprobs"][2])
+        ([None, None], 9)
     """
 
     def __init__(self, model: Any, name: str, *, top_k: int = 20) -> None:
