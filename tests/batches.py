@@ -43,7 +43,7 @@ def stretches(tokenizer: Any, ids: torch.Tensor, mask: torch.Tensor) -> list[str
 
 
 # Of other types than int64.
-DTYPES = {"sdpo_loss_weight": torch.float32, "response_idx_mask": torch.bool}
+DTYPES = {"sdpo_loss_weight": torch.float32, "in_loss_weight": torch.float32, "response_idx_mask": torch.bool}
 
 
 def check(batch: Batch, *, holes: bool = True) -> None:

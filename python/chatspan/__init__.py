@@ -61,6 +61,7 @@ from chatspan.moved import MovedModules as _MovedModules
 from chatspan.rows.options import RowOptions
 
 if _typing.TYPE_CHECKING:
+    from chatspan.batch.context_parallel import shard_batch
     from chatspan.batch.packing import pack_dataset
     from chatspan.distillation.collator import SelfDistillationCollator
     from chatspan.distillation.composer import ComposerDataCollator
@@ -80,6 +81,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
+    from chatspan.trainer.trainer import SelfDistillationTrainer
 
 _LATER = {
     "Alignment": "distillation.pairs.alignment",
@@ -94,6 +96,7 @@ _LATER = {
     "ParseNote": "rollout.parse.parsed",
     "ParsedCompletion": "rollout.parse.parsed",
     "SelfDistillationCollator": "distillation.collator",
+    "SelfDistillationTrainer": "trainer.trainer",
     "Span": "encoding",
     "StabilityEvent": "rollout.stability.report",
     "StabilityReport": "rollout.stability.report",
@@ -104,6 +107,7 @@ _LATER = {
     "check_layout": "distillation.model_layout",
     "pack_dataset": "batch.packing",
     "read_row": "rows.reader",
+    "shard_batch": "batch.context_parallel",
     "stability": "rollout.stability.run",
 }
 
@@ -154,6 +158,7 @@ __all__ = [
     "RowOptions",
     "SampledRow",
     "SelfDistillationCollator",
+    "SelfDistillationTrainer",
     "SourceError",
     "Span",
     "SpanError",
@@ -178,6 +183,7 @@ __all__ = [
     "locate",
     "pack_dataset",
     "read_row",
+    "shard_batch",
     "stability",
     "token_mask",
     "token_spans",

@@ -25,6 +25,7 @@ _NEAR = 0.82
 _OWN_WORDS = ("python",)
 # No row has as many tokens: their characters are counted with 32 bits.
 LONGEST = 2**31 - 1
+_MULTIPLES = ("pad_to_multiple_of", "pad_sequences_to_multiple_of")
 # Weights are float32.
 LARGEST_WEIGHT = 3.4e38
 
@@ -54,8 +55,27 @@ def require_counts(options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value is not None and (type(value) is not int or value < 1):
             raise OptionError(f"{name}={quoted(value)}: say how many tokens, at least 1, or None")
-        if name == "pad_to_multiple_of" and value is not None and value > LONGEST:
+        if name in _MULTIPLES and value is not None and value > LONGEST:
             raise OptionError(f"{name}={quoted(value)}: say how many tokens, at most {LONGEST}, or None")
+
+
+def require_multiples(options: Any) -> None:
+    """What rows, and the sequences of packed rows, are filled up to.
+
+    Raises:
+        OptionError: no number of tokens; sequences without ``packing``; a common multiple that no row is as long as.
+    """
+    require_counts(options, *_MULTIPLES)
+    each, whole = options.pad_sequences_to_multiple_of, options.pad_to_multiple_of
+    if each is not None and not options.packing:
+        raise OptionError(
+            f"pad_sequences_to_multiple_of={each} is for packing=True: rows that are not packed have pad_to_multiple_of"
+        )
+    if math.lcm(each or 1, whole or 1) > LONGEST:
+        raise OptionError(
+            f"pad_sequences_to_multiple_of={each} and pad_to_multiple_of={whole}: their least common multiple is more "
+            f"than {LONGEST} tokens"
+        )
 
 
 def near_role(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +21,9 @@ from chatspan import (
     SelfDistillationCollator,
     TemplateLimits,
 )
-from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss
+from chatspan.distillation.teachers import teacher_prompts, top_k_of
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.shards.teacher_store import TeacherStore
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -56,8 +59,11 @@ DISTILLATION = {
     "max_length": 400,
     "overflow": "error",
     "pad_to_multiple_of": 8,
+    "pad_sequences_to_multiple_of": None,
+    "shift_labels": False,
     "padding_side": "right",
     "keep_empty": True,
+    "constant_keys": False,
     "packing": False,
     "sdpo_ignore_index": 0,
     "backend": "hf",
@@ -87,6 +93,13 @@ def hint(tool_error: Any, error_meta: Any) -> str:
     return "Hint."
 
 
+def scored(batch: Any) -> Any:
+    """What vLLM answers for a batch of one row."""
+    [ids] = [prompt.input_ids for prompt in teacher_prompts(batch)]
+    rows = [None, *({str(token): {"logprob": -1.0, "rank": 1}} for token in ids[1:])]
+    return [{"choices": [{"prompt_token_ids": ids, "prompt_logprobs": rows}]}]
+
+
 def calls(t: Any) -> dict[str, Call]:
     """By name, each function, constructor and method, and right arguments of it.
 
@@ -98,6 +111,7 @@ def calls(t: Any) -> dict[str, Call]:
     collate = ChatCollator(t, backend="hf")
     composer = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf"))
     twin = SelfDistillationCollator(t, DistillationConfig(backend="hf"))
+    evenly = ComposerDataCollator(t, CollatorConfig(hint_generator=hint, backend="hf", pad_to_multiple_of=2))
     packer = SelfDistillationCollator(t, DistillationConfig(layout="indexed", packing=True, backend="hf"))
     of_call = {
         "tools": [TOOL],
@@ -120,6 +134,8 @@ def calls(t: Any) -> dict[str, Call]:
     }
     batch = composer([TRACE])
     logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
+    store = TeacherStore(tempfile.mkdtemp(), teacher="a")
+    store.add(teacher_prompts(batch), scored(batch))
     return {
         "ChatEncoder": (
             ChatEncoder,
@@ -151,6 +167,8 @@ def calls(t: Any) -> dict[str, Call]:
                 "tokenizer": t,
                 "packing": False,
                 "pad_to_multiple_of": 8,
+                "pad_sequences_to_multiple_of": None,
+                "shift_labels": False,
                 "padding_side": "right",
                 "chat_template": t.chat_template,
                 "backend": "hf",
@@ -200,6 +218,7 @@ def calls(t: Any) -> dict[str, Call]:
             chatspan.pack_dataset,
             {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
         ),
+        "shard_batch": (chatspan.shard_batch, {"batch": evenly([TRACE]), "rank": 0, "world": 1, "order": "zigzag"}),
         "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
         "ChatEncoder.sampled_rows": (
             encoder.sampled_rows,
@@ -279,5 +298,22 @@ def calls(t: Any) -> dict[str, Call]:
         ),
         "token_spans": (chatspan.token_spans, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
         "token_mask": (chatspan.token_mask, {"offsets": [(0, 1)], "spans": [(0, 1)], "straddle": "first"}),
+        "topk_sdpo_loss": (
+            topk_sdpo_loss,
+            {
+                "student": logits[..., :4],
+                "teacher_topk_logprobs": torch.full((*batch["response_idx_mask"].shape, 2), -1.0),
+                "teacher_topk_ids": torch.arange(2).expand(*batch["response_idx_mask"].shape, 2),
+                "batch": batch,
+                "student_head": torch.zeros(9, 4),
+                "chunk_size": 2,
+                "add_tail": False,
+            },
+        ),
+        "teacher_prompts": (teacher_prompts, {"batch": batch}),
+        "top_k_of": (top_k_of, {"responses": scored(batch), "batch": batch}),
+        "TeacherStore.missing": (store.missing, {"batch": batch}),
+        "TeacherStore.add": (store.add, {"prompts": teacher_prompts(batch), "responses": scored(batch)}),
+        "TeacherStore.top_k_of": (store.top_k_of, {"batch": batch}),
         "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
     }

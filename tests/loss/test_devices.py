@@ -8,7 +8,10 @@ import pytest
 import torch
 from cases import assistant, config, failed, trace, user
 from chatspan import ComposerDataCollator
+from chatspan.loss import topk_sdpo_loss
 from chatspan.loss.sdpo import sdpo_loss
+from loss_cases import make_case
+from topk_cases import top_k_of
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 WORDS = ("Which train?", "Go on, then.", "é 🚆", "To Köln " * 9)
@@ -52,3 +55,27 @@ def test_the_loss_is_that_of_plain_rows(small: Any, form: str, dtype: torch.dtyp
     assert float(loss) == pytest.approx(wanted, rel=1e-3 if dtype == torch.float32 else 0.1)
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
     assert any(float(p.grad.abs().max()) > 0 for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_a_teachers_top_k_comes_from_a_server_to_any_device(dtype: torch.dtype, device: str) -> None:
+    """The top-k is on the CPU, as servers' responses are read; the student is not."""
+    case = make_case(vocabulary=200, dtype=torch.float32)
+    head = torch.randn(200, 200, generator=torch.Generator().manual_seed(0)) / 10
+    log_probs, ids = top_k_of(case, 8)
+    exact = [
+        topk_sdpo_loss(case.student.double(), log_probs.double(), ids, case.batch, student_head=given)
+        for given in (None, head.double())
+    ]
+    batch = {key: value.to(device) for key, value in case.batch.items()}
+    for given, (wanted, wanted_mass) in zip((None, head.to(device, dtype)), exact, strict=True):
+        student = case.student.to(device, dtype).requires_grad_()
+        loss, mass = topk_sdpo_loss(student, log_probs, ids, batch, student_head=given)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert (loss.device.type, mass.device.type) == (device, device)
+        assert loss.item() == pytest.approx(wanted.item(), rel=1e-4 if dtype == torch.float32 else 0.05)
+        torch.testing.assert_close(mass.cpu().double(), wanted_mass, rtol=1e-5, atol=1e-6)
+        assert student.grad is not None
+        assert bool(student.grad.isfinite().all())
+        assert float(student.grad.abs().max()) > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +14,6 @@ from chatspan.loss.sdpo import sdpo_loss
 from hypothesis import given
 from hypothesis import strategies as st
 from loss_cases import BETAS, SUPPORTS, Case, make_case, plain, reference_loss, value_and_grad
-from transformers import Qwen2Config, Qwen2ForCausalLM, TrainingArguments
-from zoo import REPO
 
 REDUCTIONS = ("token_mean", "row_mean", "sum", "none")
 
@@ -252,48 +249,6 @@ def test_inside_a_compiled_function(backend: str) -> None:
         loss.backward()
         results.append((loss.detach(), student.grad))
     torch.testing.assert_close(*results)
-
-
-def test_the_trainer_of_the_docs_brings_a_student_to_its_teacher(tmp_path: Path) -> None:
-    pytest.importorskip("accelerate", reason="transformers.Trainer needs accelerate")
-    page = (REPO / "docs" / "trainer.md").read_text(encoding="utf-8")
-    names: dict[str, Any] = {}
-    (block,) = (block for block in page.split("```python\n")[1:] if "class SelfDistillationTrainer" in block)
-    exec(block.split("```")[0], names)
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        initializer_range=0.5,
-    )
-    student, teacher = Qwen2ForCausalLM(config), Qwen2ForCausalLM(config)
-    batch = make_case(10, rows=2, vocabulary=32).batch
-    arguments = TrainingArguments(
-        output_dir=str(tmp_path),
-        max_steps=30,
-        gradient_accumulation_steps=2,
-        learning_rate=0.02,
-        remove_unused_columns=False,
-        report_to=[],
-        save_strategy="no",
-        logging_steps=1,
-        use_cpu=True,
-        disable_tqdm=True,
-    )
-    trainer = names["SelfDistillationTrainer"](
-        model=student,
-        teacher=teacher,
-        args=arguments,
-        train_dataset=[{}] * 8,
-        data_collator=lambda rows: {key: value.clone() for key, value in batch.items()},
-    )
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert losses[-1] < losses[0] / 2
 
 
 @pytest.mark.parametrize(

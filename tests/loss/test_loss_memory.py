@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import torch
 from chatspan.loss import divergence as divergence
+from chatspan.loss import topk_sdpo_loss
 from chatspan.loss.sdpo import sdpo_loss
 from loss_cases import Case, allocated_on_cpu, large_case, make_case, value_and_grad
+from topk_cases import top_k_of
 
 requires_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -47,6 +49,29 @@ def test_memory_beyond_logits_and_gradient(
     say(f"loss of {megabytes} MB of {dtype} logits, {options}: {passes}")
     assert max(shares) < 0.1
     assert kept < 0.001 * size
+
+
+@pytest.mark.parametrize("add_tail", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_memory_with_a_teachers_top_k(
+    dtype: torch.dtype, add_tail: bool, monkeypatch: pytest.MonkeyPatch, say: Callable[[str], None]
+) -> None:
+    """As with the teacher's logits, none of which are there."""
+    monkeypatch.setitem(divergence._MOST_ELEMENTS, "cpu", 2**40)
+    case = large_case(64, dtype)
+    log_probs, ids = top_k_of(case, 20)
+    student = case.student.requires_grad_()
+    losses: list[torch.Tensor] = []
+
+    def forward() -> None:
+        losses.append(topk_sdpo_loss(student, log_probs, ids, case.batch, add_tail=add_tail).loss)
+
+    most, kept = allocated_on_cpu(forward)
+    backward, _ = allocated_on_cpu(losses[0].backward)
+    size = student.numel() * student.element_size()
+    shares = most / size, (backward - size + kept) / size
+    say(f"top-k loss of 64 MB of {dtype} logits: {shares[0]:.1%} more in forward, {shares[1]:.1%} in backward")
+    assert max(shares) < 0.1
 
 
 @pytest.mark.parametrize("gigabytes", [1, 8])

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from chatspan.loss import topk_sdpo_loss
 from chatspan.loss.sdpo import sdpo_loss
 from loss_cases import BETAS, Case, make_case, plain
+from topk_cases import top_k_of
 
 
 def at_tokens(case: Case) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -79,4 +81,29 @@ def test_trl_too_gives_a_tail_at_least_the_least_mass() -> None:
     loss = sdpo_loss(leaf, case.teacher, case.batch, beta=0, top_k=3, reduction="sum")
     loss.backward()
     torch.testing.assert_close(loss, losses[mask].sum())
+    assert_equal_gradients(leaf.grad, student.grad, case)
+
+
+@pytest.mark.parametrize("add_tail", [True, False])
+@pytest.mark.parametrize("beta", BETAS)
+def test_a_teachers_top_k_is_that_of_trls_server_distillation(beta: float, add_tail: bool) -> None:
+    """Its functions, put together as its ``_compute_server_forward_kl_loss`` does for the forward KL."""
+    name = "trl.experimental.server_distillation.server_distillation_trainer"
+    trl = pytest.importorskip(name, reason="TRL is not installed")
+    case = plain(make_case(9, vocabulary=30))
+    log_probs, ids = top_k_of(case, 5)
+    student, _, _, mask = at_tokens(case)
+    of_student = student.log_softmax(-1).gather(-1, ids.clamp(min=0))
+    sides = []
+    for side in (of_student, log_probs.masked_fill(~mask.unsqueeze(-1), 0)):
+        valid = torch.ones_like(side, dtype=torch.bool)
+        sides.append(trl._add_tail_bucket(side, valid)[0] if add_tail else side.log_softmax(-1))
+    support = torch.ones_like(sides[0], dtype=torch.bool)
+    expected = trl._jsd_divergence(*sides, beta=beta, support_mask=support)
+    expected = (expected.sum(-1) if expected.dim() == 3 else expected)[mask].sum()
+    leaf = case.leaf()
+    loss = topk_sdpo_loss(leaf, log_probs, ids, case.batch, beta=beta, add_tail=add_tail, reduction="sum").loss
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    expected.backward()
     assert_equal_gradients(leaf.grad, student.grad, case)

@@ -159,7 +159,7 @@ def test_what_is_no_model_with_a_head_is_refused() -> None:
     assert "forward" not in vars(model.lm_head)
 
 
-@pytest.mark.parametrize("wrapper", ["ddp", "fsdp2"])
+@pytest.mark.parametrize("wrapper", ["ddp", "ddp_unused", "fsdp2"])
 def test_two_processes_are_one(wrapper: str, tmp_path: Path) -> None:
     """Each has a row; what comes of the two is the gradient of a batch of both."""
     script = Path(__file__).with_name("two_processes.py")

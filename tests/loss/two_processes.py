@@ -1,4 +1,4 @@
-"""The loss from hidden states in two processes, under a wrapper: ``two_processes.py ddp|fsdp2 FILE``."""
+"""The loss from hidden states in two processes, under a wrapper: ``two_processes.py ddp|ddp_unused|fsdp2 FILE``."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def model_of(seed: int, *, tied: bool) -> Any:
 
 
 def wrapped(model: Any, wrapper: str) -> Any:
-    if wrapper == "ddp":
-        return torch.nn.parallel.DistributedDataParallel(model)
+    if wrapper.startswith("ddp"):
+        return torch.nn.parallel.DistributedDataParallel(model, find_unused_parameters=wrapper == "ddp_unused")
     from torch.distributed.fsdp import fully_shard
 
     for layer in model.model.layers:

@@ -14,13 +14,17 @@ from zoo import REPO
 SHOWN = {"diff": "a change of a reader's own code"}
 
 # Programs and commands that cannot run here: "page: a part of the code", and why. They are still read.
-NOT_RUN = {"docs/ray.md: --engine ray --processes 16": "sixteen workers; tests/ray_data/test_ray.py runs it with two"}
+NOT_RUN = {
+    "docs/ray.md: --engine ray --processes 16": "sixteen workers; tests/ray_data/test_ray.py runs it with two",
+    "docs/command-line.md: chatspan teacher": "a server; tests/shards/test_teacher_command.py runs it with one",
+}
 
 # Texts that nothing here compares, by their title.
 NOT_COMPARED = {
     "make test": "the tests' own summary, with all data sets",
     "make bench": "times",
     "make bench-encode": "times",
+    "benches/top_k.py": "tests/loss/test_topk_cosines.py compares it",
     "tools/against_table.py": "made anew by hand: takes other libraries' versions",
     "chatspan audit": "parts of reports, of a data set that is not here",
     "chatspan audit --against": "a part of a report, of a data set that is not here",
@@ -31,6 +35,7 @@ NOT_COMPARED = {
     "the way of a template": "a picture",
     "encode_batch and the collators": "a picture",
     "the loss of a token": "a formula",
+    "the loss of a shard": "a part of a process; tests/distillation/test_shard_batch.py runs it in two",
 }
 
 

@@ -60,7 +60,11 @@ def batch_arrays(
 
 
 def row_starts(lengths: Sequence[int], width: int, side: PaddingSide, *, packed: bool) -> list[int]:
-    """The column of the batch at which each row begins."""
+    """The column of the batch at which each row begins.
+
+    Args:
+        lengths: of the rows; of packed ones with what they are filled up with.
+    """
     if packed:
         return [0, *np.cumsum(lengths[:-1]).tolist()]
     return [width - length if side == "left" else 0 for length in lengths]

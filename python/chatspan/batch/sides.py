@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +39,10 @@ class Padding(Protocol):
     @property
     def pad_to_multiple_of(self) -> int | None:
         """Rows are filled up to a multiple of it."""
+
+    @property
+    def pad_sequences_to_multiple_of(self) -> int | None:
+        """Each sequence of a packed row is filled up to a multiple of it."""
 
     @property
     def padding_side(self) -> PaddingSide:
@@ -84,19 +89,35 @@ def side_arrays(prefix: str, sides: Sequence[Side], config: Padding, pad_id: int
     return arrays, starts
 
 
-def packed_side(prefix: str, sides: Sequence[Side]) -> tuple[Arrays, Ints]:
-    """One row of all rows of one side without padding, where each row begins and ends, and the column it begins at."""
-    lengths = np.array([len(side.input_ids) for side in sides], dtype=np.int64)
-    ends = np.cumsum(lengths)
-    boundaries = np.concatenate([[0], ends]).astype(np.int32)
-    longest = np.array(int(lengths.max()), dtype=np.int64)
+def sequence_widths(lengths: Iterable[int], multiple: int | None) -> Ints:
+    """int64 ``[N]``: how many columns of a packed row sequences of these lengths take."""
+    multiple = multiple or 1
+    return -(-np.fromiter(lengths, dtype=np.int64) // multiple) * multiple
+
+
+def packed_side(prefix: str, sides: Sequence[Side], config: Padding, pad_id: int) -> tuple[Arrays, Ints]:
+    """One row of all rows of one side, where each begins and ends, and the column it begins at.
+
+    What a sequence is filled up with is a part of it, behind its tokens, where causal attention does not see it. What
+    the whole row is filled up with is a sequence of its own, the last.
+    """
+    widths = sequence_widths((len(side.input_ids) for side in sides), config.pad_sequences_to_multiple_of)
+    starts = np.cumsum(widths) - widths
+    multiple = math.lcm(config.pad_sequences_to_multiple_of or 1, config.pad_to_multiple_of or 1)
+    rest = -int(widths.sum()) % multiple
+    widths = np.append(widths, rest) if rest else widths
+    input_ids = np.full((1, int(widths.sum())), pad_id, dtype=np.int64)
+    for start, side in zip(starts, sides, strict=True):
+        input_ids[0, start : start + len(side.input_ids)] = side.input_ids
+    boundaries = np.concatenate([[0], np.cumsum(widths)]).astype(np.int32)
+    longest = np.array(int(widths.max()), dtype=np.int64)
     arrays: Arrays = {
-        f"{prefix}input_ids": np.concatenate([side.input_ids for side in sides])[None],
-        f"{prefix}position_ids": np.concatenate([np.arange(length) for length in lengths])[None],
+        f"{prefix}input_ids": input_ids,
+        f"{prefix}position_ids": np.concatenate([np.arange(width) for width in widths])[None],
         f"{prefix}cu_seq_lens_q": boundaries,
         f"{prefix}cu_seq_lens_k": boundaries.copy(),
         f"{prefix}max_length_q": longest,
         f"{prefix}max_length_k": longest.copy(),
-        f"{prefix}seq_idx": np.repeat(np.arange(len(sides), dtype=np.int32), lengths)[None],
+        f"{prefix}seq_idx": np.repeat(np.arange(len(widths), dtype=np.int32), widths)[None],
     }
-    return arrays, ends - lengths
+    return arrays, starts

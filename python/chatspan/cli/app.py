@@ -12,6 +12,7 @@ from chatspan.cli.convert import convert
 from chatspan.cli.encode import encode
 from chatspan.cli.failures import exit_code_of, stoppable
 from chatspan.cli.inspect import inspect
+from chatspan.cli.teacher import teacher
 
 app = typer.Typer(
     name="chatspan",
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (inspect, audit, encode, convert):
+for _command in (inspect, audit, encode, convert, teacher):
     app.command()(stoppable(_command))
 
 

@@ -2,5 +2,6 @@
 
 ``examples/`` (student, teacher, hints) → ``chats/`` (both sides encoded) → ``pairs/`` (the same tokens on both sides)
 → ``layouts.py`` (their columns) → ``batches.py`` (arrays) → ``collator.py``, ``composer.py`` (tensors). ``prompts/``
-is for trainers that sample the response themselves. Imports ``rows``, ``encode``, ``rollout`` and ``batch``.
+is for trainers that sample the response themselves, ``teachers/`` for teachers that are servers.
+Imports ``rows``, ``encode``, ``rollout`` and ``batch``.
 """

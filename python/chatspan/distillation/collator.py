@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chatspan.batch.sides import Arrays, pad_id_of, ungrouped
+from chatspan.batch.sides import Arrays, pad_id_of, sequence_widths, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.distillation.batches import batch_of
 from chatspan.distillation.chats.encoded_chat import EncodedChat, sampled_chat
@@ -71,9 +71,11 @@ class SelfDistillationCollator:
         Masks stand at the positions of ``input_ids``, unshifted. int64 ``[B]``: ``row_index``, which row of the input
         it is; ``dropped_tokens``, in-loss tokens that came out different on the teacher's side;
         ``dropped_messages``, left out for ``max_length``; ``dropped_sites``, loss messages that the template leaves out
-        or that did not fit. int64 ``[1]``: ``dropped_rows``.
+        or that did not fit. int64 ``[1]``: ``dropped_rows``. With ``constant_keys`` every batch has all of these, and
+        ``[1]`` ``in_loss_tokens`` (int64) and ``in_loss_weight`` (float32), their number and the sum of their weights.
         For each name of ``per_token`` also ``[B, T, …]``, the side array of the student's tokens, 0 elsewhere, and, if
         the loss is anywhere, ``[B, R, …]`` ``student_response_…``, of the in-loss tokens alone.
+        With ``shift_labels`` also int64 ``[B, T]`` ``shift_labels``, the in-loss tokens where they are predicted.
         With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),
         ``max_length_q``, ``max_length_k`` (int) and ``seq_idx`` (int32) of either side, as transformers'
         ``DataCollatorWithFlattening``.
@@ -163,7 +165,8 @@ class SelfDistillationCollator:
         return any(len(found.weights) for found in self._rows([row])[0])
 
     def lengths(self, rows: Sequence[Any]) -> list[int]:
-        """How many tokens each row takes, on its longer side; 0 for one that is left out.
+        """How many tokens each row takes, on its longer side and with those that ``pad_sequences_to_multiple_of`` adds;
+        0 for one that is left out.
 
         Raises:
             ChatspanError: as a call.
@@ -172,7 +175,8 @@ class SelfDistillationCollator:
         lengths = [0] * len(rows)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             for found in self._rows(rows[start : start + _ROWS_AT_ONCE])[0]:
-                lengths[start + found.pair.example.row_index] += found.pair.width
+                width = sequence_widths([found.pair.width], self.config.pad_sequences_to_multiple_of)
+                lengths[start + found.pair.example.row_index] += int(width[0])
         return lengths
 
     def explain(self, row: Any) -> str:

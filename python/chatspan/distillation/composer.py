@@ -44,7 +44,7 @@ class ComposerDataCollator(SelfDistillationCollator):
         the tensors of :class:`SelfDistillationCollator`, the teacher's if any row has an error site. With
         ``enable_replay_dpo`` also ``dpo_chosen_…`` and ``dpo_rejected_…`` (``input_ids``, ``attention_mask``,
         ``response_mask``, int64 ``[P, T']``) and ``dpo_pair_trace`` ``[P]``, the row of the input that a pair came
-        with, if any trace has pairs.
+        with, if any trace has pairs; with ``constant_keys`` also if none has (P is 0).
 
     Raises:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
@@ -78,7 +78,7 @@ class ComposerDataCollator(SelfDistillationCollator):
     def _arrays(self, rows: Sequence[Any]) -> Arrays:
         batch = super()._arrays(rows)
         pairs = read_pairs(rows, self._reader) if self.config.enable_replay_dpo else []
-        if pairs:
+        if pairs or (self.config.enable_replay_dpo and self.config.constant_keys):
             batch.update(self._replay(pairs))
         return batch
 
@@ -98,6 +98,8 @@ class ComposerDataCollator(SelfDistillationCollator):
         return with_placeholder(pair, encode_with)
 
     def _replay(self, pairs: Sequence[ReplayPair]) -> Arrays:
+        if not pairs:
+            return _no_pairs(self.config.pad_to_multiple_of or 1)
         conversations = [answer for pair in pairs for answer in (pair.chosen, pair.rejected)]
         answers = list(zip(self._encode(conversations), conversations, strict=True))
         batch = self._answer_arrays("dpo_chosen_", answers[::2]) | self._answer_arrays("dpo_rejected_", answers[1::2])
@@ -114,3 +116,14 @@ class ComposerDataCollator(SelfDistillationCollator):
                 response_mask[i, starts[i] + start : starts[i] + end] = 1
         arrays[f"{prefix}response_mask"] = response_mask
         return arrays
+
+
+def _no_pairs(width: int) -> Arrays:
+    """The keys of a batch with pairs, for none."""
+    names = [
+        f"dpo_{answer}_{name}"
+        for answer in ("chosen", "rejected")
+        for name in ("input_ids", "attention_mask", "response_mask")
+    ]
+    none = {name: np.zeros((0, width), dtype=np.int64) for name in names}
+    return {**none, "dpo_pair_trace": np.zeros(0, dtype=np.int64)}

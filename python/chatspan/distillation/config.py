@@ -17,6 +17,8 @@ from chatspan.options import (
     require_choices,
     require_counts,
     require_loss_on,
+    require_multiples,
+    require_switch,
 )
 from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.options import RowOptions
@@ -50,10 +52,18 @@ class DistillationConfig(RowOptions):
             the system message, the tools, a message with a hint or one that the loss is on.
         overflow: what becomes of a row that is still too long: ``"error"``; ``"drop_row"``; ``"drop_site"``, its loss
             messages may be left out too: those that are too long by themselves, then from the left.
-        pad_to_multiple_of: rows are filled up to a multiple of it.
+        pad_to_multiple_of: rows are filled up to a multiple of it; packed ones with a sequence of its own, the last.
+        pad_sequences_to_multiple_of: each sequence of a packed row is filled up to a multiple of it, as tensor and
+            context parallelism need it.
+        shift_labels: whether every batch has ``shift_labels``: the student's in-loss tokens, at the columns whose
+            logits predict them, so that no column needs its neighbour; -100 elsewhere.
         padding_side: ``"right"``, ``"left"``.
         keep_empty: whether rows that the loss is nowhere on stay, for other losses.
-        packing: whether all rows of a call become one row without padding; with ``layout="indexed"``.
+        constant_keys: whether every batch has the same keys, for processes that have to do the same: where no row has a
+            loss the teacher is the student, the weights are 0 and R is 1 with a mask that is false. Every batch then
+            also has its ``in_loss_tokens`` and ``in_loss_weight``, which a loss over several batches is divided by.
+        packing: whether all rows of a call become one row, without padding if no multiple is given; with
+            ``layout="indexed"``.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
         off_prompt: what becomes of loss messages whose turn no prompt of inference leads to, on either side (see
@@ -73,8 +83,11 @@ class DistillationConfig(RowOptions):
     max_length: int | None = None
     overflow: Overflow = "error"
     pad_to_multiple_of: int | None = None
+    pad_sequences_to_multiple_of: int | None = None
+    shift_labels: bool = False
     padding_side: PaddingSide = "right"
     keep_empty: bool = True
+    constant_keys: bool = False
     packing: bool = False
     sdpo_ignore_index: int = 0
     backend: BackendOption = "auto"
@@ -87,7 +100,10 @@ class DistillationConfig(RowOptions):
         require_choices(self, overflow=Overflow, padding_side=PaddingSide, straddle=Straddle, backend=BackendOption)
         require_choices(self, off_prompt=OffPromptPolicy, boundaries=Boundaries)
         require_choices(self, layout=self._layouts(), packing=(True, False), keep_empty=(True, False))
-        require_counts(self, "max_length", "pad_to_multiple_of")
+        require_switch("constant_keys", self.constant_keys)
+        require_switch("shift_labels", self.shift_labels)
+        require_counts(self, "max_length")
+        require_multiples(self)
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:
             raise OptionError(f"max_dropped={quoted(self.max_dropped)}: give a part of a message's tokens, from 0 to 1")
         if self.packing and self.layout != "indexed":

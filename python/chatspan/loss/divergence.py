@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from chatspan.errors import LossError
+from chatspan.loss.seal import Seal
 
 # The least mass of a tail bucket, as in TRL, so that its logarithm stays finite.
 _LOG_LEAST_TAIL = math.log(-math.expm1(-1e-7))
@@ -56,7 +57,36 @@ class Places:
         return len(self.rows)
 
 
-def token_divergence(student: Tensor, teacher: Tensor, places: Places, divergence: Divergence) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class KnownEntries:
+    """What is known of the teacher's distributions at N tokens: K entries of each, and so the mass of all others.
+
+    An entry that is missing stands for the first one that is not (``index``, ``source``), so that what is written there
+    for both is the same.
+
+    Attributes:
+        log_probs: ``[N, K]``, the least number of its dtype where an entry is missing.
+        index: int64 ``[N, K]``, which entries of the vocabulary they are.
+        missing: bool ``[N, K]``; of no token all.
+        source: int64 ``[N, K]``, of each entry itself, or the one that it stands for.
+    """
+
+    log_probs: Tensor
+    index: Tensor
+    missing: Tensor
+    source: Tensor
+
+    def at(self, chunk: slice) -> KnownEntries:
+        """Of some of the tokens."""
+        return KnownEntries(self.log_probs[chunk], self.index[chunk], self.missing[chunk], self.source[chunk])
+
+
+Teacher = Tensor | KnownEntries
+
+
+def token_divergence(
+    student: Tensor, teacher: Teacher, places: Places, divergence: Divergence
+) -> tuple[Tensor, Tensor]:
     """The divergence of each in-loss token, and the student's log-probability of the token itself.
 
     Both passes go over the tokens in chunks and compute the distributions anew, so that nothing but the logits is
@@ -64,7 +94,7 @@ def token_divergence(student: Tensor, teacher: Tensor, places: Places, divergenc
 
     Args:
         student: ``[B, T_student, V]``, any float dtype and strides.
-        teacher: ``[B, T_teacher, V]``; gets no gradient.
+        teacher: ``[B, T_teacher, V]``, or the known entries at the N tokens; gets no gradient.
         places: of the N in-loss tokens.
         divergence: which.
 
@@ -78,16 +108,19 @@ def token_divergence(student: Tensor, teacher: Tensor, places: Places, divergenc
         >>> token_divergence(logits, logits, places, Divergence(beta=0.0))[0]
         tensor([0.3278])
     """
-    losses, log_probs = _ChunkedDivergence.apply(student, teacher.detach(), places, divergence)
+    if isinstance(teacher, Tensor):
+        teacher = teacher.detach()
+    losses, log_probs = _ChunkedDivergence.apply(student, teacher, places, divergence)
     return losses, log_probs
 
 
-def tokens_at_once(student: Tensor, teacher: Tensor, divergence: Divergence) -> int:
+def tokens_at_once(student: Tensor, teacher: Teacher, divergence: Divergence) -> int:
     """How many tokens a chunk has, for the memory that it may take."""
     vocabulary = student.shape[-1]
+    sides = (student, teacher) if isinstance(teacher, Tensor) else (student,)
     buffers = _BUFFERS if divergence.top_k is None else _BUFFERS_OF_TOP_K
     itemsize = 8 if dtype_inside(student) is torch.float64 else 4
-    least_bytes = min(logits.numel() * logits.element_size() for logits in (student, teacher))
+    least_bytes = min(logits.numel() * logits.element_size() for logits in sides)
     elements = int(_SHARE * least_bytes) // (buffers * itemsize)
     most = _MOST_ELEMENTS.get(student.device.type, _MOST_ELEMENTS["other"])
     return max(1, max(_LEAST_ELEMENTS, min(elements, most)) // max(vocabulary, 1))
@@ -96,19 +129,21 @@ def tokens_at_once(student: Tensor, teacher: Tensor, divergence: Divergence) -> 
 class _ChunkedDivergence(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, student: Tensor, teacher: Tensor, places: Places, divergence: Divergence
+        ctx: Any, student: Tensor, teacher: Teacher, places: Places, divergence: Divergence
     ) -> tuple[Tensor, Tensor]:
         losses = student.new_empty(len(places), dtype=dtype_inside(student))
         log_probs = losses.new_empty(0 if places.tokens is None else len(places))
+        ctx.seal = Seal(teacher if isinstance(teacher, Tensor) else None, len(places))
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support_at(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence, ctx.seal)
             if support.token_log_probs is not None:
                 log_probs[chunk] = support.token_log_probs
             losses[chunk] = losses_of(support, divergence).sum(-1)
             del support  # else it is alive while the next chunk's is made
-        # What inference_mode made cannot be saved the usual way, and cannot be changed in place either.
-        ctx.teacher = teacher if teacher.is_inference() else None
-        ctx.save_for_backward(student, *([] if teacher.is_inference() else [teacher]))
+        # What inference_mode made cannot be saved the usual way. Known entries are a copy that nobody else has.
+        saved = [teacher] if isinstance(teacher, Tensor) and not teacher.is_inference() else []
+        ctx.teacher = None if saved else teacher
+        ctx.save_for_backward(student, *saved)
         ctx.places, ctx.divergence = places, divergence
         ctx.mark_non_differentiable(log_probs)
         return losses, log_probs
@@ -124,12 +159,14 @@ class _ChunkedDivergence(torch.autograd.Function):
         flat = grad.view(-1, grad.shape[-1])
         at = places.rows * student.shape[1] + places.student_columns
         scale = (grad_of_losses / divergence.temperature).unsqueeze(-1)
+        seal = Seal(teacher if isinstance(teacher, Tensor) else None, len(places))
         for chunk in _chunks(student, teacher, places, divergence):
-            support = _support_at(student, teacher, places, chunk, divergence)
+            support = _support_at(student, teacher, places, chunk, divergence, seal)
             # Scaled before it is rounded: a loss scale is there to keep float16 from underflow.
             rows = grad_of_logits(support, divergence, student.shape[-1]).mul_(scale[chunk])
             flat.index_copy_(0, at[chunk], rows.to(grad.dtype))
             del support, rows
+        seal.require_same(ctx.seal)
         return grad, None, None, None
 
 
@@ -141,6 +178,8 @@ class Support:
         student, teacher: ``[C, K]``; K is V, or k, or k + 1 with the tail's bucket last.
         index: int64 ``[C, k]``, which entries of the vocabulary the support's are; ``None`` for all in order.
         rest: ``[C, V]``, the student's log-probabilities outside of the k, -inf at the k; with a tail only.
+        source: int64 ``[C, k]``, of each entry itself, or the one with the same index for which it stands; ``None``
+            where each is there itself.
         token_log_probs: ``[C]``, of the tokens themselves on the whole vocabulary, where they are wanted.
     """
 
@@ -149,6 +188,7 @@ class Support:
     index: Tensor | None = None
     rest: Tensor | None = None
     token_log_probs: Tensor | None = None
+    source: Tensor | None = None
 
 
 def dtype_inside(student: Tensor) -> torch.dtype:
@@ -156,7 +196,7 @@ def dtype_inside(student: Tensor) -> torch.dtype:
     return torch.float64 if student.dtype is torch.float64 else torch.float32
 
 
-def _chunks(student: Tensor, teacher: Tensor, places: Places, divergence: Divergence) -> Iterator[slice]:
+def _chunks(student: Tensor, teacher: Teacher, places: Places, divergence: Divergence) -> Iterator[slice]:
     step = tokens_at_once(student, teacher, divergence)
     return (slice(start, min(start + step, len(places))) for start in range(0, len(places), step))
 
@@ -168,11 +208,19 @@ def _rows(logits: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return logits[rows, columns]
 
 
-def _support_at(student: Tensor, teacher: Tensor, places: Places, chunk: slice, divergence: Divergence) -> Support:
+def _support_at(
+    student: Tensor, teacher: Teacher, places: Places, chunk: slice, divergence: Divergence, seal: Seal
+) -> Support:
     rows = places.rows[chunk]
+
+    def teacher_at() -> Teacher:
+        if isinstance(teacher, KnownEntries):
+            return teacher.at(chunk)
+        return seal.pressed(_rows(teacher, rows, places.teacher_columns[chunk]), chunk)
+
     return support_of(
         _rows(student, rows, places.student_columns[chunk]),
-        lambda: _rows(teacher, rows, places.teacher_columns[chunk]),
+        teacher_at,
         None if places.tokens is None else places.tokens[chunk],
         dtype_inside(student),
         divergence,
@@ -181,7 +229,7 @@ def _support_at(student: Tensor, teacher: Tensor, places: Places, chunk: slice, 
 
 def support_of(
     student: Tensor,
-    teacher: Callable[[], Tensor],
+    teacher: Callable[[], Teacher],
     tokens: Tensor | None,
     dtype: torch.dtype,
     divergence: Divergence,
@@ -190,14 +238,18 @@ def support_of(
 
     Args:
         student: logits ``[C, V]``.
-        teacher: gives logits ``[C, V]``, when they are needed and not before.
+        teacher: gives logits ``[C, V]``, or the known entries, when they are needed and not before.
         tokens: int64 ``[C]``, the tokens whose log-probabilities are wanted.
     """
     log_student = _log_probs(student, dtype, divergence.temperature)
     del student  # else it is alive beside the teacher's
     index = None if divergence.top_k is None else log_student.topk(divergence.top_k, sorted=False).indices
     of_tokens = None if tokens is None else log_student.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-    log_teacher = _log_probs(teacher(), dtype, divergence.temperature)
+    given = teacher()
+    if isinstance(given, KnownEntries):
+        return _support_on(given, log_student, of_tokens, add_tail=divergence.add_tail)
+    log_teacher = _log_probs(given, dtype, divergence.temperature)
+    del given
     if index is None:
         return Support(log_student, log_teacher, token_log_probs=of_tokens)
     if not divergence.add_tail:
@@ -206,6 +258,23 @@ def support_of(
     with_tail_teacher = _with_tail(log_teacher, index)
     del log_teacher
     return Support(_with_tail(log_student, index), with_tail_teacher, index, log_student, of_tokens)
+
+
+def _support_on(known: KnownEntries, log_student: Tensor, of_tokens: Tensor | None, *, add_tail: bool) -> Support:
+    """The support of a teacher of which only some entries are known. May overwrite ``log_student``."""
+    least = torch.finfo(log_student.dtype).min
+    index, missing = known.index, known.missing
+    top_teacher = known.log_probs.to(log_student.dtype).clamp(min=least)
+    if not add_tail:
+        of_both = log_student.gather(-1, index).masked_fill_(missing, least), top_teacher
+        top_student, top_teacher = (logs.log_softmax(-1).clamp_(min=least) for logs in of_both)
+        return Support(top_student, top_teacher, index, token_log_probs=of_tokens, source=known.source)
+    with_tail_student = _with_tail(log_student, index)
+    with_tail_student[:, :-1].masked_fill_(missing, least)
+    # Nobody sent the others, so 1 minus the sum is all there is; what is over 1 was rounded.
+    tail = torch.log(-torch.expm1(top_teacher.logsumexp(-1, keepdim=True).clamp(max=-1e-7)))
+    with_tail_teacher = torch.cat([top_teacher, tail], dim=-1)
+    return Support(with_tail_student, with_tail_teacher, index, log_student, of_tokens, known.source)
 
 
 def _log_probs(logits: Tensor, dtype: torch.dtype, temperature: float) -> Tensor:
@@ -232,13 +301,42 @@ def _log_mixture(support: Support, beta: float) -> Tensor:
     return torch.logaddexp(student, support.teacher + math.log(beta), out=student)
 
 
+def _expected(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """p (log p - log q), the terms of KL(p || q): infinite where q cannot produce what p can."""
+    terms = log_p - log_q
+    # As far apart are no two logits, but a logit and -inf.
+    infinite = terms > torch.finfo(terms.dtype).max / 2
+    terms.mul_(log_p.exp())
+    return terms.masked_fill_(infinite.logical_and_(terms > 0), math.inf)
+
+
+def require_finite(losses: Tensor, beta: float, place: Callable[[int], str]) -> None:
+    """No token's divergence is infinite; costs a wait for the device where it can be, with a ``beta`` of 0 or 1.
+
+    Args:
+        losses: ``[N]``.
+        place: of a token, for the error.
+
+    Raises:
+        LossError: one is; with its place.
+    """
+    if 0 < beta < 1 or not losses.isinf().any():
+        return
+    one, other = ("student", "teacher") if beta == 1 else ("teacher", "student")
+    raise LossError(
+        f"{place(int(losses.isinf().nonzero()[0, 0]))}: the {one} can produce an entry of the vocabulary that the "
+        f"{other} cannot (its logit is -inf), so that beta={beta} makes the divergence infinite: mask both sides "
+        "alike, or use a beta between 0 and 1, or token_clip"
+    )
+
+
 def _contributions(support: Support, beta: float) -> Tensor:
     """What each entry of the support adds to the divergence, ``[C, K]``; single ones may be negative."""
     log_s, log_t = support.student, support.teacher
     if beta == 0:
-        return (log_t - log_s).mul_(log_t.exp())
+        return _expected(log_t, log_s)
     if beta == 1:
-        return (log_s - log_t).mul_(log_s.exp())
+        return _expected(log_s, log_t)
     log_m = _log_mixture(support, beta)
     contributions = (log_t - log_m).mul_(log_t.exp()).mul_(beta)
     return contributions.add_(torch.sub(log_s, log_m, out=log_m).mul_(log_s.exp()), alpha=1 - beta)
@@ -280,7 +378,7 @@ def grad_of_logits(support: Support, divergence: Divergence, vocabulary: int) ->
     grad = slopes.sub_(support.student.exp_().mul_(total))
     if support.index is None:
         return grad
-    return grad.new_zeros(len(grad), vocabulary).scatter_(-1, support.index, grad)
+    return grad.new_zeros(len(grad), vocabulary).scatter_(-1, support.index, _at_sources(grad, support))
 
 
 def _grad_with_tail(slopes: Tensor, support: Support, rest: Tensor) -> Tensor:
@@ -289,5 +387,10 @@ def _grad_with_tail(slopes: Tensor, support: Support, rest: Tensor) -> Tensor:
     log_tail = support.student[:, -1:]
     slope_of_tail = slopes[:, -1:].masked_fill_(log_tail <= _LOG_LEAST_TAIL, 0)
     total = slopes.sum(-1, keepdim=True)
-    top = slopes[:, :-1] - support.student[:, :-1].exp() * total
+    top = _at_sources(slopes[:, :-1] - support.student[:, :-1].exp() * total, support)
     return rest.exp_().mul_(slope_of_tail / log_tail.exp() - total).scatter_(-1, support.index, top)
+
+
+def _at_sources(grad: Tensor, support: Support) -> Tensor:
+    """Of entries with the same index the same value, so that it does not matter which is written last."""
+    return grad if support.source is None else grad.gather(-1, support.source)

@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from chatspan.errors import LossError
-from chatspan.loss.divergence import Divergence, Support, dtype_inside, grad_of_logits, losses_of, support_of
+from chatspan.loss.divergence import (
+    Divergence,
+    KnownEntries,
+    Support,
+    Teacher,
+    dtype_inside,
+    grad_of_logits,
+    losses_of,
+    require_finite,
+    support_of,
+)
 from chatspan.loss.heads import Head
 
 # Elements of one tensor [C, V]: larger ones gain nothing.
@@ -23,22 +33,24 @@ class Tokens:
 
     Attributes:
         coefficients: ``[N]``, by what each token's loss is multiplied in the sum.
+        place: of a token, for errors.
         ids: int64 ``[N]``, or ``None`` where their log-probabilities are not wanted.
         importance: of the student's log-probabilities ``[C]`` at a slice of the tokens the factor of each one's loss,
             or ``None``.
     """
 
     coefficients: Tensor
+    place: Callable[[int], str]
     ids: Tensor | None = None
     importance: Callable[[Tensor, slice], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class HeadPair:
-    """Both sides' heads, and how many tokens are projected at once."""
+    """Both sides' heads, the teacher's where it has hidden states, and how many tokens are projected at once."""
 
     student: Head
-    teacher: Head
+    teacher: Head | None
     step: int
 
 
@@ -50,23 +62,28 @@ def step_of(vocabulary: int, device: torch.device, chunk_size: int | None) -> in
 
 
 def summed_divergence(
-    student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+    student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
 ) -> Tensor:
     """The sum of the tokens' losses, each with its coefficient, ``[]``; the gradient is made in the same pass.
 
     Args:
-        student, teacher: hidden states ``[N, H]``, ``[N, H_teacher]``; the teacher's get no gradient.
+        student, teacher: hidden states ``[N, H]``, ``[N, H_teacher]``; the teacher's get no gradient. Or what is known
+            of its distributions.
     """
-    total: Tensor = _Summed.apply(student, teacher.detach(), tokens, heads, divergence, *heads.student.parameters)
+    total: Tensor = _Summed.apply(student, _detached(teacher), tokens, heads, divergence, *heads.student.parameters)
     return total
 
 
 def divergence_of_each(
-    student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+    student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
 ) -> Tensor:
     """Each token's loss with its coefficient, ``[N]``; the backward pass projects anew."""
-    losses: Tensor = _Each.apply(student, teacher.detach(), tokens, heads, divergence, *heads.student.parameters)
+    losses: Tensor = _Each.apply(student, _detached(teacher), tokens, heads, divergence, *heads.student.parameters)
     return losses
+
+
+def _detached(teacher: Teacher) -> Teacher:
+    return teacher.detach() if isinstance(teacher, Tensor) else teacher
 
 
 class _Summed(torch.autograd.Function):
@@ -79,6 +96,7 @@ class _Summed(torch.autograd.Function):
         total: Tensor = student.new_zeros((), dtype=dtype_inside(student))
         for chunk in chunks:
             total += chunks.losses(chunk, gradients, chunks.coefficients(chunk)).sum()
+        chunks.require_finite()
         ctx.count = len(parameters)
         if gradients is not None:
             ctx.save_for_backward(gradients.hidden, *gradients.of_parameters())
@@ -99,15 +117,19 @@ class _Each(torch.autograd.Function):
         losses: Tensor = student.new_empty(len(student), dtype=dtype_inside(student))
         for chunk in chunks:
             losses[chunk] = chunks.losses(chunk, None, chunks.coefficients(chunk))
-        # What inference_mode made cannot be saved.
-        ctx.save_for_backward(student, teacher.clone() if teacher.is_inference() else teacher, *parameters)
+        chunks.require_finite()
+        # What inference_mode made cannot be saved; known entries are a copy that nobody else has.
+        ctx.known = teacher if isinstance(teacher, KnownEntries) else None
+        hidden = [] if ctx.known is not None else [teacher.clone() if teacher.is_inference() else teacher]
+        ctx.save_for_backward(student, *hidden, *parameters)
         ctx.rest = tokens, heads, divergence
         return losses
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         _once()
-        student, teacher, *parameters = ctx.saved_tensors
+        student, *parameters = ctx.saved_tensors
+        teacher = parameters.pop(0) if ctx.known is None else ctx.known
         chunks = _Chunks(student, teacher, *ctx.rest)
         gradients = _Gradients(student, parameters)
         for chunk in chunks:
@@ -138,10 +160,17 @@ class _Chunks:
     """Goes over the tokens; nothing ``[C, V]`` outlives its chunk."""
 
     def __init__(
-        self, student: Tensor, teacher: Tensor, tokens: Tokens, heads: HeadPair, divergence: Divergence
+        self, student: Tensor, teacher: Teacher, tokens: Tokens, heads: HeadPair, divergence: Divergence
     ) -> None:
         self._student, self._teacher, self._tokens = student, teacher, tokens
         self._heads, self._divergence = heads, divergence
+        # Before they are weighted: 0 times infinite is no number.
+        self._bare: list[Tensor] = []
+
+    def require_finite(self) -> None:
+        """After the last chunk: no divergence is infinite."""
+        if self._bare:
+            require_finite(torch.cat(self._bare), self._divergence.beta, self._tokens.place)
 
     def __iter__(self) -> Iterator[slice]:
         count, step = len(self._student), self._heads.step
@@ -198,18 +227,25 @@ class _Chunks:
         ids = self._tokens.ids
         return support_of(
             logits,
-            lambda: self._heads.teacher.logits(self._teacher[chunk]),
+            lambda: self._teacher_at(chunk),
             None if ids is None else ids[chunk],
             dtype_inside(self._student),
             self._divergence,
         )
+
+    def _teacher_at(self, chunk: slice) -> Teacher:
+        if isinstance(self._teacher, KnownEntries):
+            return self._teacher.at(chunk)
+        assert self._heads.teacher is not None
+        return self._heads.teacher.logits(self._teacher[chunk])
 
     def _weighted(self, support: Support, chunk: slice, coefficients: Tensor) -> tuple[Tensor, Tensor]:
         factors = coefficients
         if self._tokens.importance is not None:
             assert support.token_log_probs is not None
             factors = factors * self._tokens.importance(support.token_log_probs, chunk)
-        return losses_of(support, self._divergence).sum(-1) * factors, factors
+        self._bare.append(losses_of(support, self._divergence).sum(-1))
+        return self._bare[-1] * factors, factors
 
 
 def _add_plain(head: Head, gradients: _Gradients, chunk: slice, hidden: Tensor, grad: Tensor) -> None:

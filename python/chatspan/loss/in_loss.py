@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,14 @@ from chatspan.loss.divergence import Places
 from chatspan.options import require_switch
 
 Batch = Mapping[str, Tensor]
+# Where something holds, bool ``[N]``, and what the error says of an in-loss token where it does not.
+Check = tuple[Tensor, Callable[[int], str]]
+# Of a batch's B and R and the N tokens' rows and entries, what else has to hold at them.
+Checks = Callable[[tuple[int, int], Tensor, Tensor], Iterable[Check]]
 
 _FIRST = "student_logit_idx"
+# What a shard of a batch has, see chatspan.shard_batch.
+_OF_SHARD = "shard_columns"
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class InLoss:
         weights: ``[N]``.
         old_log_probs: ``[N]``, if importance weights are asked for.
         groups: int64 ``[N]``, which row's or packed conversation's each is, a number below ``group_count``.
+        is_shard: whether they are those of one process's columns alone, of a larger batch.
     """
 
     shape: tuple[int, int]
@@ -38,6 +45,11 @@ class InLoss:
     old_log_probs: Tensor | None
     groups: Tensor
     group_count: int
+    is_shard: bool = False
+
+    def place(self, token: int) -> str:
+        """Where one of the N is, for errors."""
+        return f"row {int(self.places.rows[token])}, in-loss token {int(self.entries[token])}"
 
 
 @dataclass(frozen=True)
@@ -48,18 +60,27 @@ class Given:
         what: as errors call it: ``"logits"``, ``"hidden"``.
         vocabulary: how many entries the logits have.
         gathered: whether there is a column for each in-loss token, ``[B, R, …]``, and no other.
+        teacher_gathered: whether this is so of the teacher, whatever the student's are.
     """
 
     what: str
     vocabulary: int
     gathered: bool = False
+    teacher_gathered: bool = False
 
     def __post_init__(self) -> None:
         require_switch("gathered", self.gathered)
 
 
 def read_in_loss(
-    student: Tensor, teacher: Tensor, batch: Batch, dtype: torch.dtype, given: Given, *, importance: bool
+    student: Tensor,
+    teacher: Tensor,
+    batch: Batch,
+    dtype: torch.dtype,
+    given: Given,
+    *,
+    importance: bool,
+    also: Checks | None = None,
 ) -> InLoss:
     """Reads and checks what the loss needs; other keys of the batch are not looked at.
 
@@ -70,11 +91,12 @@ def read_in_loss(
         batch: see :func:`chatspan.loss.sdpo_loss`. On any device.
         dtype: of the weights.
         importance: whether ``old_log_probs`` and the tokens' ids are needed.
+        also: what else has to hold at the tokens.
 
     Raises:
         LossError: a key that is missing; shapes, dtypes or values that cannot be; with row and entry.
     """
-    return _Reader(student, teacher, batch, given, importance).read(dtype)
+    return _Reader(student, teacher, batch, given, importance).read(dtype, also)
 
 
 def require_logits(student: Any, teacher: Any, batch: Any, what: str = "logits") -> None:
@@ -86,16 +108,35 @@ def require_logits(student: Any, teacher: Any, batch: Any, what: str = "logits")
     Raises:
         LossError: it is not; with what to give.
     """
-    for name, given in ((f"student_{what}", student), (f"teacher_{what}", teacher)):
-        if isinstance(given, Tensor):
-            continue
-        received = type(given).__name__
-        if hasattr(given, "logits") or (isinstance(given, Mapping) and "logits" in given):
-            part = "its logits, output.logits" if what == "logits" else "its last hidden states"
-            raise LossError(f"{name} is {received}, the whole output of a model: give {part}")
-        raise LossError(
-            f"{name} is {received}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))"
-        )
+    require_tensor(student, f"student_{what}", what)
+    require_tensor(teacher, f"teacher_{what}", what)
+    require_batch(batch)
+    require_shape(student, f"student_{what}", what)
+    require_shape(teacher, f"teacher_{what}", what)
+    _check_sides(student, teacher, what)
+
+
+def require_tensor(given: Any, name: str, what: str) -> None:
+    """It is a tensor.
+
+    Raises:
+        LossError: it is not; with what to give.
+    """
+    if isinstance(given, Tensor):
+        return
+    received = type(given).__name__
+    if hasattr(given, "logits") or (isinstance(given, Mapping) and "logits" in given):
+        part = "its logits, output.logits" if what == "logits" else "its last hidden states"
+        raise LossError(f"{name} is {received}, the whole output of a model: give {part}")
+    raise LossError(f"{name} is {received}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))")
+
+
+def require_batch(batch: Any) -> None:
+    """It is one of self-distillation.
+
+    Raises:
+        LossError: it is not; with what to give.
+    """
     if not hasattr(batch, "keys"):
         raise LossError(f"batch is {type(batch).__name__}: give the dict that a distillation collator makes")
     if _FIRST not in batch and "labels" in batch:
@@ -103,19 +144,25 @@ def require_logits(student: Any, teacher: Any, batch: Any, what: str = "logits")
             f"the batch has no {_FIRST!r}, but 'labels': it is one of supervised fine-tuning; give the batch of "
             "ComposerDataCollator or SelfDistillationCollator"
         )
-    _check_sides(student, teacher, what)
+
+
+def require_shape(given: Tensor, name: str, what: str) -> None:
+    """They are floats of three dimensions.
+
+    Raises:
+        LossError: they are not; with what to give.
+    """
+    if given.dim() == 4:
+        raise LossError(
+            f"{name} are {list(given.shape)}: this version of transformers takes no indices [B, R] for "
+            "logits_to_keep; use 5.22 or later, or the logits of all columns"
+        )
+    if given.dim() != 3 or not given.is_floating_point():
+        last = "V" if what == "logits" else "H"
+        raise LossError(f"{name} are {given.dtype} {list(given.shape)}: give floats [B, T, {last}]")
 
 
 def _check_sides(student: Tensor, teacher: Tensor, what: str) -> None:
-    last = "V" if what == "logits" else "H"
-    for name, given in ((f"student_{what}", student), (f"teacher_{what}", teacher)):
-        if given.dim() == 4:
-            raise LossError(
-                f"{name} are {list(given.shape)}: this version of transformers takes no indices [B, R] for "
-                "logits_to_keep; use 5.22 or later, or the logits of all columns"
-            )
-        if given.dim() != 3 or not given.is_floating_point():
-            raise LossError(f"{name} are {given.dtype} {list(given.shape)}: give floats [B, T, {last}]")
     if what == "logits" and student.shape[2] != teacher.shape[2]:
         raise LossError(
             f"the student's vocabulary has {student.shape[2]} entries and the teacher's {teacher.shape[2]}: "
@@ -133,13 +180,14 @@ class _Reader:
     def __init__(self, student: Tensor, teacher: Tensor, batch: Batch, given: Given, importance: bool) -> None:
         self.student, self.teacher, self.batch, self.importance = student, teacher, batch, importance
         self.given = given
+        self.is_shard = _OF_SHARD in batch
         self.device = student.device
         self.shape = self._shape()
         mask = self._get("response_idx_mask", self.shape)
         if mask.dtype is not torch.bool:
             raise LossError(f"batch['response_idx_mask'] is {mask.dtype}: give bool")
         self.rows, self.entries = mask.nonzero(as_tuple=True)
-        self.checks: list[tuple[Tensor, Callable[[int], str]]] = []
+        self.checks: list[Check] = []
 
     def _seen(self) -> None:
         """A batch of the collator without masks, which the model then had not either, was read with holes in it."""
@@ -151,7 +199,7 @@ class _Reader:
                     "padding are seen; give it to the model, and leave it in the batch"
                 )
 
-    def read(self, dtype: torch.dtype) -> InLoss:
+    def read(self, dtype: torch.dtype, also: Checks | None) -> InLoss:
         """All of it; errors come last, from :meth:`_check`."""
         self._seen()
         student = self._places("student", self.student.shape[1])
@@ -164,14 +212,21 @@ class _Reader:
         if self.importance:
             tokens = self._tokens(self.given.vocabulary)
             old_log_probs = self._get("old_log_probs", self.shape)[self.rows, self.entries]
+        for holds, problem in also(self.shape, self.rows, self.entries) if also is not None else ():
+            self._must(holds, problem)
         self._check()
         places = Places(self.rows, student, teacher, tokens)
-        return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count)
+        return InLoss(self.shape, places, self.entries, weights, old_log_probs, groups, group_count, self.is_shard)
 
     def _places(self, side: str, width: int) -> Tensor:
         """The columns at which a side predicts the in-loss tokens."""
+        if side == "teacher" and self.given.teacher_gathered:
+            return self.entries
         if not self.given.gathered:
-            return self._columns(f"{side}_logit_idx", width, f"{side}_{self.given.what} have {{}} columns")
+            what = f"{side}_{self.given.what} have {{}} columns"
+            if self.is_shard and side == "teacher":
+                what += ": they are in another process; gather them as docs/distillation.md does, and use gathered=True"
+            return self._columns(f"{side}_logit_idx", width, what)
         if width != self.shape[1]:
             raise LossError(
                 f"{side}_{self.given.what} have {width} columns, but batch[{_FIRST!r}] has {self.shape[1]}: with "
@@ -228,7 +283,13 @@ class _Reader:
         self._must(first, lambda n: f"student_logit_idx has column {int(columns[n])} twice")
 
     def _at_tokens(self, key: str, index_key: str) -> Tensor:
-        """``batch[key]``, ``[B, T]``, at the columns of the tokens themselves."""
+        """``batch[key]``, ``[B, T]``, at the columns of the tokens themselves.
+
+        The columns of a shard's tokens may be in another process: it has what is there beside its columns.
+        """
+        own = f"{index_key.removesuffix('_idx')}_{key.removeprefix('ctx_teacher_')}"
+        if self.is_shard:
+            return self._get(own, self.shape)[self.rows, self.entries]
         values = self._get(key)
         if values.dim() != 2 or len(values) != self.shape[0]:
             raise LossError(f"batch[{key!r}] is {list(values.shape)}: give [{self.shape[0]}, T]")
@@ -246,7 +307,7 @@ class _Reader:
     def _equal_tokens(self) -> None:
         """Where ids are at hand: a batch whose sides are out of step trains on noise, quietly."""
         needed = ("input_ids", "student_response_idx", "ctx_teacher_input_ids", "teacher_response_idx")
-        if all(key in self.batch for key in needed):
+        if self.is_shard or all(key in self.batch for key in needed):
             student = self._at_tokens(*needed[:2])
             teacher = self._at_tokens(*needed[2:])
             self._must(
@@ -265,7 +326,7 @@ class _Reader:
         return weights
 
     def _groups(self) -> tuple[Tensor, int]:
-        if "seq_idx" not in self.batch:
+        if "seq_idx" not in self.batch or self.is_shard:
             return self.rows, self.shape[0]
         # No more conversations than columns, and counting them would be one more wait for the device.
         width = self.batch["seq_idx"].shape[-1]

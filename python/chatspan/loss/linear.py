@@ -12,6 +12,7 @@ from chatspan.loss.from_hidden import HeadPair, Tokens, divergence_of_each, step
 from chatspan.loss.heads import Head, as_head
 from chatspan.loss.importance import importance
 from chatspan.loss.in_loss import Batch, Given, InLoss, read_in_loss, require_logits
+from chatspan.loss.no_teacher import batch_of_nothing, has_no_teacher
 from chatspan.loss.options import check_options, require_top_k, untraced
 from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 
@@ -19,7 +20,7 @@ from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 @untraced
 def linear_sdpo_loss(
     student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    teacher_hidden: Tensor | None,
     batch: Batch,
     student_head: Any,
     teacher_head: Any,
@@ -44,7 +45,7 @@ def linear_sdpo_loss(
 
     Args:
         student_hidden: ``[B, T_student, H]``, the last hidden states, as the model's own head gets them.
-        teacher_hidden: ``[B, T_teacher, H_teacher]``; detached.
+        teacher_hidden: ``[B, T_teacher, H_teacher]``; detached. May be ``None`` where the batch has no teacher part.
         batch, beta, temperature, top_k, add_tail, token_clip, is_clip, reduction, num_items_in_batch, gathered: see
             :func:`chatspan.loss.sdpo_loss`; gathered are hidden states ``[B, R, H]``.
         student_head: what makes logits of hidden states: a :class:`chatspan.loss.Head`, the module (also one with LoRA
@@ -74,9 +75,12 @@ def linear_sdpo_loss(
     """
     divergence = Divergence(beta, temperature, top_k, add_tail, token_clip)
     check_options(divergence, is_clip, reduction, num_items_in_batch)
-    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
-        raise OptionError(f"chunk_size={quoted(chunk_size)}: give how many tokens, at least 1, or None")
+    require_chunk_size(chunk_size)
+    if has_no_teacher(batch):
+        teacher_hidden, teacher_head, gathered = student_hidden, student_head, False
+        batch = batch_of_nothing(student_hidden)
     require_logits(student_hidden, teacher_hidden, batch, "hidden")
+    assert teacher_hidden is not None
     student = as_head(student_head, "student_head", logit_scale=logit_scale, logit_softcap=logit_softcap)
     teacher = as_head(teacher_head, "teacher_head", logit_scale=logit_scale, logit_softcap=logit_softcap)
     vocabulary = _vocabulary(student, teacher, student_hidden, teacher_hidden)
@@ -90,17 +94,30 @@ def linear_sdpo_loss(
         student_hidden[places.rows, places.student_columns],
         teacher_hidden.detach()[places.rows, places.teacher_columns],
     )
-    tokens = _tokens(in_loss, coefficients_of(in_loss, reduction, num_items_in_batch), is_clip)
+    tokens = tokens_of(in_loss, coefficients_of(in_loss, reduction, num_items_in_batch), is_clip)
     if reduction == "none":
         return each_in_place(divergence_of_each(*sides, tokens, heads, divergence), in_loss)
     return summed_divergence(*sides, tokens, heads, divergence)
 
 
-def _tokens(in_loss: InLoss, coefficients: Tensor, is_clip: float | None) -> Tokens:
+def require_chunk_size(chunk_size: int | None) -> None:
+    """It is a number of tokens.
+
+    Raises:
+        OptionError: it is not.
+    """
+    if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
+        raise OptionError(f"chunk_size={quoted(chunk_size)}: give how many tokens, at least 1, or None")
+
+
+def tokens_of(in_loss: InLoss, coefficients: Tensor, is_clip: float | None) -> Tokens:
+    """What is needed of the in-loss tokens, besides their hidden states."""
     old = in_loss.old_log_probs
     if is_clip is None or old is None:
-        return Tokens(coefficients, in_loss.places.tokens)
-    return Tokens(coefficients, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip))
+        return Tokens(coefficients, in_loss.place, in_loss.places.tokens)
+    return Tokens(
+        coefficients, in_loss.place, in_loss.places.tokens, lambda now, chunk: importance(now, old[chunk], is_clip)
+    )
 
 
 def _vocabulary(student: Head, teacher: Head, student_hidden: Tensor, teacher_hidden: Tensor) -> int:
@@ -109,17 +126,27 @@ def _vocabulary(student: Head, teacher: Head, student_hidden: Tensor, teacher_hi
     Raises:
         LossError: not as many on both sides, or heads that do not take the hidden states.
     """
-    widths = []
-    for side, head, hidden in (("student", student, student_hidden), ("teacher", teacher, teacher_hidden)):
-        try:
-            widths.append(head.logits(hidden[:0, 0].detach()).shape[-1])
-        except RuntimeError as error:
-            raise LossError(
-                f"{side}_head does not take {side}_hidden {list(hidden.shape)}: {error}; give the head of that model"
-            ) from None
+    widths = [
+        width_of_head("student_head", student, "student_hidden", student_hidden),
+        width_of_head("teacher_head", teacher, "teacher_hidden", teacher_hidden),
+    ]
     if widths[0] != widths[1]:
         raise LossError(
             f"the student's head has {widths[0]} entries and the teacher's {widths[1]}: of padded heads give "
             "Head(…, vocabulary=n), with the number of entries that are tokens"
         )
-    return int(widths[0])
+    return widths[0]
+
+
+def width_of_head(name: str, head: Head, of: str, hidden: Tensor) -> int:
+    """How many entries the logits of a head have.
+
+    Raises:
+        LossError: it does not take the hidden states.
+    """
+    try:
+        return int(head.logits(hidden[:0, 0].detach()).shape[-1])
+    except RuntimeError as error:
+        raise LossError(
+            f"{name} does not take {of} {list(hidden.shape)}: {error}; give the head of that model"
+        ) from None

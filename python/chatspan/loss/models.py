@@ -100,6 +100,19 @@ class _Through(torch.autograd.Function):
         return grad, grad.new_zeros(shape, dtype=dtype)
 
 
+class _Joined(torch.autograd.Function):
+    """The first tensor; the others are in its graph, and get no gradient by it."""
+
+    @staticmethod
+    def forward(ctx: Any, returned: Tensor, *others: Tensor) -> Tensor:
+        ctx.count = len(others)
+        return returned.view_as(returned)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (grad, *[None] * ctx.count)
+
+
 def _head_of(model: Any) -> nn.Module:
     inside = model
     while isinstance(inside, nn.Module):
@@ -125,7 +138,10 @@ def _observer(head: nn.Module, seen: _Seen) -> Callable[..., Tensor]:
             seen.weight, seen.bias = head.weight, head.bias
         # In double, since models keep a dtype that is larger than theirs.
         probes = torch.tensor(_PROBES, dtype=torch.float64, device=hidden.device)
-        return torch.cat([hidden[..., :1].double(), probes.expand(*hidden.shape[:-1], -1)], dim=-1)
+        returned = torch.cat([hidden[..., :1].double(), probes.expand(*hidden.shape[:-1], -1)], dim=-1)
+        # DDP looks from what a model returns for parameters that have no part in it, and waits for no others.
+        joined: Tensor = _Joined.apply(returned, *(each for each in head.parameters() if each.requires_grad))
+        return joined
 
     return forward
 

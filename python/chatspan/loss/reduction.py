@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from chatspan.errors import LossError
 from chatspan.loss.in_loss import InLoss
 
 Reduction = Literal["token_mean", "row_mean", "sum", "none"]
@@ -16,7 +17,15 @@ def coefficients_of(in_loss: InLoss, reduction: Reduction, num_items_in_batch: i
     """``[N]``: the loss is the sum of the tokens' losses, each times its coefficient; of ``"none"``, each of these.
 
     Where nothing is in the loss, or its denominator is 0, all are 0.
+
+    Raises:
+        LossError: a mean over what one process does not know.
     """
+    if in_loss.is_shard and (reduction == "row_mean" or (reduction == "token_mean" and num_items_in_batch is None)):
+        raise LossError(
+            f"reduction={reduction!r} of a shard is a mean over its own columns: use 'token_mean' with "
+            "num_items_in_batch=shard['in_loss_weight'], or 'sum'"
+        )
     weights = in_loss.weights
     if reduction in ("none", "sum"):
         return weights

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from chatspan.loss.divergence import Divergence, dtype_inside, token_divergence
+from chatspan.loss.divergence import Divergence, dtype_inside, require_finite, token_divergence
 from chatspan.loss.importance import importance
 from chatspan.loss.in_loss import Batch, Given, read_in_loss, require_logits
+from chatspan.loss.no_teacher import batch_of_nothing, has_no_teacher
 from chatspan.loss.options import check_options, require_top_k, untraced
 from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 
@@ -14,7 +15,7 @@ from chatspan.loss.reduction import Reduction, coefficients_of, each_in_place
 @untraced
 def sdpo_loss(
     student_logits: Tensor,
-    teacher_logits: Tensor,
+    teacher_logits: Tensor | None,
     batch: Batch,
     *,
     beta: float = 0.5,
@@ -35,7 +36,7 @@ def sdpo_loss(
 
     Args:
         student_logits: ``[B, T_student, V]``, any float dtype; computed in float32 (float64 in float64).
-        teacher_logits: ``[B, T_teacher, V]``, likewise; detached.
+        teacher_logits: ``[B, T_teacher, V]``, likewise; detached. May be ``None`` where the batch has no teacher part.
         batch: of the collator. ``student_logit_idx``, ``teacher_logit_idx`` int64 ``[B, R]``: the columns whose
             logits predict the in-loss tokens; ``response_idx_mask`` bool ``[B, R]``: which of them are real. Where
             there: ``student_response_idx``, ``teacher_response_idx`` int64 ``[B, R]``: the columns of the tokens
@@ -59,8 +60,8 @@ def sdpo_loss(
             (5.22 or later) makes them with ``logits_to_keep=batch["student_logit_idx"]``.
 
     Returns:
-        float32 (float64 of float64) ``[]`` or ``[B, R]``. A batch without in-loss tokens gives a 0 whose gradient
-        is 0. Not twice differentiable.
+        float32 (float64 of float64) ``[]`` or ``[B, R]``. A batch without in-loss tokens, and one without a teacher
+        part (R is 0), gives a 0 whose gradient is 0. Not twice differentiable.
 
     Raises:
         OptionError: an option that cannot be.
@@ -79,12 +80,16 @@ def sdpo_loss(
     """
     divergence = Divergence(beta, temperature, top_k, add_tail, token_clip)
     check_options(divergence, is_clip, reduction, num_items_in_batch)
+    if has_no_teacher(batch):
+        teacher_logits, batch, gathered = student_logits, batch_of_nothing(student_logits), False
     require_logits(student_logits, teacher_logits, batch)
+    assert teacher_logits is not None
     given = Given("logits", student_logits.shape[2], gathered)
     require_top_k(top_k, given.vocabulary)
     dtype = dtype_inside(student_logits)
     in_loss = read_in_loss(student_logits, teacher_logits, batch, dtype, given, importance=is_clip is not None)
     losses, log_probs = token_divergence(student_logits, teacher_logits, in_loss.places, divergence)
+    require_finite(losses, beta, in_loss.place)
     if is_clip is not None and in_loss.old_log_probs is not None:
         losses = losses * importance(log_probs, in_loss.old_log_probs, is_clip)
     weighted = losses * coefficients_of(in_loss, reduction, num_items_in_batch)

@@ -14,14 +14,22 @@ from chatspan.attribute.turns import EndOfTurn
 from chatspan.batch.given_rows import each_sampled
 from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
-from chatspan.batch.sides import Side, packed_side, pad_id_of, ungrouped
+from chatspan.batch.sides import Side, packed_side, pad_id_of, sequence_widths, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import Truncation
-from chatspan.errors import EmptyBatchError, EmptyRowError, OptionError, RowError
-from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, PaddingSide, require_choices, require_counts
+from chatspan.errors import EmptyBatchError, EmptyRowError, RowError
+from chatspan.options import (
+    BackendOption,
+    Boundaries,
+    OffPromptPolicy,
+    PaddingSide,
+    require_choices,
+    require_multiples,
+    require_switch,
+)
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow, listed_rows, rows_between
@@ -43,13 +51,14 @@ class _BatchOptions:
 
     packing: bool
     pad_to_multiple_of: int | None
+    pad_sequences_to_multiple_of: int | None
     padding_side: PaddingSide
+    shift_labels: bool
 
     def __post_init__(self) -> None:
         require_choices(self, packing=(True, False), padding_side=PaddingSide)
-        require_counts(self, "pad_to_multiple_of")
-        if self.packing and self.pad_to_multiple_of is not None:
-            raise OptionError("packing=True fills nothing up: leave out pad_to_multiple_of")
+        require_switch("shift_labels", self.shift_labels)
+        require_multiples(self)
 
 
 class ChatCollator:
@@ -76,8 +85,12 @@ class ChatCollator:
         truncation: what becomes of longer ones: ``"error"``; ``"left"`` or ``"right"``, tokens are cut off there.
         empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, they are left out, with a
             warning, and counted in ``dropped_rows``.
-        packing: whether all rows of a call become one row without padding.
-        pad_to_multiple_of: rows are filled up to a multiple of it.
+        packing: whether all rows of a call become one row, without padding if no multiple is given.
+        pad_to_multiple_of: rows are filled up to a multiple of it; packed ones with a sequence of its own, the last.
+        pad_sequences_to_multiple_of: each sequence of a packed row is filled up to a multiple of it, as tensor and
+            context parallelism need it.
+        shift_labels: whether the batch has ``shift_labels`` too, the labels at the columns whose logits predict them,
+            so that no column needs its neighbour, as transformers' ``Trainer`` and its models take them.
         padding_side: ``"right"``, ``"left"``.
         train_on: which messages are trained: ``"all"``, each assistant's; ``"last"``, the last assistant's of the row;
             or roles: of others than assistants the content and what ends it. Of rows as sampled assistants' alone.
@@ -99,6 +112,7 @@ class ChatCollator:
         nothing in front of it predicts it. With weights or ``loss_weight=True`` also float32 ``[B, T]``
         ``loss_weight``, which a trainer has to be told to use. For each name of ``per_token`` ``[B, T, …]``, cut and
         padded with the ids, 0 where nothing was sampled; of its own type, floats of Python as float32.
+        With ``shift_labels`` int64 ``[B, T]`` ``shift_labels``: ``labels`` one column further left.
         With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
         ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
         ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
@@ -140,7 +154,9 @@ class ChatCollator:
         empty_rows: EmptyRows = "error",
         packing: bool = False,
         pad_to_multiple_of: int | None = None,
+        pad_sequences_to_multiple_of: int | None = None,
         padding_side: PaddingSide = "right",
+        shift_labels: bool = False,
         special_tokens: SpecialTokens = "as_rendered",
         chat_template: str | Mapping[str, str] | None = None,
         backend: BackendOption = "auto",
@@ -165,7 +181,13 @@ class ChatCollator:
             per_token=per_token,
             **checked(row_options),
         )
-        self._form = _BatchOptions(packing=packing, pad_to_multiple_of=pad_to_multiple_of, padding_side=padding_side)
+        self._form = _BatchOptions(
+            packing=packing,
+            pad_to_multiple_of=pad_to_multiple_of,
+            pad_sequences_to_multiple_of=pad_sequences_to_multiple_of,
+            padding_side=padding_side,
+            shift_labels=shift_labels,
+        )
         self._pad_id = pad_id_of(tokenizer)
         self._first_rows = FirstRowsSummary(off_prompt, loss_on, selected_roles(train_on))
         self._notes = NoteLog()
@@ -208,7 +230,7 @@ class ChatCollator:
             return False
 
     def lengths(self, rows: Sequence[Any]) -> list[int]:
-        """How many tokens each row takes; 0 for one that is left out.
+        """How many tokens each row takes, with those that ``pad_sequences_to_multiple_of`` adds; 0 for one left out.
 
         Raises:
             ChatspanError: as a call, with the place in ``rows``.
@@ -218,7 +240,8 @@ class ChatCollator:
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             some = rows_between(rows, start, start + _ROWS_AT_ONCE)
             found = self._rows(some, "row {}", start)
-            lengths += [0 if row is None else len(row.input_ids) for row in found]
+            of_rows = (0 if row is None else len(row.input_ids) for row in found)
+            lengths += sequence_widths(of_rows, self._form.pad_sequences_to_multiple_of).tolist()
         return lengths
 
     def explain(self, row: Any) -> str:
@@ -233,7 +256,11 @@ class ChatCollator:
         return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
     def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
-        batch = _packed(rows) if self._form.packing else _padded(rows, self._form, self._pad_id)
+        batch = (_packed if self._form.packing else _padded)(rows, self._form, self._pad_id)
+        if self._form.shift_labels:
+            last = np.full((len(batch["labels"]), 1), IGNORED, dtype=np.int64)
+            # The first label of each sequence is none, so that none is another one's.
+            batch["shift_labels"] = np.concatenate([batch["labels"][:, 1:], last], axis=1)
         names = self._options.per_token
         return batch | _side_arrays(names, rows, self._form, batch["input_ids"].shape[1]) if names else batch
 
@@ -271,7 +298,8 @@ def _side_arrays(
 ) -> dict[str, NDArray[Any]]:
     """What each token has beside its label."""
     lengths = [len(row.labels) for row in rows]
-    starts = row_starts(lengths, width, form.padding_side, packed=form.packing)
+    widths = sequence_widths(lengths, form.pad_sequences_to_multiple_of).tolist()
+    starts = row_starts(widths, width, form.padding_side, packed=form.packing)
     placed = [
         PlacedArrays(row.per_token, start + np.arange(length), row.has_sampled, {"row_place": row.place})
         for row, start, length in zip(rows, starts, lengths, strict=True)
@@ -279,16 +307,20 @@ def _side_arrays(
     return batch_arrays(names, placed, width, packed=form.packing)
 
 
-def _packed(rows: Sequence[TrainedRow]) -> dict[str, Any]:
-    arrays, _ = packed_side("", [_side(row) for row in rows])
+def _packed(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
+    arrays, starts = packed_side("", [_side(row) for row in rows], form, pad_id)
     # transformers' models take it by other names, or not at all.
     del arrays["seq_idx"]
     batch: dict[str, Any] = dict(arrays)
     # Flash attention wants numbers.
     batch |= {name: int(batch[name]) for name in ("max_length_q", "max_length_k")}
-    batch["labels"] = np.concatenate([row.labels for row in rows])[None]
+    batch["labels"] = np.full_like(batch["input_ids"], IGNORED)
     if rows[0].weights is not None:
-        batch["loss_weight"] = np.concatenate([row.weights for row in rows])[None]
+        batch["loss_weight"] = np.zeros(batch["input_ids"].shape, dtype=np.float32)
+    for start, row in zip(starts, rows, strict=True):
+        batch["labels"][0, start : start + len(row.labels)] = row.labels
+        if row.weights is not None:
+            batch["loss_weight"][0, start : start + len(row.labels)] = row.weights
     batch["use_cache"] = False
     return batch
 
