@@ -19,6 +19,8 @@ from chatspan import (
     SelfDistillationCollator,
     SelfDistillationTrainer,
 )
+from chatspan.distillation.teachers import teacher_prompts, top_k_of
+from chatspan.distillation.teachers.scorers import LoadedTeacher
 from chatspan.trainer import EmaTeacher
 from processes import in_processes
 from torch import Tensor
@@ -102,6 +104,25 @@ def test_a_step_is_that_of_the_formula(logits: Any, tmp_path: Path) -> None:
     found = weights_of(trainer.model)
     assert close(found, wanted, 1e-7)
     assert not close(found, weights_of(model_of(0)), 1e-3)
+
+
+@pytest.mark.parametrize("logits", ["hidden", "gathered", "all"])
+def test_a_served_teacher_is_the_loaded_one(logits: Any, tmp_path: Path) -> None:
+    """With its whole vocabulary; with less of it the mass says so."""
+    scores = LoadedTeacher(model_of(1), "tiny", top_k=10**6)
+    arguments = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+
+    def served(batch: Any) -> Any:
+        return top_k_of(scores(teacher_prompts(batch)), batch)
+
+    trainer = trainer_of(tmp_path, arguments=arguments, logits=logits, teacher=served)
+    trainer.train()
+    assert close(weights_of(trainer.model), one_large_batch(str(tmp_path)), 1e-6)
+    assert trainer.state.log_history[0]["teacher_mass"] == pytest.approx(1, abs=1e-5)
+    scores = LoadedTeacher(model_of(1), "tiny", top_k=2)
+    trainer = trainer_of(tmp_path, arguments=arguments, logits=logits, teacher=served)
+    trainer.train()
+    assert 0.01 < trainer.state.log_history[0]["teacher_mass"] < 0.99
 
 
 @functools.cache
@@ -213,7 +234,8 @@ def test_the_other_collator_and_packed_rows(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     for options, words in (
-        ({"teacher": "other"}, 'give "student", "ema", or a model'),
+        ({"teacher": "other"}, 'give "student", "ema", a model, or a function'),
+        ({"teacher": lambda batch: None, "loss_options": {"top_k": 5}}, "top-k of such a teacher says nothing"),
         ({"data_collator": None}, "data_collator is missing"),
         ({"logits": "some"}, "logits='some'"),
         ({"loss_options": {"betta": 1}}, "'betta': sdpo_loss takes beta, temperature"),

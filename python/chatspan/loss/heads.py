@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from chatspan.errors import LossError, OptionError, quoted
+from chatspan.options import LARGEST_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Head:
             value = getattr(self, name)
             if value is None and name == "logit_softcap":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST_WEIGHT:
                 raise OptionError(f"{name}={quoted(value)}: give a positive number")
 
     @property

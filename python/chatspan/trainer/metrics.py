@@ -29,6 +29,10 @@ class StepMetrics:
             if name in batch:
                 self._count(name, batch[name].sum())
 
+    def add_mass(self, mass: Tensor) -> None:
+        """What of a teacher's distributions is known, ``[B, R]``, 0 where nothing is in the loss."""
+        self._count("teacher_mass", mass.sum())
+
     def taken(self, accelerator: Any) -> dict[str, float]:
         """The sums of all processes, which begin anew."""
         if not self._sums:
@@ -36,9 +40,12 @@ class StepMetrics:
         names = sorted(self._sums)
         sums = accelerator.reduce(torch.stack([self._sums[name] for name in names]), reduction="sum")
         self._sums = {}
-        return {name: float(value) for name, value in zip(names, sums.tolist(), strict=True)}
+        found = {name: float(value) for name, value in zip(names, sums.tolist(), strict=True)}
+        if "teacher_mass" in found:
+            found["teacher_mass"] /= max(found["in_loss_tokens"], 1.0)
+        return found
 
     def _count(self, name: str, value: Tensor) -> None:
         before = self._sums.get(name)
-        value = value.detach().long()
+        value = value.detach().float()
         self._sums[name] = value if before is None else before + value

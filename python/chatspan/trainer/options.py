@@ -17,8 +17,11 @@ _NOT_OPTIONS = ("student_logits", "teacher_logits", "batch")
 _THE_TRAINERS = ("num_items_in_batch", "gathered", "reduction")
 
 
-def require_loss_options(options: Any) -> dict[str, Any]:
+def require_loss_options(options: Any, *, served: bool = False) -> dict[str, Any]:
     """Keywords of :func:`chatspan.loss.sdpo_loss` that a trainer does not set itself.
+
+    Args:
+        served: whether the teacher's top-k is all that is known of it.
 
     Raises:
         OptionError: a name or a value that cannot be.
@@ -34,8 +37,13 @@ def require_loss_options(options: Any) -> dict[str, Any]:
             )
         if name not in allowed:
             raise OptionError(f"loss_options has {quoted(name)}: sdpo_loss takes {', '.join(allowed)}")
+    if served and options.get("top_k") is not None:
+        raise OptionError(
+            f"loss_options has top_k={quoted(options['top_k'])}, the student's likeliest entries, of which the top-k "
+            "of such a teacher says nothing: leave it out"
+        )
     defaults = {name: inspect.signature(sdpo_loss).parameters[name].default for name in allowed}
     given = {**defaults, **options}
     divergence = Divergence(*(given[name] for name in ("beta", "temperature", "top_k", "add_tail", "token_clip")))
     check_options(divergence, given["is_clip"], "token_mean", None)
-    return dict(options)
+    return {name: value for name, value in options.items() if not (served and name == "top_k")}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from chatspan.errors import OptionError, quoted
 
-TeacherOption = Literal["student", "ema"] | nn.Module
+# The last is of a teacher elsewhere: of a batch its top-k log-probs and ids, ``[B, R, K]`` each.
+TeacherOption = Literal["student", "ema"] | nn.Module | Callable[[Any], tuple[Any, Any]]
 # Beside the weights of a checkpoint.
 _FILE = "ema_teacher.safetensors"
 
@@ -130,5 +131,8 @@ def require_teacher(teacher: Any) -> None:
     """
     if isinstance(teacher, str) and teacher in ("student", "ema"):
         return
-    if not isinstance(teacher, nn.Module):
-        raise OptionError(f'teacher={quoted(teacher)}: give "student", "ema", or a model')
+    if not callable(teacher) or isinstance(teacher, type):
+        raise OptionError(
+            f'teacher={quoted(teacher)}: give "student", "ema", a model, or a function of a batch such as '
+            "TeacherStore(…).top_k_of"
+        )

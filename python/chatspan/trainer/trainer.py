@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from chatspan.errors import LossError, OptionError, quoted
-from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
 from chatspan.loss.no_teacher import has_no_teacher
 from chatspan.options import one_of
 from chatspan.trainer.metrics import StepMetrics
@@ -42,7 +42,9 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
             ``Trainer`` takes them. ``args.remove_unused_columns`` is off in a copy: the collator reads the columns.
         data_collator: a distillation collator, such as :class:`chatspan.ComposerDataCollator`.
         teacher: ``"student"``: the model itself, as it is now; ``"ema"``: an average of its weights; a model, which
-            stays as it is.
+            stays as it is; or a function of a batch for a teacher elsewhere, such as
+            :meth:`chatspan.shards.teacher_store.TeacherStore.top_k_of`: log-probs and ids ``[B, R, K]``, as
+            :func:`chatspan.loss.topk_sdpo_loss` takes them.
         ema_decay: of ``teacher="ema"``, how much of the average stays at each step.
         loss_options: keywords of :func:`chatspan.loss.sdpo_loss`, such as ``{"beta": 0.5, "top_k": 64}``.
         logits: how the loss is computed. ``"hidden"``: from hidden states, no more than a chunk of logits at a time;
@@ -52,8 +54,9 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
     Raises:
         OptionError: no collator, or an option that cannot be.
 
-    Logs beside the loss, as means or sums since the last time: ``in_loss_tokens``, ``in_loss_weight``,
-    ``batches_without_loss``, ``dropped_sites``, ``dropped_tokens``.
+    Logs beside the loss, as sums since the last time: ``in_loss_tokens``, ``batches_without_loss``, ``dropped_sites``,
+    ``dropped_tokens``, ``dropped_rows``; and of a teacher elsewhere ``teacher_mass``, the mean probability that its top-k
+    has together.
 
     Checkpoints have the EMA teacher's weights, and ``train(resume_from_checkpoint=…)`` goes on with them.
     """
@@ -75,7 +78,9 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
             raise OptionError("data_collator is missing: give a distillation collator, such as ComposerDataCollator")
         if not one_of(logits, _CHOICES):
             raise OptionError(f"logits={quoted(logits)}: use one of {', '.join(map(repr, _CHOICES))}")
-        self._loss_options = require_loss_options({} if loss_options is None else loss_options)
+        served = callable(teacher) and not isinstance(teacher, nn.Module)
+        self._loss_options = require_loss_options({} if loss_options is None else loss_options, served=served)
+        self._served = cast(Callable[[Any], tuple[Any, Any]], teacher) if served else None
         args = copy.copy(args) if args is not None else TrainingArguments("trainer_output")
         args.remove_unused_columns = False
         super().__init__(model, args, data_collator, *positional, **keywords)
@@ -91,7 +96,7 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
         if isinstance(teacher, nn.Module):
             frozen = teacher.eval().requires_grad_(False)
             return frozen if hasattr(frozen, "hf_device_map") else frozen.to(self.args.device)
-        if teacher == "student":
+        if teacher != "ema":
             return None
         average = EmaTeacher(self.model, decay=decay).to(self.args.device)
         self.add_callback(_Follow(average))
@@ -99,7 +104,7 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def teacher(self) -> nn.Module:
-        """The model that teaches."""
+        """The model that teaches; the student, where the teacher is elsewhere."""
         if self._teacher is None:
             student: nn.Module = self.model
             return student
@@ -172,6 +177,8 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
 
     def _from_hidden(self, model: nn.Module, inputs: Mapping[str, Any], options: dict[str, Any]) -> Tensor:
         hidden, head = hidden_states_and_head(model, **self._of_side(model, inputs, ""))
+        if self._served is not None and _has_teacher(inputs):
+            return self._against_top_k(hidden, inputs, options, student_head=head)
         with self._teaching(model, inputs) as teacher:
             if teacher is None:
                 return linear_sdpo_loss(hidden, None, inputs, head, None, **options)
@@ -182,15 +189,29 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
         if not _has_teacher(inputs):
             return self._from_all(model, inputs, options)
         student = self._logits_of(model, inputs, "", logits_to_keep=inputs["student_logit_idx"])
+        if self._served is not None:
+            return self._against_top_k(student, inputs, options, gathered=True)
         with self._teaching(model, inputs) as teacher:
             teachers = self._logits_of(teacher, inputs, _TEACHERS, logits_to_keep=inputs["teacher_logit_idx"])
         return sdpo_loss(student, teachers, inputs, gathered=True, **options)
 
     def _from_all(self, model: nn.Module, inputs: Mapping[str, Any], options: dict[str, Any]) -> Tensor:
         student = self._logits_of(model, inputs, "")
+        if self._served is not None and _has_teacher(inputs):
+            return self._against_top_k(student, inputs, options)
         with self._teaching(model, inputs) as teacher:
             teachers = None if teacher is None else self._logits_of(teacher, inputs, _TEACHERS)
         return sdpo_loss(student, teachers, inputs, **options)
+
+    def _against_top_k(
+        self, student: Tensor, inputs: Mapping[str, Any], options: dict[str, Any], **more: Any
+    ) -> Tensor:
+        assert self._served is not None
+        log_probs, ids = (torch.as_tensor(each) for each in self._served(inputs))
+        found = topk_sdpo_loss(student, log_probs, ids, inputs, **options, **more)
+        if student.requires_grad:
+            self._metrics.add_mass(found.teacher_mass)
+        return found.loss
 
     def _teaching(self, model: nn.Module, inputs: Mapping[str, Any]) -> Any:
         """The teacher, ready to be asked; nothing of a batch without its side."""
