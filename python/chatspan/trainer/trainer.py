@@ -55,8 +55,8 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
         OptionError: no collator, or an option that cannot be.
 
     Logs beside the loss, as sums since the last time: ``in_loss_tokens``, ``batches_without_loss``, ``dropped_sites``,
-    ``dropped_tokens``, ``dropped_rows``; and of a teacher elsewhere ``teacher_mass``, the mean probability that its top-k
-    has together.
+    ``dropped_tokens``, ``dropped_rows``; and of a teacher elsewhere ``teacher_mass``, the mean probability that its
+    top-k has together.
 
     Checkpoints have the EMA teacher's weights, and ``train(resume_from_checkpoint=…)`` goes on with them.
     """

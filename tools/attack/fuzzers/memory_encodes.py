@@ -1,7 +1,7 @@
 """Very many encodes by one encoder, no two alike: of texts, of a template's keywords, of rows that fail.
 
-Words are of a vocabulary, as in any language. Words that never come again would fill the native tokenizer's table of
-words, which has a bound of its own, far beyond these encodes.
+Words are of a vocabulary, as in any language. Words that never come again, such as the number of each encode, would
+fill the native tokenizer's table of words, which has a bound of its own, far beyond these encodes.
 """
 
 from __future__ import annotations
@@ -36,20 +36,23 @@ def start(setting: Setting) -> Attempt:
     def part(number: int) -> float:
         chance = setting.random(number)
         for index in range(_ENCODES // parts):
-            one(encoder, " ".join(chance.choices(words, k=8)), number * (_ENCODES // parts) + index)
+            count = number * (_ENCODES // parts) + index
+            # Of each number two words of its own.
+            told = f"{words[count % _WORDS]} {words[count // _WORDS]}"
+            one(encoder, f"{' '.join(chance.choices(words, k=8))} {told}", told, count)
         return 0
 
     return plateau(part, parts, _ENCODES // parts)
 
 
-def one(encoder: ChatEncoder, text: str, number: int) -> None:
+def one(encoder: ChatEncoder, text: str, day: str, number: int) -> None:
     """One encode, its mask and its labels."""
-    messages = [user(f"{text} {number}"), assistant("Yes.")]
+    messages = [user(text), assistant("Yes.")]
     if number % _FAILING == 0:
         try:
             encoder.encode([{"role": "user", "content": number}, *messages], today="", max_length=1 + number % 3)
         except ChatspanError:
             return
-    today = f"day {number}" if number % _WITH_KEYWORD == 0 else "today"
+    today = day if number % _WITH_KEYWORD == 0 else "today"
     special_tokens = "escape" if number % 3 == 0 else "as_rendered"
     encoder.encode(messages, today=today, special_tokens=special_tokens).labels()  # type: ignore[arg-type]
