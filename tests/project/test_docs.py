@@ -23,6 +23,7 @@ NOT_RUN = {
 NOT_COMPARED = {
     "make test": "the tests' own summary, with all data sets",
     "make bench": "times",
+    "make attack": "takes ten minutes",
     "make bench-encode": "times",
     "benches/top_k.py": "tests/loss/test_topk_cosines.py compares it",
     "tools/against_table.py": "made anew by hand: takes other libraries' versions",
