@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cases import CHATML, assistant, user
-from chatspan import ChatEncoder, SelfDistillationCollator, TemplateError
+from chatspan import ChatEncoder, Kind, SelfDistillationCollator, TemplateError
 from conversations import call, calls, schema, tool
 
 TALK = [user("Go."), calls(call("rebook", {"train": "IC 900"}), content="I will."), tool("ok"), assistant("Dóne.")]
@@ -54,6 +54,22 @@ def test_a_row_with_what_the_core_lacks_goes_to_jinja2_by_itself(small: Any) -> 
         "renders_jinja2": 1,
     }
     assert encoder.renderer.reason.endswith("; left to Jinja2: 1 for a number of more than 64 bits")
+
+
+def test_a_template_that_takes_messages_as_a_prompt_alone(small: Any) -> None:
+    """It raises without a prompt, so that no render tells where the prompt begins; where the last message ends does."""
+    template = (
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% else %}{{ raise_exception('no answer') }}{% endif %}"
+    )
+    encoder = ChatEncoder(small, chat_template=template)
+    encoding = encoder.encode([user("Go.")], add_generation_prompt=True)
+    assert encoding.text == "<user>Go.<assistant>"
+    assert "; rendered by native" in encoding.explain().splitlines()[0]
+    (prompt,) = [segment for segment in encoding.segments if segment.kind == Kind.GENERATION_PROMPT]
+    assert encoding.text[prompt.start_char : prompt.end_char] == "<assistant>"
+    with pytest.raises(TemplateError, match="no answer"):
+        encoder.encode([user("Go.")])
 
 
 def test_an_encoding_keeps_what_it_was_made_of(small: Any) -> None:

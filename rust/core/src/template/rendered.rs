@@ -8,7 +8,7 @@ use super::output::Root as Written;
 use super::shared::Shared;
 use super::string::{FIRST_DUMP, Origin, Run as ByteRun, size};
 use super::write::Style;
-use super::{Eval, Limits, Program};
+use super::{Eval, Halt, Limits, Program};
 use crate::render::{Cut, Findings, Render, Role, Root, Run, Shape, TurnScaffold, segments_of};
 use crate::text::{CharIndex, count};
 
@@ -56,19 +56,25 @@ pub fn render(
         owners.insert(0, (0, -1));
     }
     if add_generation_prompt {
-        rendered.open_prompt(&once(false)?.root.text);
+        let without = match once(false) {
+            Ok(without) => Some(without.root.text),
+            // It takes such messages as a prompt alone.
+            Err(Halt::Raised(_)) => None,
+            Err(halt) => return Err(halt),
+        };
+        rendered.open_prompt(without.as_deref());
     }
     Ok(rendered)
 }
 
 impl Rendered {
     /// A prompt may be written inside of the loop over messages; what the render without it lacks, is it.
-    fn open_prompt(&mut self, without: &str) {
+    /// `without` is that render; nothing where the template refuses it.
+    fn open_prompt(&mut self, without: Option<&str>) {
         let (text, owners) = (&self.root.text, &mut self.root.owners);
-        let start = if text.starts_with(without) {
-            size(without.len())
-        } else {
-            owners.last().filter(|(_, owner)| *owner == -1).map_or(size(text.len()), |(start, _)| *start)
+        let start = match without {
+            Some(without) if text.starts_with(without) => size(without.len()),
+            _ => owners.last().filter(|(_, owner)| *owner == -1).map_or(size(text.len()), |(start, _)| *start),
         };
         owners.retain(|(from, _)| *from < start);
         owners.push((start, -1));
