@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.rollout.growing import GrowingIds
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import laid_out, require_one_shape, side_array
@@ -39,17 +40,24 @@ class RowInParts:
     """A row as far as it is known: first what was shown, then turns, and what stands between them.
 
     Attributes:
+        ids: of all parts, one behind the other.
         cause: why it could not go on from the row before.
     """
 
     parts: tuple[Part, ...]
+    ids: GrowingIds
     cause: Rewrite | None = None
 
+    @classmethod
+    def begun(cls, part: Part, cause: Rewrite | None = None) -> RowInParts:
+        """A row of one part."""
+        return cls((part,), GrowingIds().extended(part.ids), cause)
+
     def __add__(self, part: Part) -> RowInParts:
-        return RowInParts((*self.parts, part), self.cause)
+        return RowInParts((*self.parts, part), self.ids.extended(part.ids), self.cause)
 
     def __len__(self) -> int:
-        return sum(len(part.ids) for part in self.parts)
+        return len(self.ids)
 
     @property
     def has_turns(self) -> bool:
@@ -59,13 +67,21 @@ class RowInParts:
     @property
     def without_last(self) -> RowInParts:
         """The row without its last part."""
-        return RowInParts(self.parts[:-1], self.cause)
+        return RowInParts(self.parts[:-1], self.ids.first(len(self) - len(self.parts[-1].ids)), self.cause)
 
     @property
     def prompt_ids(self) -> NDArray[np.int64]:
         """int64 ``[P]``: all up to the end of what was shown last."""
-        shown = self.parts[:-1] if self.parts[-1].turn is not None else self.parts
-        return _ids(shown)
+        return self._shown.copy()
+
+    @property
+    def last_shown_id(self) -> NDArray[np.int64]:
+        """int64 ``[1]``: the last of them; ``[0]`` where nothing was shown."""
+        return self._shown.copy(max(len(self._shown) - 1, 0))
+
+    @property
+    def _shown(self) -> GrowingIds:
+        return self.without_last.ids if self.parts[-1].turn is not None else self.ids
 
     @property
     def last_turn(self) -> int:
@@ -89,7 +105,7 @@ class RowInParts:
         mask = [np.full(len(part.ids), part.turn is not None, dtype=np.int64) for part in parts[1:]]
         return SampledRow(
             prompt_ids=parts[0].ids,
-            completion_ids=_ids(parts[1:]),
+            completion_ids=self.ids.copy(len(parts[0].ids), ends[-1]),
             env_mask=np.concatenate(mask),
             message_index=np.concatenate([part.message_index for part in parts]),
             turns=turns,
@@ -97,10 +113,6 @@ class RowInParts:
             cause=self.cause,
             chat=chat,
         )
-
-
-def _ids(parts: Sequence[Part]) -> NDArray[np.int64]:
-    return np.concatenate([part.ids for part in parts])
 
 
 def _side_arrays(parts: Sequence[Part], ends: Sequence[int]) -> dict[str, NDArray[Any]]:

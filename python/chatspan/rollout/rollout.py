@@ -117,7 +117,7 @@ class Rollout:
         prompt = Owned(encoding.input_ids, encoding.message_index, encoding.kind)
         if given_ids is not None:
             prompt = owned_prompt(pipeline, encoding, given_ids, len(request.messages))
-        return Shown(rendered.attributed, len(request.messages)), RowInParts((Part(*prompt),))
+        return Shown(rendered.attributed, len(request.messages)), RowInParts.begun(Part(*prompt))
 
     def _begin_with(self, prompt_ids: Any) -> None:
         """Takes ids for what was shown, in place of those that the tokenizer gives."""
@@ -199,14 +199,13 @@ class Rollout:
             )
         base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
         ids = completion_ids(self.encoder.tokenizer, token_ids, finish_reason, index)
-        prompt = base.prompt_ids
         arrays = turn_arrays({"logprobs": logprobs, **per_token}, len(ids), len(self._row), index)
         if begun is not None:
             arrays = joined(begun, len(ids), arrays, index)
             ids = np.concatenate([begun.ids, ids])
         said = self._parsed(ids).message if message is None else _assistant(message, index)
         control_tokens = self._shown.attributed.conventions.control_tokens
-        sampled = sampled_of(self.encoder.pipeline, prompt, ids, control_tokens)
+        sampled = sampled_of(self.encoder.pipeline, base.last_shown_id, ids, control_tokens)
         part = Part(ids, np.full(len(ids), index, dtype=np.int32), turn=index, arrays=arrays)
         self._row = base + part
         self._turn = _Turn(index, self._shown, sampled, self._row, len(self._rows), len(self._proofs), finish_reason)
@@ -241,7 +240,7 @@ class Rollout:
         rows, suffix = self._rows[: turn.rows], Part(found.ids, found.message_index, found.kind)
         if found.proof.how == "split":
             self._rows = [*rows, turn.row]
-            self._row = RowInParts((suffix,), found.proof.rewrite)
+            self._row = RowInParts.begun(suffix, found.proof.rewrite)
         else:
             self._rows, self._row = rows, turn.row + suffix
         self._proofs = [*self._proofs[: turn.proofs], found.proof]

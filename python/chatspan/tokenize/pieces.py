@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan._core import Offsets
 from chatspan.tokenize.backends import Backend
 from chatspan.tokenize.token_offsets import CharRange, token_offsets
-from chatspan.tokenize.tokens import Tokens, tokens_of
+from chatspan.tokenize.tokens import Tokens
 
 # ids, and the characters of each
 Lists = tuple[list[int], list[CharRange]]
+# int64 [N], int64 [N, 2]
+Arrays = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -42,58 +48,64 @@ def encode_pieces(
     Args:
         cuts: characters, rising, at which the text is cut, too: what is on either side is tokenized apart.
     """
-    ids: list[int] = []
-    offsets: list[CharRange] = []
+    parts = [_NONE]
     given: dict[int, tuple[int, int]] = {}
+    length = position = 0
 
-    def add(tokens: Lists) -> None:
-        ids.extend(tokens[0])
-        offsets.extend(tokens[1])
+    def add(part: Arrays) -> None:
+        nonlocal length
+        parts.append(part)
+        length += len(part[0])
 
-    position = 0
     for piece in [*sorted(pieces, key=lambda piece: piece.start_char), Piece(len(text), len(text))]:
         inside = [cut for cut in cuts if position < cut < piece.start_char]
         for start, end in pairwise([position, *inside, piece.start_char]):
-            add(_as_always(backend, text, start, end))
+            if start < end:
+                add(_as_always(backend, text, start, end))
         if piece.tokens is not None:
+            add(_arrays(*piece.tokens))
             if piece.message_index is not None:
-                given[piece.message_index] = (len(ids), len(ids) + len(piece.tokens[0]))
-            add(piece.tokens)
+                given[piece.message_index] = (length - len(piece.tokens[0]), length)
         elif piece.end_char > piece.start_char:
             add(_as_plain_text(tokenizer, backend, text, piece.start_char, piece.end_char))
         position = piece.end_char
-    return tokens_of(ids, offsets, len(text), backend.name, given)
+    ids = np.concatenate([ids for ids, _ in parts])
+    offsets = np.concatenate([offsets for _, offsets in parts])
+    return Tokens(ids, Offsets(offsets, text_length=len(text)), backend.name, given=given)
 
 
-def _lists(backend: Backend, texts: Sequence[str]) -> list[Lists]:
-    return [
-        (tokens.input_ids.tolist(), [(start, end) for start, end in tokens.table.to_array().tolist()])
-        for tokens in backend.encode_batch(texts)
-    ]
+def _arrays(ids: Sequence[int], offsets: Sequence[CharRange]) -> Arrays:
+    return np.array(ids, dtype=np.int64), np.array(offsets, dtype=np.int64).reshape(-1, 2)
 
 
-def _as_always(backend: Backend, text: str, start: int, end: int) -> Lists:
-    if start >= end:
-        return [], []
+_NONE: Arrays = _arrays([], [])
+
+
+def _encoded(backend: Backend, texts: Sequence[str]) -> list[Arrays]:
+    return [(tokens.input_ids, tokens.table.to_array().astype(np.int64)) for tokens in backend.encode_batch(texts)]
+
+
+def _as_always(backend: Backend, text: str, start: int, end: int) -> Arrays:
     if start == 0:
-        return _lists(backend, [text[:end]])[0]
-    [(newline, _), (ids, offsets)] = _lists(backend, ["\n", "\n" + text[start:end]])
-    if ids[: len(newline)] == newline:
-        behind = zip(ids[len(newline) :], offsets[len(newline) :], strict=True)
-        shifted = [(i, (max(first - 1, 0) + start, last - 1 + start)) for i, (first, last) in behind]
-        return [i for i, _ in shifted], [span for _, span in shifted]
-    [(bare_ids, bare_offsets)] = _lists(backend, [text[start:end]])
-    return bare_ids, [(first + start, last + start) for first, last in bare_offsets]
+        return _encoded(backend, [text[:end]])[0]
+    [(newline, _), (ids, offsets)] = _encoded(backend, ["\n", "\n" + text[start:end]])
+    length = len(newline)
+    if np.array_equal(ids[:length], newline):
+        # A token may begin in the newline, where it has no character of its own.
+        return ids[length:], np.maximum(offsets[length:] - 1, 0) + start
+    [(bare_ids, bare_offsets)] = _encoded(backend, [text[start:end]])
+    return bare_ids, bare_offsets + start
 
 
-def _as_plain_text(tokenizer: Any, backend: Backend, text: str, start: int, end: int) -> Lists:
+def _as_plain_text(tokenizer: Any, backend: Backend, text: str, start: int, end: int) -> Arrays:
     plain = text[start:end]
-    newline = _lists(backend, ["\n"])[0][0]
     ids = backend.encode_plain(plain)
     if start > 0:
+        [(newline, _)] = _encoded(backend, ["\n"])
         behind = backend.encode_plain("\n" + plain)
-        if behind[: len(newline)] == newline:
+        if behind[: len(newline)] == newline.tolist():
             ids = behind[len(newline) :]
     found = token_offsets(tokenizer, ids, plain)
     found += [(0, len(plain))] * (len(ids) - len(found)) if not found else [found[-1]] * (len(ids) - len(found))
-    return ids, [(first + start, last + start) for first, last in found]
+    found_ids, offsets = _arrays(ids, found)
+    return found_ids, offsets + start

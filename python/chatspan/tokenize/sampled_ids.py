@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from operator import index
 from typing import Any
 
@@ -11,6 +12,7 @@ from chatspan.rows.steps.plain import items_of
 from chatspan.tokenize.token_offsets import CharRange, decode, token_offsets
 
 _LARGEST_ID = 2**31 - 1
+_AT_ONCE = 4096
 # A piece of a turn before the template trimmed it, and the characters that are left of it in the turn.
 Untrimmed = tuple[str, int, int]
 
@@ -56,15 +58,14 @@ def whole_ids(tokenizer: Any, token_ids: Any) -> list[int]:
         RolloutError: they are no ids, or none of this tokenizer.
     """
     ids: list[int] = []
-    known: set[int] = set()
+    wrong: int | None = None
     try:
         given = items_of(token_ids) if type(token_ids) is not range and isinstance(token_ids, Sequence) else token_ids
-        for each in given:
-            ids.append(index(each))
-            if ids[-1] not in known:
-                if not _has(tokenizer, ids[-1]):
-                    break
-                known.add(ids[-1])
+        items = iter(given)
+        # Of a range, or what has no end, no more is read than to what cannot be one.
+        while wrong is None and (some := [index(each) for each in islice(items, _AT_ONCE)]):
+            wrong = _first_wrong(tokenizer, some, len(ids))
+            ids += some
     # Also what an object of a row raises when it is asked for its items.
     except Exception:
         ids = []
@@ -73,20 +74,30 @@ def whole_ids(tokenizer: Any, token_ids: Any) -> list[int]:
             f"token_ids must be the ids of the turn, whole numbers, at least one, got {quoted(token_ids)}: give the "
             "ids that were sampled, or leave token_ids out"
         )
-    wrong = ids[-1]
-    if not 0 <= wrong <= _LARGEST_ID:
-        raise RolloutError(f"token_ids has {quoted(wrong)}, which is no id: give the ids that were sampled, from 0 on")
-    if wrong not in known:
+    if wrong is None:
+        return ids
+    if not 0 <= ids[wrong] <= _LARGEST_ID:
         raise RolloutError(
-            f"token_ids[{len(ids) - 1}] is {wrong}, which is no id of the tokenizer, whose {len(tokenizer):,} tokens "
-            "have other ones: give the tokenizer that they were sampled with"
+            f"token_ids has {quoted(ids[wrong])}, which is no id: give the ids that were sampled, from 0 on"
         )
-    return ids
+    raise RolloutError(
+        f"token_ids[{wrong}] is {ids[wrong]}, which is no id of the tokenizer, whose {len(tokenizer):,} tokens "
+        "have other ones: give the tokenizer that they were sampled with"
+    )
 
 
-def _has(tokenizer: Any, token_id: int) -> bool:
-    is_id = 0 <= token_id <= _LARGEST_ID
-    return is_id and (tokenizer is None or tokenizer.convert_ids_to_tokens(token_id) is not None)
+def _first_wrong(tokenizer: Any, ids: Sequence[int], before: int) -> int | None:
+    """The place of the first number that is no id of the tokenizer, behind so many that are."""
+    different = list(set(ids))
+    are_possible = min(different) >= 0 and max(different) <= _LARGEST_ID
+    if are_possible and (tokenizer is None or None not in tokenizer.convert_ids_to_tokens(different)):
+        return None
+    return next((before + at for at, each in enumerate(ids) if not _is_id(tokenizer, each)), None)
+
+
+def _is_id(tokenizer: Any, number: int) -> bool:
+    is_possible = 0 <= number <= _LARGEST_ID
+    return is_possible and (tokenizer is None or tokenizer.convert_ids_to_tokens(number) is not None)
 
 
 def _kept_characters(untrimmed: Sequence[Untrimmed]) -> list[int]:

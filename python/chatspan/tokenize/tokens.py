@@ -40,11 +40,10 @@ def tokens_of(
     offsets: Sequence[tuple[int, int]],
     text_length: int,
     backend: str,
-    given: GivenTokens = NONE_GIVEN,
 ) -> Tokens:
     """Tokens from lists, checked.
 
     Raises:
         OffsetsError: see :class:`Offsets`.
     """
-    return Tokens(np.array(ids, dtype=np.int64), Offsets(offsets, text_length=text_length), backend, given=given)
+    return Tokens(np.array(ids, dtype=np.int64), Offsets(offsets, text_length=text_length), backend)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -33,26 +33,29 @@ def completion_ids(tokenizer: Any, token_ids: Any, finish_reason: str | None, in
 
 def sampled_of(
     pipeline: EncodingPipeline,
-    prompt_ids: NDArray[np.int64],
+    last_shown_id: NDArray[np.int64],
     ids: NDArray[np.int64],
     control_tokens: Collection[str],
 ) -> Sampled:
-    """What the ids say behind a prompt, and the control token that they end with."""
+    """What the ids say behind a prompt, and the control token that they end with.
+
+    Args:
+        last_shown_id: int64 ``[1]``, the prompt's last one; ``[0]`` of an empty prompt.
+    """
     if not len(ids):
         return Sampled("", "")
-    text = text_behind(pipeline, prompt_ids, ids.tolist())
-    last = pipeline.decode([int(ids[-1])])
+    text = text_behind(pipeline, last_shown_id, ids)
+    last = pipeline.decode(ids[-1:])
     return Sampled(text, last if last in control_tokens and text.endswith(last) else "")
 
 
-def text_behind(pipeline: EncodingPipeline, prompt_ids: NDArray[np.int64], ids: Sequence[int]) -> str:
-    """The text of ids behind others: a tokenizer may drop a blank at the beginning of what it decodes."""
-    if len(prompt_ids):
-        before = [int(prompt_ids[-1])]
-        known, both = pipeline.decode(before), pipeline.decode([*before, *ids])
+def text_behind(pipeline: EncodingPipeline, last_shown_id: NDArray[np.int64], ids: NDArray[np.int64]) -> str:
+    """The text of ids behind another: a tokenizer may drop a blank at the beginning of what it decodes."""
+    if len(last_shown_id):
+        known, both = pipeline.decode(last_shown_id), pipeline.decode(np.concatenate([last_shown_id, ids]))
         if both.startswith(known):
             return both[len(known) :]
-    return pipeline.decode(list(ids))
+    return pipeline.decode(ids)
 
 
 def _is_empty(token_ids: Any) -> bool:
