@@ -18,6 +18,8 @@ COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentin
 VERL_TESTS ?= tests/trainers/test_verl_library.py tests/trainers/test_verl_agent_loop.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
+# Processes that tests run in, each with the files that it takes; 0: all in one.
+WORKERS ?= 2
 
 SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.py' -o -name '*.pyi') \
 	Cargo.toml Cargo.lock pyproject.toml README.md
@@ -41,7 +43,7 @@ test-rust:
 	cargo test --workspace --locked
 
 test-python: $(VENV)/.built
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 test-compat: $(COMPAT:%=test-compat-%)  ## COMPAT_TESTS with the oldest transformers declared and the newest 4.x
 

@@ -33,6 +33,18 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("all" if config.getoption("--all") else "few")
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Of a process of its own, where tests run in several.
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["lines"] = session.config.stash[_LINES]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes the lines of a process that is done."""
+    node.config.stash[_LINES] += getattr(node, "workeroutput", {}).get("lines", [])
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_ZOO in str(report.longrepr)]
     terminalreporter.section("compared with references")
