@@ -23,6 +23,7 @@ from distillation import report_distillation
 from encoder import report_encoder
 from import_time import report_import_time
 from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
+from linear_loss import report_linear_loss
 from loader import report_loader
 from loss import report_loss
 from native import report_native
@@ -59,6 +60,7 @@ def main() -> None:
         "loader": lambda: report_loader(report, inputs, rounds),
         "distillation": lambda: report_distillation(report, inputs, rounds),
         "loss": lambda: report_loss(report, rounds),
+        "linear-loss": lambda: report_linear_loss(report, rounds),
         "reading": lambda: report_reading(report, inputs, zoo, rounds),
         "rollouts": lambda: report_rollouts(report, inputs, rounds),
         "import": lambda: report_import_time(report, rounds),
