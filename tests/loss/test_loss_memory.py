@@ -25,8 +25,15 @@ MODES: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.mark.parametrize("options", MODES, ids=str)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Without `--all` each mode in one of the two types, by turns."""
+    if metafunc.function is test_memory_beyond_logits_and_gradient:
+        pairs = [(dtype, options) for options in MODES for dtype in (torch.float32, torch.bfloat16)]
+        if not metafunc.config.getoption("--all"):
+            pairs = [pair for at, pair in enumerate(pairs) if at % 4 in (0, 3)]
+        metafunc.parametrize(("dtype", "options"), pairs, ids=str)
+
+
 def test_memory_beyond_logits_and_gradient(
     dtype: torch.dtype,
     options: dict[str, Any],

@@ -18,7 +18,7 @@ if not sys.platform.startswith("linux"):
 from hostile import CASES
 
 # Without `--all`, every so many of the cases, which are in the order of what they do.
-SOME = 4
+SOME = 8
 
 
 def _names(config: pytest.Config) -> list[str]:
