@@ -3,9 +3,20 @@
 TRL is not imported: what is here is given to its trainers, which are written against TRL 1.16.
 """
 
+from chatspan.trl.distillation import DistillationMixin
+from chatspan.trl.distillation_inputs import distillation_inputs
 from chatspan.trl.gkd import GKDCollator, response_rows
 from chatspan.trl.rollout_func import rollout_columns, rollout_func
 from chatspan.trl.sdpo import TeacherContextBuilder
 from chatspan.trl.sdpo_data import sdpo_rows
 
-__all__ = ["GKDCollator", "TeacherContextBuilder", "response_rows", "rollout_columns", "rollout_func", "sdpo_rows"]
+__all__ = [
+    "DistillationMixin",
+    "GKDCollator",
+    "TeacherContextBuilder",
+    "distillation_inputs",
+    "response_rows",
+    "rollout_columns",
+    "rollout_func",
+    "sdpo_rows",
+]
