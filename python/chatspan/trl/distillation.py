@@ -25,7 +25,7 @@ _MEDIA = ("pixel_values", "token_type_ids", "mm_token_type_ids")
 
 
 class DistillationMixin:
-    """Makes the teacher of TRL's ``DistillationTrainer`` see its own side: a prompt with a hint, or another conversation.
+    """Makes the teacher of TRL's ``DistillationTrainer`` see its own side: a prompt with a hint, another conversation.
 
     In TRL both models see the same ids. In a class of both, ``class Trainer(DistillationMixin, DistillationTrainer)``,
     the student's forward pass, the divergence, the denominator and the metrics stay TRL's, and the teacher's hidden
@@ -70,8 +70,17 @@ class DistillationMixin:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         base = base_of(cls, cls._BASE)
-        if base is not None:
-            require_hooks(cls, DistillationMixin, base, cls._HOOKS)
+        if base is None:
+            return
+        mixin = next(each for each in cls.__mro__ if "_BASE" in vars(each))
+        served = "ServerDistillationTrainer"
+        # Its teacher is asked elsewhere, and would see the student's ids.
+        if served != cls._BASE and base_of(cls, served) is not None:
+            raise OptionError(
+                f"{cls.__name__}: {served} has a mixin of its own: write class {cls.__name__}(Server"
+                f"DistillationMixin, {served})"
+            )
+        require_hooks(cls, mixin, base, cls._HOOKS)
 
     def __init__(
         self,
