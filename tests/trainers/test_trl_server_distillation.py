@@ -106,7 +106,7 @@ def test_a_step_is_the_top_k_loss_at_the_teachers_own_positions(small: Any, make
     values[mask], ids[mask] = found.values, found.indices
     keys = ("input_ids", "attention_mask", "position_ids")
     logits = own(**{key: batch[key] for key in keys}).logits
-    expected, _ = topk_sdpo_loss(logits, values, ids, batch, temperature=2.0, add_tail=add_tail)
+    expected, _ = topk_sdpo_loss(logits, values, ids, batch, beta=0.0, temperature=2.0, add_tail=add_tail)
     assert loss == pytest.approx(float(expected.detach()), abs=1e-6)
     assert norm == pytest.approx(gradient_norm(expected, own), rel=1e-4)
 
