@@ -60,14 +60,14 @@ def opsd_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> list[d
     Returns:
         For each row with a loss, up to the last message that the loss is on: ``messages``; ``teacher_prompt``, the text
         of the last user's message as the teacher reads it; ``response_token_ids`` and ``response_loss_mask``, a list of
-        each assistant's message; ``add_eos``, false, since the ids end as they were sampled; ``tools`` and
+        each assistant's message, of which ``loss`` says whether it is trained: ms-swift reads the mask for the student,
+        and the flag for the teacher; ``add_eos``, false, since the ids end as they were sampled; ``tools`` and
         ``chat_template_kwargs`` where the row has them. ``--remove_unused_columns false`` keeps them, and
         ``--lmbda 0`` takes the responses that are given.
 
     Raises:
         LayoutError: what these columns cannot say: a teacher that differs elsewhere, contents that are no text, other
-            weights than 1, a turn whose end is not in the loss (ms-swift would train it), a row that was cut; with
-            ``trace_id``.
+            weights than 1, a turn that is in the loss in part, a row that was cut; with ``trace_id``.
         EmptyBatchError: the loss is nowhere on these rows.
         ChatspanError: as a call of the collator.
 
@@ -136,11 +136,12 @@ def _row_of(pair: Pair, tokenizer: Any) -> OpsdRow:
         raise LayoutError("the loss is on tokens outside of assistants' turns, which have no ids of their own", **place)
     assistants = [index for index, message in enumerate(messages) if message["role"] == "assistant"]
     for index, own, mask in zip(assistants, ids, in_loss, strict=True):
-        messages[index]["content"] = messages[index]["content"] or tokenizer.decode(own)
-        if mask.any() and not mask[-1]:
+        # Its student reads the mask of the ids, its teacher this flag of the message.
+        messages[index] |= {"content": messages[index]["content"] or tokenizer.decode(own), "loss": bool(mask.any())}
+        if mask.any() and not mask.all():
             raise LayoutError(
-                f"message {index}: the end of its turn is not in the loss, and ms-swift trains the end of each turn "
-                'that it trains: use loss_on="turn"',
+                f"message {index}: the loss is on {int(mask.sum())} of the {len(mask)} tokens of its turn, and of "
+                'ms-swift the student alone reads response_loss_mask: use loss_on="turn"',
                 **place,
             )
     row: dict[str, Any] = {
