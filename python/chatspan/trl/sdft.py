@@ -112,11 +112,12 @@ class DemonstrationContextBuilder:
             HintError: a context that is no text, or blank: SDFT has no mask for rows, so each needs one.
             TruncationError: a prompt, or the teacher's, that is longer than ``max_prompt_length`` (512, unless
                 ``SDFTConfig`` says otherwise), to which the trainer cuts.
-            LayoutError: prompts that are no messages, or not as many contexts.
+            LayoutError: prompts that are no messages, not as many contexts, or tensors of another form.
             EmptyBatchError: there is no prompt.
             ChatspanError: as :meth:`chatspan.HintedPrompts.encode`. All with ``row_index``, in this process's batch.
         """
         found = self._found(prompts, privileged_contexts)
+        _require_completions(len(found), completion_ids, completion_mask)
         arrays = padded_ids([one.teacher_ids for one in found], pad_id_of(self._prompts.tokenizer), "left")
         ids, mask = (torch.from_numpy(array).to(completion_ids.device) for array in arrays)
         return {
@@ -125,6 +126,9 @@ class DemonstrationContextBuilder:
         }
 
     def _found(self, prompts: Sequence[Any], contexts: Sequence[Any]) -> list[HintedPrompt]:
+        for name, given in (("prompts", prompts), ("privileged_contexts", contexts)):
+            if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
+                raise LayoutError(f"{name} is {type(given).__name__}: give a list, one for each rollout")
         if not len(prompts):
             raise EmptyBatchError("there is no prompt, so there is nothing to distil")
         for row, prompt in enumerate(prompts):
@@ -151,3 +155,13 @@ class DemonstrationContextBuilder:
                     **place_of_row(row),
                 )
         return found
+
+
+def _require_completions(count: int, ids: Any, mask: Any) -> None:
+    tensors = all(isinstance(each, torch.Tensor) and each.dim() == 2 and not each.is_meta for each in (ids, mask))
+    if not tensors or ids.shape != mask.shape or len(ids) != count or ids.is_floating_point():
+        shapes = [list(each.shape) if isinstance(each, torch.Tensor) else type(each).__name__ for each in (ids, mask)]
+        raise LayoutError(
+            f"completion_ids {shapes[0]} and completion_mask {shapes[1]} for {count} prompts: expected tensors of "
+            "integers, [B, C] both"
+        )
