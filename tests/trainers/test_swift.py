@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -129,7 +132,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "the content alone": (
         ROWS[0],
         {"loss_on": "content"},
-        r"message 1: the loss is on 6 of the 7 tokens of its turn, and ms",
+        r"message 1: the loss is on 6 of the 7 tokens of its turn",
     ),
     "weights": (ROWS[0], {"loss_on": {"assistant": 0.5}}, r"other weights than 1, which response_loss_mask cannot say"),
     "a row that was cut": (
@@ -156,3 +159,14 @@ def test_what_is_refused(small: Any) -> None:
         opsd_rows(ChatCollator(small), ROWS)  # type: ignore[arg-type]
     with pytest.raises(EmptyBatchError, match=r"the loss is on no token of 1 rows"):
         opsd_rows(collator(small), ROWS[2:])
+
+
+def test_another_library_of_the_name_is_told_of(monkeypatch: Any) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "swift"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "swift", ModuleType("swift"))
+    monkeypatch.delitem(sys.modules, "chatspan.swift.proof", raising=False)
+    with pytest.raises(
+        OptionError, match=r"the module swift that is installed is not that of ms-swift 4\.6 \(No module"
+    ):
+        importlib.import_module("chatspan.swift.proof")

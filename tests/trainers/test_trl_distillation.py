@@ -19,6 +19,8 @@ from chatspan import (
 from chatspan.loss import sdpo_loss
 from chatspan.trl import DistillationMixin, distillation_inputs, sdpo_rows
 from conversations import tool
+from processes import in_processes
+from transformers import AutoTokenizer
 from trl_steps import (
     ONE_STEP,
     ROWS,
@@ -31,6 +33,7 @@ from trl_steps import (
     rollout_row,
     twins,
 )
+from zoo import EXAMPLES
 
 trl = pytest.importorskip("trl", reason="TRL is not installed")
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")
@@ -175,6 +178,24 @@ def test_without_hints_it_is_trls_own_step(small: Any, make: Any) -> None:
     assert steps[0] == steps[1]
 
 
+def weights_after_a_step(rank: int, world: int, folder: str) -> Any:
+    """Of plain gradient descent on all rows, divided among processes and accumulated batches."""
+    tokenizer = AutoTokenizer.from_pretrained(EXAMPLES / "tokenizer")
+    student, teacher = models(tokenizer)
+    options = {"optim": "sgd", "learning_rate": 0.5, "max_grad_norm": 1e9, "beta": 0.5, "lr_scheduler_type": "constant"}
+    divided = {"per_device_train_batch_size": 2 // world, "gradient_accumulation_steps": 2}
+    arguments = trl.DistillationConfig(f"{folder}/{world}-{rank}", **{**ONE_STEP, **options, **divided})
+    trainer = Trainer(student, teacher, arguments, ROWS, processing_class=tokenizer, collator=collator(tokenizer))
+    trainer.train()
+    return {name: each.detach().clone() for name, each in student.named_parameters()}
+
+
+def test_two_processes_train_as_one(tmp_path: Any) -> None:
+    expected = weights_after_a_step(0, 1, str(tmp_path))
+    for found in in_processes(2, weights_after_a_step, str(tmp_path)):
+        assert all(torch.allclose(found[name], each, atol=1e-6, rtol=0) for name, each in expected.items())
+
+
 def test_the_student_may_be_its_own_teacher(small: Any, make: Any) -> None:
     student, _ = models(small)
     (own,) = twins(student)
@@ -192,6 +213,8 @@ def test_what_is_refused(small: Any, make: Any) -> None:
         make(student, teacher, ROWS, collator=collator(small), hint_role="user")
     with pytest.raises(OptionError, match=r"DistillationMixin is no trainer: write class Trainer\(DistillationMixin"):
         DistillationMixin()
+    with pytest.raises(OptionError, match=r"remove_unused_columns=True takes away what the teacher sees"):
+        make(student, teacher, datasets.Dataset.from_list(ROWS), {"remove_unused_columns": True})
     weighted = collator(small, loss_on={"assistant": 0.5})
     with pytest.raises(LayoutError, match=r"other weights than 1, which a mask cannot say"):
         distillation_inputs(weighted, ROWS)

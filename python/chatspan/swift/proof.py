@@ -10,11 +10,20 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from swift.rl_core.data import GKDSample
-from swift.rlhf_trainers.gkd_helpers import encode_gkd_samples
 
 from chatspan.errors import AlignmentError, OptionError
 from chatspan.swift.opsd import OpsdRow, examined_rows
+
+_REMEDY = 'pip install "ms-swift>=4.6,<5"'
+
+try:
+    from swift.rl_core.data import GKDSample
+    from swift.rlhf_trainers.gkd_helpers import encode_gkd_samples
+except ImportError as error:
+    if error.name == "swift":
+        raise
+    # Another version, or OpenStack's client of the same name.
+    raise OptionError(f"the module swift that is installed is not that of ms-swift 4.6 ({error}): {_REMEDY}") from error
 
 if TYPE_CHECKING:
     from chatspan.distillation.collator import SelfDistillationCollator
@@ -42,10 +51,7 @@ def proven_rows(collator: SelfDistillationCollator, rows: Sequence[Any], templat
     fields = getattr(GKDSample, "__dataclass_fields__", {})
     lacking = {"teacher_prompt", "response_token_ids", "response_loss_mask", "add_eos"} - set(fields)
     if lacking:
-        raise OptionError(
-            f"GKDSample of ms-swift {version('ms-swift')} has no {', '.join(sorted(lacking))}: "
-            'pip install "ms-swift>=4.6,<5"'
-        )
+        raise OptionError(f"GKDSample of ms-swift {version('ms-swift')} has no {', '.join(sorted(lacking))}: {_REMEDY}")
     found = examined_rows(collator, rows)
     for one in found:
         students, teachers, _ = encode_gkd_samples([GKDSample.from_row(one.row)], template)

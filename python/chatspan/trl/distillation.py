@@ -105,6 +105,10 @@ class DistillationMixin:
             )
         trainer: Any = super()
         trainer.__init__(*args, **kwargs)
+        if self.args.remove_unused_columns:
+            raise OptionError(
+                "remove_unused_columns=True takes away what the teacher sees: leave it out, as it is false by default"
+            )
         self._collator = collator
         self._prompts = None if collator is not None else self._hinted_prompts(options)
         # What the teacher sees in the loss that is being computed, and the student of it.
