@@ -59,7 +59,7 @@ def make(small: Any, tmp_path: Any) -> Any:
         student: Any, teacher: Any, rows: Any, options: Any = None, kind: Any = Trainer, **keywords: Any
     ) -> Any:
         arguments = trl.DistillationConfig(str(tmp_path), **{**ONE_STEP, "max_completion_length": 6, **(options or {})})
-        return kind(student, teacher, arguments, rows, processing_class=small, **keywords)
+        return kind(student, teacher, arguments, rows, **{"processing_class": small, **keywords})
 
     return trainer_of
 
@@ -170,6 +170,29 @@ def test_generated_responses_with_hints_in_their_prompts(small: Any, make: Any) 
             ).logits
         expected = divergence(logits[mask], theirs[:, -completion - 1 : -1][mask], 0.5).sum() / float(items)
         assert loss == pytest.approx(float(expected), abs=1e-6)
+
+
+def rebook(train: str) -> str:
+    """Books another train.
+
+    Args:
+        train: its number.
+    """
+    return f"error: {train} is full"
+
+
+def test_tools_are_in_both_prompts(small_copy: Any, make: Any) -> None:
+    """The trainer gives its own to the template, and so does the teacher's side; else its prompts would be refused."""
+    # Of the templates whose calls TRL can read.
+    small_copy.chat_template = pytest.importorskip("trl.chat_template_utils").qwen3_chat_template
+    rows = [{"prompt": [user("Book it.")], "privileged_context": "Mind the limit."}] * 4
+    given = {"tools": [rebook], "processing_class": small_copy}
+    trainer = make(*models(small_copy), datasets.Dataset.from_list(rows), **given)
+    first_step(trainer)
+    inputs, _, _ = trainer.losses[0]
+    for ids in (inputs["prompt_ids"][0], inputs["teacher_input_ids"][0]):
+        assert '"name": "rebook"' in small_copy.decode(ids)
+    assert "Mind the limit." in small_copy.decode(inputs["teacher_input_ids"][0])
 
 
 def test_without_hints_it_is_trls_own_step(small: Any, make: Any) -> None:

@@ -85,6 +85,37 @@ def test_a_step_is_the_divergence_to_the_teacher_that_sees_the_hint(
     assert loss == pytest.approx(float(of_rows.mean()), abs=1e-6)
 
 
+def test_a_served_teacher_is_asked_for_these_ids(small: Any) -> None:
+    """``teacher_model_kind="live"`` with a server: TRL's own method reads what the builder made."""
+    sdft = pytest.importorskip("trl.experimental.sdft", reason="TRL is not installed")
+    completions = [small(f"{text}<|im_end|>")["input_ids"] for text in ("Yes.", "No, it is full.")]
+    width = max(map(len, completions))
+    ids = torch.tensor([each + [0] * (width - len(each)) for each in completions])
+    mask = torch.tensor([[1] * len(each) + [0] * (width - len(each)) for each in completions])
+    prompts = [TURNS[:3], [user("Book it.")]]
+    found = builder(small).build(prompts, ["Mind the limit."] * 2, ids, mask)
+    asked: dict[str, Any] = {}
+
+    def answer(**given: Any) -> Any:
+        asked.update(given)
+        each = [[[float(n)] for n in range(len(own))] for own in completions]
+        return {"actual_logprobs": each, "logprobs": each, "logprob_token_ids": each}
+
+    trainer = SimpleNamespace(
+        args=SimpleNamespace(distillation_mode="sampled_token"),
+        teacher_client=SimpleNamespace(get_sequence_logprobs=answer),
+        temperature=1.0,
+    )
+    scored = sdft.SDFTTrainer._get_teacher_token_logprobs_from_server(trainer, found, width)
+    pairs = zip(asked["sequences"], asked["prompt_lengths"], strict=True)
+    texts = [(small.decode(sequence[:length]), sequence[length:]) for sequence, length in pairs]
+    assert [ids for _, ids in texts] == completions
+    assert all(text.endswith(f"Mind the limit.<|im_end|>\n{HEADER}") for text, _ in texts)
+    assert scored["actual_logprobs"][0, : len(completions[0])].tolist() == [
+        float(n) for n in range(len(completions[0]))
+    ]
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_trls_own_builder_refuses_such_a_prompt(small: Any, sdft_trainer: Any) -> None:
     with pytest.raises(ValueError, match=r"Prompts ending with assistant prefills or tool turns are not supported"):
