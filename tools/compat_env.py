@@ -56,7 +56,7 @@ def requirements(name: str) -> list[str]:
 
 
 def alone(name: str) -> list[str]:
-    """What is installed without what it declares, in front of the others."""
+    """What is installed last, without what it declares."""
     return {"swift": ["ms-swift>=4.6,<5"]}.get(name, [])
 
 
@@ -68,9 +68,9 @@ def make(name: str, folder: Path) -> None:
     link = folder / packages.relative_to(sys.prefix) / "main.pth"
     link.write_text(f"import site; site.addsitedir({str(packages)!r})\n", encoding="utf-8")
     python = folder / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements(name)], check=True)
     if alone(name):
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", *alone(name)], check=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements(name)], check=True)
     subprocess.run([python, "-c", CHECK], check=True)
 
 

@@ -257,17 +257,31 @@ def test_other_versions_of_trl_are_refused_by_name() -> None:
     version = trl.__version__
     with pytest.raises(
         OptionError,
-        match=rf"written against TRL 1\.16; DistillationTrainer\._prepare_inputs of TRL {version} does not exist: pip",
+        match=rf"written against TRL 1\.16; of TRL {version} DistillationTrainer\._prepare_inputs does not exist: pip",
     ):
         type("Old", (DistillationMixin, fake("DistillationTrainer", {})), {})
     methods = {name: getattr(trl.DistillationTrainer, name) for name in DistillationMixin._HOOKS}
     methods["_compute_loss"] = lambda self, model, inputs: None
-    with pytest.raises(
-        OptionError, match=r"_compute_loss of TRL \S+ has no unwrapped_student, num_items_in_batch, but"
-    ):
+    with pytest.raises(OptionError, match=r"_compute_loss has no unwrapped_student, num_items_in_batch, but model"):
         type("Newer", (DistillationMixin, fake("DistillationTrainer", methods)), {})
     with pytest.raises(OptionError, match=r"write class Swapped\(DistillationMixin, DistillationTrainer\)"):
         type("Swapped", (trl.DistillationTrainer, DistillationMixin), {})
+
+
+@pytest.mark.parametrize("what", ["another mask", "another way to the teacher"])
+def test_a_trl_that_would_train_something_else_is_noticed(small: Any, make: Any, monkeypatch: Any, what: str) -> None:
+    own = trl.DistillationTrainer
+
+    def compute(self: Any, student: Any, inputs: Any, items: Any) -> Any:
+        if what == "another mask":
+            return plain(self, student, {**inputs, "tool_mask": inputs["completion_mask"]}, items)
+        return torch.zeros(()), torch.zeros(()), inputs["tool_mask"].sum()
+
+    plain = own._compute_loss
+    monkeypatch.setattr(own, "_compute_loss", compute)
+    trainer = make(*models(small), [rollout_row(small)] * 4, collator=collator(small))
+    with pytest.raises(OptionError, match=r"of TRL \S+ _compute_loss does not compare the \d+ in-loss tokens with"):
+        trainer.train()
 
 
 def test_images_are_refused(small: Any, make: Any, monkeypatch: Any) -> None:

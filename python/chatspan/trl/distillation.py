@@ -15,7 +15,7 @@ from chatspan.distillation.prompts.hinted import HintedPrompts, require_own_prom
 from chatspan.errors import HintError, LayoutError, OptionError, place_of_row
 from chatspan.options import BackendOption
 from chatspan.trl.distillation_inputs import distillation_inputs
-from chatspan.trl.hooks import Hooks, base_of, require_hooks
+from chatspan.trl.hooks import Hooks, base_of, other_version, require_hooks
 
 if TYPE_CHECKING:
     from chatspan.distillation.collator import SelfDistillationCollator
@@ -77,8 +77,7 @@ class DistillationMixin:
         # Its teacher is asked elsewhere, and would see the student's ids.
         if served != cls._BASE and base_of(cls, served) is not None:
             raise OptionError(
-                f"{cls.__name__}: {served} has a mixin of its own: write class {cls.__name__}(Server"
-                f"DistillationMixin, {served})"
+                f"{served} has a mixin of its own: write class {cls.__name__}(ServerDistillationMixin, {served})"
             )
         require_hooks(cls, mixin, base, cls._HOOKS)
 
@@ -114,6 +113,7 @@ class DistillationMixin:
         # What the teacher sees in the loss that is being computed, and the student of it.
         self._other_side: Mapping[str, Any] | None = None
         self._student: Any = None
+        self._has_seen = False
 
     def _hinted_prompts(self, options: Mapping[str, Any]) -> HintedPrompts:
         trainer: Any = self
@@ -182,11 +182,17 @@ class DistillationMixin:
 
     def _compute_loss(self, unwrapped_student: Any, inputs: Mapping[str, Any], num_items_in_batch: Any) -> Any:
         trainer: Any = super()
-        self._other_side, self._student = inputs, unwrapped_student
+        self._other_side, self._student, self._has_seen = inputs, unwrapped_student, False
         try:
-            return trainer._compute_loss(unwrapped_student, inputs, num_items_in_batch)
+            found = trainer._compute_loss(unwrapped_student, inputs, num_items_in_batch)
         finally:
             self._other_side = self._student = None
+        # What would be trained otherwise is wrong, and looks right.
+        in_loss = int((inputs["completion_mask"] * inputs.get("tool_mask", 1)).sum())
+        if not self._has_seen or len(found) != 3 or int(found[2]) != in_loss:
+            what = f"_compute_loss does not compare the {in_loss} in-loss tokens with those that the teacher sees"
+            raise other_version(DistillationMixin, what)
+        return found
 
     def _get_last_hidden_state(
         self, unwrapped_model: Any, input_ids: Any, attention_mask: Any, logits_to_keep: Any, **fields: Any
@@ -197,6 +203,7 @@ class DistillationMixin:
         if side is None or unwrapped_model is self._student:
             self._student = None
             return trainer._get_last_hidden_state(unwrapped_model, input_ids, attention_mask, logits_to_keep, **fields)
+        self._has_seen = True
         ids, mask = side["teacher_input_ids"], side["teacher_attention_mask"]
         hidden = trainer._get_last_hidden_state(unwrapped_model, ids, mask, ids.shape[1] - 1, **fields)
         columns = side["teacher_logit_idx"].to(hidden.device)

@@ -34,10 +34,15 @@ def require_hooks(trainer: type, mixin: type, base: type, hooks: Hooks) -> None:
     for name, expected in hooks.items():
         missing = _missing(getattr(base, name, None), expected)
         if missing is not None:
-            raise OptionError(
-                f"{mixin.__name__} is written against TRL {WRITTEN_AGAINST}; {base.__name__}.{name} of TRL "
-                f'{_installed()} {missing}: pip install "trl>={WRITTEN_AGAINST}", or an older chatspan for an older TRL'
-            )
+            raise other_version(mixin, f"{base.__name__}.{name} {missing}")
+
+
+def other_version(mixin: type, what: str) -> OptionError:
+    """The TRL that is installed is not what the mixin was written for."""
+    return OptionError(
+        f"{mixin.__name__} is written against TRL {WRITTEN_AGAINST}; of TRL {_installed()} {what}: "
+        f'pip install "trl=={WRITTEN_AGAINST}.*"'
+    )
 
 
 def _missing(method: Any, expected: Sequence[str]) -> str | None:
