@@ -8,17 +8,21 @@ from typing import Any
 
 import pytest
 import torch
+from cases import assistant
 from chatspan import AlignmentError, OptionError
 from chatspan.loss import sdpo_loss
 from chatspan.swift import opsd_rows
-from test_swift import ROWS, collator, rollout_row
+from test_swift import FIRST, PRIVILEGED, QUESTION, ROWS, collator, rollout_row
 from training import model_of
+from transformers import Gemma3TextConfig, LlamaConfig, Qwen2Config, Qwen3Config
 
 NEEDED = "ms-swift is not installed: make test-swift installs it"
 pytest.importorskip("swift.rl_core.data", reason=NEEDED)
 losses = pytest.importorskip("swift.rlhf_trainers.gkd_loss", reason=NEEDED)
 helpers = pytest.importorskip("swift.rlhf_trainers.gkd_helpers", reason=NEEDED)
 proof = pytest.importorskip("chatspan.swift.proof", reason=NEEDED)
+models = pytest.importorskip("swift.model", reason=NEEDED)
+templates = pytest.importorskip("swift.template", reason=NEEDED)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +36,10 @@ def folder(small: Any, tmp_path_factory: Any) -> Any:
 
 @pytest.fixture
 def template_of(folder: Any) -> Any:
-    from swift.model import get_processor
-    from swift.template import get_template
-
     def make(template_type: str = "chatml", mode: str = "train", **options: Any) -> Any:
-        template = get_template(get_processor(str(folder), model_type="qwen2"), template_type=template_type, **options)
+        template = templates.get_template(
+            models.get_processor(str(folder), model_type="qwen2"), template_type=template_type, **options
+        )
         template.set_mode(mode)
         return template
 
@@ -143,6 +146,41 @@ def test_a_template_that_writes_something_else_is_told_of(small: Any, template_o
         proof.proven_rows(collator(small), ROWS, template_of("qwen2_5"))
     with pytest.raises(OptionError, match=r"is not in training mode: template\.set_mode\(\"train\"\)"):
         proof.proven_rows(collator(small), ROWS, template_of(mode="transformers"))
+
+
+# A tokenizer of the zoo, ms-swift's model and template for it, and what that is to be told.
+REAL = {
+    "qwen2_5": ("qwen2", "qwen2_5", {}),
+    "qwen3": ("qwen3", "qwen3", {"enable_thinking": True}),
+    "gemma3": ("gemma3_text", "gemma3_text", {}),
+    "deepseek_v3": ("deepseek", "deepseek_v2_5", {}),
+}
+THINKING = assistant("<think>\nadd\n</think>\n\nIt is 4.")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_templates_write_the_same(name: str, zoo_tokenizer: Any, tmp_path: Any, say: Any) -> None:
+    """Of rows with reasoning and without, in one turn and in two."""
+    model_type, template_type, options = REAL[name]
+    tokenizer = zoo_tokenizer(name)
+    tokenizer.save_pretrained(tmp_path)
+    config_of(model_type).save_pretrained(tmp_path)
+    template = templates.get_template(
+        models.get_processor(str(tmp_path), model_type=model_type), template_type=template_type, **options
+    )
+    template.set_mode("train")
+    thinking = {"messages": [*FIRST[:1], QUESTION, THINKING], "teacher_messages": [*FIRST[:1], PRIVILEGED, THINKING]}
+    both = {**ROWS[1], "loss_messages": [2, 4]}
+    found = proof.proven_rows(collator(tokenizer), [*ROWS, both, thinking], template)
+    assert len(found) == 4
+    say(
+        f"ms-swift {version('ms-swift')}, {template_type}: {len(found)} rows for {name}, all tokens and masks are equal"
+    )
+
+
+def config_of(model_type: str) -> Any:
+    kinds = {"qwen2": Qwen2Config, "qwen3": Qwen3Config, "gemma3_text": Gemma3TextConfig, "deepseek": LlamaConfig}
+    return kinds[model_type](architectures=["None"])
 
 
 def test_another_version_is_refused_by_name(small: Any, template_of: Any, monkeypatch: Any) -> None:
