@@ -85,7 +85,7 @@ def test_a_step_of_recorded_rows_is_the_divergence_over_their_in_loss_tokens(
     batch = collate(ROWS)
     logits = both_logits(own, other, batch, temperature)
     expected = divergence(*logits, beta).mean()
-    assert loss == pytest.approx(float(expected), abs=1e-6)
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-6)
     assert norm == pytest.approx(gradient_norm(expected, own), rel=1e-4)
     keys = ("input_ids", "attention_mask", "position_ids")
     whole = [
@@ -136,7 +136,7 @@ def test_no_loss_is_a_zero(small: Any, make: Any) -> None:
     found = trainer.evaluate()["eval_loss"]
     with torch.no_grad():
         expected = divergence(*both_logits(own, other, collator(small)(ROWS)), 0.5).mean()
-    assert found == pytest.approx(float(expected), abs=1e-6)
+    assert found == pytest.approx(float(expected.detach()), abs=1e-6)
 
 
 TURNS = [system("Be kind."), user("Book it."), tool("error: full"), failed("It is full.", error="limit")]
@@ -169,7 +169,7 @@ def test_generated_responses_with_hints_in_their_prompts(small: Any, make: Any) 
                 input_ids=inputs["teacher_input_ids"], attention_mask=inputs["teacher_attention_mask"]
             ).logits
         expected = divergence(logits[mask], theirs[:, -completion - 1 : -1][mask], 0.5).sum() / float(items)
-        assert loss == pytest.approx(float(expected), abs=1e-6)
+        assert loss == pytest.approx(float(expected.detach()), abs=1e-6)
 
 
 def rebook(train: str) -> str:
@@ -224,7 +224,7 @@ def test_the_student_may_be_its_own_teacher(small: Any, make: Any) -> None:
     (own,) = twins(student)
     loss, norm = first_step(make(student, student, ROWS, {"beta": 0.0}, collator=collator(small)))
     expected = divergence(*both_logits(own, own, collator(small)(ROWS)), 0.0).mean()
-    assert loss == pytest.approx(float(expected), abs=1e-6)
+    assert loss == pytest.approx(float(expected.detach()), abs=1e-6)
     assert norm == pytest.approx(gradient_norm(expected, own), rel=1e-4)
 
 
