@@ -16,6 +16,8 @@ COMPAT := oldest newest4
 COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py
 # With verl, which wants a transformers of its own.
 VERL_TESTS ?= tests/trainers/test_verl_library.py tests/trainers/test_verl_agent_loop.py
+# With ms-swift, which wants older versions of transformers and TRL.
+SWIFT_TESTS ?= tests/trainers/test_swift_library.py
 # More for pytest, e.g. ARGS=--all for every case of the slow sweeps.
 ARGS ?=
 # Processes that tests run in, each with the files that it takes; 0: all in one.
@@ -25,7 +27,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
+.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl test-swift bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -54,6 +56,9 @@ $(COMPAT:%=test-compat-%): test-compat-%: $(VENV)-compat/%/.installed $(VENV)/.b
 
 test-verl: $(VENV)-compat/verl/.installed $(VENV)/.built  ## VERL_TESTS with verl itself
 	$(<D)/bin/python -m pytest $(VERL_TESTS) $(ARGS)
+
+test-swift: $(VENV)-compat/swift/.installed $(VENV)/.built  ## SWIFT_TESTS with ms-swift itself
+	$(<D)/bin/python -m pytest $(SWIFT_TESTS) $(ARGS)
 
 bench: $(VENV)/.built  ## against prefix delta and transformers, ratios of paired runs
 	$(BIN)/python benches/run.py $(ARGS)
@@ -119,6 +124,6 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	touch $@
 
 # Older versions on top of VENV, whose torch and built package they use.
-$(COMPAT:%=$(VENV)-compat/%/.installed) $(VENV)-compat/verl/.installed: $(VENV)-compat/%/.installed: $(VENV)/.installed pyproject.toml tools/compat_env.py | $(VENV)/.built
+$(COMPAT:%=$(VENV)-compat/%/.installed) $(VENV)-compat/verl/.installed $(VENV)-compat/swift/.installed: $(VENV)-compat/%/.installed: $(VENV)/.installed pyproject.toml tools/compat_env.py | $(VENV)/.built
 	$(BIN)/python tools/compat_env.py $* $(@D)
 	touch $@

@@ -23,7 +23,10 @@ from chatspan import (
 )
 from chatspan.distillation.teachers import teacher_prompts, top_k_of
 from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.nemo_rl import sdpo_batches
 from chatspan.shards.teacher_store import TeacherStore
+from chatspan.swift import opsd_rows
+from chatspan.trl import DemonstrationContextBuilder, distillation_inputs
 
 U = {"role": "user", "content": "2 + 2?"}
 A = {"role": "assistant", "content": "4"}
@@ -132,6 +135,9 @@ def calls(t: Any) -> dict[str, Call]:
         "end_of_turn": "token",
         "straddle": "first",
     }
+    turns = SelfDistillationCollator(t, DistillationConfig(loss_on="turn", backend="hf"))
+    sdft = {"_tokenizer": t, "chat_template_kwargs": {}, "max_prompt_length": None, "teacher_context_builder": None}
+    builder = DemonstrationContextBuilder(SimpleNamespace(**sdft), backend="hf")
     batch = composer([TRACE])
     logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
     store = TeacherStore(tempfile.mkdtemp(), teacher="a")
@@ -316,4 +322,28 @@ def calls(t: Any) -> dict[str, Call]:
         "TeacherStore.add": (store.add, {"prompts": teacher_prompts(batch), "responses": scored(batch)}),
         "TeacherStore.top_k_of": (store.top_k_of, {"batch": batch}),
         "sdpo_loss": (sdpo_loss, {"student_logits": logits, "teacher_logits": logits, "batch": batch}),
+        "distillation_inputs": (distillation_inputs, {"collator": twin, "rows": [PAIR]}),
+        "sdpo_batches": (sdpo_batches, {"collator": twin, "rows": [PAIR], "pad_to_multiple_of": 8}),
+        "opsd_rows": (
+            opsd_rows,
+            {"collator": turns, "rows": [{**PAIR, "teacher_messages": [{**U, "content": "2 + 2? 4."}, A]}]},
+        ),
+        "DemonstrationContextBuilder": (
+            DemonstrationContextBuilder,
+            {
+                "trainer": SimpleNamespace(**sdft),
+                "hint_placement": "before_turn",
+                "hint_role": "user",
+                "backend": "hf",
+            },
+        ),
+        "DemonstrationContextBuilder.build": (
+            builder.build,
+            {
+                "prompts": [[U]],
+                "privileged_contexts": ["Hint."],
+                "completion_ids": torch.ones(1, 2, dtype=torch.int64),
+                "completion_mask": torch.ones(1, 2, dtype=torch.int64),
+            },
+        ),
     }

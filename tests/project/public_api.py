@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 MODULES = ("chatspan", "chatspan.errors", "chatspan.loss", "chatspan.trl", "chatspan.verl", "chatspan.ray")
-MODULES += ("chatspan.prefix_delta",)
+MODULES += ("chatspan.prefix_delta", "chatspan.swift", "chatspan.nemo_rl")
 # What Python's own classes bring with them is not listed.
 _OTHERS = (BaseException, tuple, int, str)
 

@@ -47,11 +47,13 @@ class HintedPrompt:
         student_ids: int64 ``[P]``, the prompt, generation prompt included.
         teacher_ids: int64 ``[Pt]``, the same with the hint; the student's where there is none.
         is_hinted: whether there is one.
+        teacher_messages: what ``teacher_ids`` are the render of.
     """
 
     student_ids: Ints
     teacher_ids: Ints
     is_hinted: bool
+    teacher_messages: Sequence[Mapping[str, Any]] = ()
 
 
 def require_own_prompt(found: HintedPrompt, own: Ints, remedy: str, **place: Any) -> None:
@@ -155,7 +157,7 @@ class HintedPrompts:
                         **place_of_row(row),
                     )
             ids = (encodings[student].input_ids, encodings[teacher_at].input_ids)
-            found.append(HintedPrompt(*ids, is_hinted=hinted is not None))
+            found.append(HintedPrompt(*ids, hinted is not None, conversations[teacher_at].messages))
         return found
 
     def _read(self, name: str, messages: Any, hint: Any) -> tuple[Conversation, tuple[Hint, Conversation] | None]:

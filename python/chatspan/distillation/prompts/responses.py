@@ -96,8 +96,8 @@ def responses_of(
 def _one_a_message(example: Example) -> Iterator[Example]:
     for index in example.loss_messages:
         assert example.teacher is not None
-        student = _up_to(example.student, index)
-        teacher = _up_to(example.teacher, example.message_map[index])
+        student = up_to(example.student, index)
+        teacher = up_to(example.teacher, example.message_map[index])
         yield replace(
             example,
             student=student,
@@ -114,7 +114,8 @@ def _without_loss(plain: Example, fewer: Sequence[int]) -> Example:
     return plain
 
 
-def _up_to(conversation: Conversation, last: int) -> Conversation:
+def up_to(conversation: Conversation, last: int) -> Conversation:
+    """The conversation up to a message, that included."""
     sampled = conversation.sampled
     return replace(
         conversation,
