@@ -305,9 +305,9 @@ class ChatEncoder:
                 ``message_index``, ``kind`` and ``start_char``.
             RolloutError: ``token_ids`` that do not fit, or another number of values than of these.
         """
-        if on_rewrite not in ("split", "error"):
+        if not one_of(on_rewrite, ("split", "error")):
             raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "split" or "error"')
-        if end_of_turn not in get_args(SampledEnd):
+        if not one_of(end_of_turn, get_args(SampledEnd)):
             raise OptionError(f'end_of_turn={quoted(end_of_turn)}: use "token", "next_header" or "none"')
         own = merged_keywords(keywords, template_kwargs)
         request = RenderRequest(messages, tools, documents, template_kwargs=own)

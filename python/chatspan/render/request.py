@@ -116,6 +116,12 @@ def items_given(values: Any, name: str) -> list[Any]:
         raise OptionError(f"{name} {reason(error)}: give a list") from error
 
 
+def has_role(message: Mapping[str, Any], role: str) -> bool:
+    """Whether a message is of a role; its own may be anything, also what cannot be compared, such as an array."""
+    own = message.get("role")
+    return is_a(own, str) and bool(own == role)
+
+
 def is_single(value: Any) -> bool:
     """Whether a value is no list and holds nothing: no message, and no conversation."""
     return value is None or is_a(value, (str, bytes, int, float))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.render.request import has_role
 from chatspan.rollout.rollout import Rollout
 
 Message = Mapping[str, Any]
@@ -41,7 +42,7 @@ def ids_of_results(messages: Sequence[Message]) -> list[Any]:
     """The ids of the calls that the first messages are results of."""
     found = []
     for message in messages:
-        if message.get("role") != "tool" or message.get("tool_call_id") is None:
+        if not has_role(message, "tool") or message.get("tool_call_id") is None:
             break
         found.append(message["tool_call_id"])
     return found

@@ -9,8 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.encode.token_ids import with_token_ids, without_token_ids
-from chatspan.errors import MessageError, OptionError, RolloutError, quoted
-from chatspan.render.request import RenderRequest, has_messages, merged_keywords, not_messages, own_copy, unreadable
+from chatspan.errors import MessageError, OptionError, RolloutError, is_a, quoted
+from chatspan.options import one_of
+from chatspan.render.request import (
+    RenderRequest,
+    has_messages,
+    has_role,
+    listed,
+    merged_keywords,
+    not_messages,
+    own_copy,
+    unreadable,
+)
 from chatspan.rollout.chats import chat_of, require_encoder
 from chatspan.rollout.parts import Part, RowInParts, joined, turn_arrays
 from chatspan.rollout.proof.bridge import Proof, Shown, bridge
@@ -85,7 +95,7 @@ class Rollout:
         template_kwargs: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> None:
-        if on_rewrite not in get_args(OnRewrite):
+        if not one_of(on_rewrite, get_args(OnRewrite)):
             raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "error", "split" or "keep"')
         require_encoder(encoder)
         self.encoder = encoder
@@ -192,6 +202,8 @@ class Rollout:
             MessageError: a message that is no assistant's.
         """
         index = self._shown.message_index
+        if finish_reason is not None and not is_a(finish_reason, str):
+            raise OptionError(f"finish_reason={quoted(finish_reason)}: give it as the server does, or None")
         if self._awaits_messages and (self._turn is None or self._turn.finish_reason not in UNFINISHED):
             raise RolloutError(
                 f"message {index} (assistant): its completion was added already: give add_messages what follows it",
@@ -265,6 +277,7 @@ def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
     """
     if not has_messages(messages):
         raise not_messages(messages)
+    messages = listed(messages)
     for index, message in enumerate(messages, first):
         if not isinstance(message, Mapping):
             raise MessageError(
@@ -298,7 +311,7 @@ def _require_no_token_ids(messages: Sequence[Mapping[str, Any]], first: int) -> 
 
 def _assistant(message: Any, index: int) -> dict[str, Any]:
     [copied] = _copied([message], index)
-    if copied.get("role") != "assistant":
+    if not has_role(copied, "assistant"):
         raise MessageError(
             f"message {index} has the role {quoted(copied.get('role'))}: a completion is an assistant's",
             message_index=index,

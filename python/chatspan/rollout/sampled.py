@@ -16,7 +16,7 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.errors import ChatspanError, MessageError, first_difference
 from chatspan.render.rendered import CharRange, Render
-from chatspan.render.request import Messages, RenderRequest, has_messages
+from chatspan.render.request import Messages, RenderRequest, has_messages, has_role, listed
 from chatspan.rollout.chats import chat_of
 from chatspan.rollout.rewrites import Cause, Rewrite, rewrite_at, rewritten_error
 from chatspan.rollout.sampled_row import SampledRow
@@ -87,7 +87,7 @@ def sampled_rows(
         is_split: whether a row ends where the template rewrites what was shown; an error if not.
         per_token: keys of messages that have a value for each of their ``token_ids``.
     """
-    messages, token_ids = without_token_ids(request.messages)
+    messages, token_ids = without_token_ids(listed(request.messages))
     messages, given = _without(messages, per_token)
     if unknown := [index for index in given if index not in token_ids]:
         spliced({unknown[0]: given[unknown[0]]}, {}, 0)
@@ -124,7 +124,7 @@ def turns_of(pipeline: EncodingPipeline, request: RenderRequest, now: datetime, 
     messages = request.messages
     # What is wrong with all of them is said by one render.
     next(iter(pipeline.render([request], now=now)))
-    indices = [index for index, message in enumerate(messages) if message.get("role") == "assistant"]
+    indices = [index for index, message in enumerate(messages) if has_role(message, "assistant")]
     asked = [request._replace(messages=messages[:index], add_generation_prompt=True) for index in indices]
     prompts = pipeline.try_render(asked, now)
     wholes = pipeline.render([request._replace(messages=messages[: index + 1]) for index in indices], now=now)

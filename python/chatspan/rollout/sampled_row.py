@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.errors import OptionError, quoted
+from chatspan.options import one_of
 from chatspan.rollout.rewrites import Rewrite
 from chatspan.rollout.side_arrays import cut_side_arrays
 from chatspan.rows.conversations import Chat
@@ -101,7 +102,7 @@ class SampledRow:
         """
         if type(max_length) is not int or max_length < 1:
             raise OptionError(f"max_length={quoted(max_length)}: give how many tokens, at least 1")
-        if side not in ("left", "right"):
+        if not one_of(side, ("left", "right")):
             raise OptionError(f'side={quoted(side)}: give "left" or "right"')
         length = len(self)
         if length <= max_length:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError, MessageError, OptionError, RolloutError, quoted
+from chatspan.options import one_of
 from chatspan.rollout.rollout import Rollout
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.servers import Completion
@@ -60,7 +61,7 @@ def rollout_func(
     for name, value in (("max_turns", max_turns), ("max_completion_length", max_completion_length)):
         if (value is not None or name == "max_turns") and (type(value) is not int or value < 1):
             raise OptionError(f"{name}={quoted(value)}: give a number, at least 1")
-    if on_rewrite not in ("error", "keep"):
+    if not one_of(on_rewrite, ("error", "keep")):
         raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "error" or "keep": TRL takes one row of each rollout')
 
     def roll_out(prompts: list[Any], trainer: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError, RolloutError, quoted
+from chatspan.options import one_of
 from chatspan.rollout.answered import add_turn
 from chatspan.rollout.histories import Histories
 from chatspan.rollout.rollout import Rollout
@@ -83,7 +84,7 @@ class TokenBuilder:
         chat_template_kwargs: Mapping[str, Any] | None = None,
         on_rewrite: Literal["keep", "error"] = "keep",
     ) -> None:
-        if on_rewrite not in ("keep", "error"):
+        if not one_of(on_rewrite, ("keep", "error")):
             raise OptionError(
                 f'on_rewrite={quoted(on_rewrite)}: use "keep" or "error": verl takes one row of a rollout'
             )

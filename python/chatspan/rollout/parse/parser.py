@@ -10,7 +10,7 @@ from chatspan.encode.token_ids import without_token_ids
 from chatspan.errors import TemplateError
 from chatspan.render.habits import TemplateHabits
 from chatspan.render.probes import USER, as_parts
-from chatspan.render.request import Messages, RenderRequest, has_messages, not_messages
+from chatspan.render.request import Messages, RenderRequest, has_messages, listed, not_messages
 from chatspan.rollout.parse.choose import Chooser
 from chatspan.rollout.parse.completions import completion_text
 from chatspan.rollout.parse.learn.forms import Forms, learn_forms
@@ -81,7 +81,7 @@ class CompletionParser:
                 return history, self._rendered(history, request)
         if not has_messages(prompt):
             raise not_messages(prompt)
-        history, _ = without_token_ids(prompt)
+        history, _ = without_token_ids(listed(prompt))
         return history, self._rendered(history, request)
 
     def _rendered(self, history: Sequence[Any], request: RenderRequest) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from chatspan.attribute.conventions import keywords_key
 from chatspan.encode.pipeline import EncodingPipeline
+from chatspan.render.preparation import require_tools
 from chatspan.render.probes import SCHEMA
-from chatspan.render.request import Messages, RenderRequest
+from chatspan.render.request import Messages, RenderRequest, require_flags
 from chatspan.rollout.parse.learn.forms import Forms
 from chatspan.rollout.parse.parsed import ParsedCompletion
 from chatspan.rollout.parse.parser import CompletionParser
@@ -43,9 +44,11 @@ class CompletionParsers:
         template_kwargs: Mapping[str, Any],
     ) -> ParsedCompletion:
         """The message that a completion is; see :meth:`chatspan.ChatEncoder.parse_completion`."""
+        require_tools(tools)
         keywords = dict(template_kwargs)
         source = self._pipeline.renderer.source(tools, keywords.pop("chat_template", None))
         asked = RenderRequest((), tools, documents, False, False, keywords, source)
+        require_flags(asked)
         key = (source, keywords_key(source, asked))
         if key not in self._parsers:
             while len(self._parsers) >= _PARSERS:

@@ -191,7 +191,9 @@ def _fields(render: Render) -> list[tuple[int, int, int, Path, bool]]:
 
 def context_of(history: Sequence[Message]) -> str:
     """What the learned forms of a turn depend on: the role of the last message."""
-    return str(history[-1].get("role") or "") if history else ""
+    role = history[-1].get("role") if history else None
+    # A role may be anything that a template writes.
+    return role if isinstance(role, str) else ""
 
 
 def short_history(context: str, style: Style | None = None) -> list[Message] | None:
