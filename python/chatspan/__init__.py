@@ -24,6 +24,7 @@ from chatspan.errors import (
     EmptyBatchError,
     EmptyRowError,
     EngineError,
+    ExpansionError,
     HintError,
     HintPlacementError,
     HistoryRewrittenError,
@@ -61,6 +62,7 @@ from chatspan.moved import MovedModules as _MovedModules
 from chatspan.rows.options import RowOptions
 
 if _typing.TYPE_CHECKING:
+    from chatspan.attribute.media import Medium
     from chatspan.batch.context_parallel import shard_batch
     from chatspan.batch.packing import pack_dataset
     from chatspan.distillation.collator import SelfDistillationCollator
@@ -91,6 +93,7 @@ _LATER = {
     "ComposerDataCollator": "distillation.composer",
     "Encoding": "encoding",
     "HintedPrompts": "distillation.prompts.hinted",
+    "Medium": "attribute.media",
     "Rollout": "rollout.rollout",
     "SampledRow": "rollout.sampled_row",
     "ParseNote": "rollout.parse.parsed",
@@ -131,6 +134,7 @@ __all__ = [
     "EmptyRowError",
     "Encoding",
     "EngineError",
+    "ExpansionError",
     "HintError",
     "HintPlacementError",
     "HintedPrompts",
@@ -139,6 +143,7 @@ __all__ = [
     "Kind",
     "LayoutError",
     "LossError",
+    "Medium",
     "MessageError",
     "OffPromptError",
     "Offsets",

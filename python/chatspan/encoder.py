@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.encode.escapes import SpecialTokens
 from chatspan.encode.pipeline import EncodingPipeline
-from chatspan.encode.truncation import Truncation, require_length, truncated
+from chatspan.encode.truncation import Truncation, check_options, truncated
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, OptionError, quoted
 from chatspan.options import BackendOption, Boundaries, OffPromptPolicy, one_of
@@ -36,9 +36,9 @@ class ChatEncoder:
     """Encodes conversations for any chat template.
 
     Args:
-        tokenizer: an HF fast tokenizer.
-        chat_template: in place of the tokenizer's own: a template, or several by their names (``"default"``,
-            ``"tool_use"``).
+        tokenizer: an HF fast tokenizer; or a processor (``AutoProcessor``), which takes messages with images, videos
+            and audio, and whose ids are those of its own ``apply_chat_template``.
+        chat_template: in place of its own: a template, or several by their names (``"default"``, ``"tool_use"``).
         backend: what tokenizes. ``"native"`` is a tokenizer in Rust, made of the given one as it is when it is
             first needed; ``"hf"``, the given one; ``"auto"``, the native one if it is known to come out the same and
             passes a test, and as soon as it is loaded. Ids and offsets are the same with each.
@@ -75,18 +75,24 @@ class ChatEncoder:
         template_limits: TemplateLimits | None = None,
         boundaries: Boundaries = "as_rendered",
     ) -> None:
-        self.tokenizer = tokenizer
         self.chat_template = chat_template
         self.template_limits = template_limits
         self._pipeline = EncodingPipeline(
             tokenizer,
+            takes_processor=True,
             chat_template=chat_template,
             backend=backend,
             cache_bytes=cache_bytes,
             template_limits=template_limits,
             boundaries=boundaries,
         )
+        self.tokenizer = self._pipeline.tokenizer
         self._parsers = CompletionParsers(self._pipeline)
+
+    @property
+    def processor(self) -> Any:
+        """The processor, if one was given; else ``None``."""
+        return self._pipeline.processor
 
     @property
     def backend(self) -> BackendName:
@@ -144,6 +150,7 @@ class ChatEncoder:
         truncation: Truncation = "error",
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
+        processor_kwargs: Mapping[str, Any] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> Encoding:
@@ -160,6 +167,7 @@ class ChatEncoder:
                 ``"error"``. Keys count as values do, and what joins, a template or a normalizer makes. A role that the
                 template names, or a usual one, may complete a control token; keywords are the template's own.
             token_ids_check: whether ``token_ids`` that do not decode to their turn are an error.
+            processor_kwargs: keywords of the processor's own call, such as ``{"fps": 1}``.
             keywords, template_kwargs: for the template, side by side or in one mapping, which also takes names that are
                 an option here, such as ``special_tokens``. One that the template does not read gives a warning.
 
@@ -169,11 +177,17 @@ class ChatEncoder:
             ControlTokenError: with ``special_tokens="error"``; with ``message_index`` and ``path``. With ``"escape"``
                 where the tokenizer makes a control token of any plain text.
             RolloutError, TurnBoundaryError: ``token_ids`` that do not fit; with ``message_index``.
+            ExpansionError: a processor raises, or nothing tells whose each of its tokens is.
         """
-        _check_options(max_length, truncation, special_tokens)
+        check_options(max_length, truncation, special_tokens)
         own = merged_keywords(keywords, template_kwargs)
         request = RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
-        renders = self._pipeline.render([request], special_tokens=special_tokens, token_ids_check=token_ids_check)
+        renders = self._pipeline.render(
+            [request],
+            special_tokens=special_tokens,
+            token_ids_check=token_ids_check,
+            processor_kwargs=processor_kwargs,
+        )
         return truncated(self._pipeline.encode_rendered(list(renders))[0], max_length, truncation)
 
     def encode_batch(
@@ -189,6 +203,7 @@ class ChatEncoder:
         truncation: Truncation = "error",
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
+        processor_kwargs: Mapping[str, Any] | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         **keywords: Any,
     ) -> list[Encoding]:
@@ -197,18 +212,22 @@ class ChatEncoder:
         Raises:
             ChatspanError: as there; with ``conversation_index``.
         """
-        _check_options(max_length, truncation, special_tokens)
+        check_options(max_length, truncation, special_tokens)
         own = merged_keywords(keywords, template_kwargs)
         require_conversations(conversations)
         requests = []
         for messages in conversations:
-            requests.append(
-                RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
-            )
+            request = RenderRequest(messages, tools, documents, add_generation_prompt, continue_final_message, own)
+            requests.append(request)
             if is_single(messages):
                 # It is refused, and a range has any number of them.
                 break
-        renders = self._pipeline.render(requests, special_tokens=special_tokens, token_ids_check=token_ids_check)
+        renders = self._pipeline.render(
+            requests,
+            special_tokens=special_tokens,
+            token_ids_check=token_ids_check,
+            processor_kwargs=processor_kwargs,
+        )
         encodings = self._pipeline.encode_rendered(list(_counted(renders)))
         return list(_counted(truncated(each, max_length, truncation) for each in encodings))
 
@@ -379,14 +398,3 @@ def _counted(made: Iterator[Made]) -> Iterator[Made]:
         except ChatspanError as error:
             raise error.at(conversation_index=index) from error.__cause__
         yield each
-
-
-def _check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
-    is_count = isinstance(max_length, int) and not isinstance(max_length, bool) and max_length >= 1
-    if max_length is not None and not is_count:
-        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1, or None")
-    if not one_of(truncation, ("error", "left", "right")):
-        raise OptionError(f'truncation={quoted(truncation)}: say "error", "left" or "right"')
-    require_length(max_length, truncation)
-    if not one_of(special_tokens, ("as_rendered", "escape", "error")):
-        raise OptionError(f'special_tokens={quoted(special_tokens)}: say "as_rendered", "escape" or "error"')

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from chatspan._core import Offsets, Segments, token_mask, token_mask_of_kinds, token_spans
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.explain import stretches
+from chatspan.attribute.media import NO_INPUTS, MediaPlace, Medium, ModelInputs, media_of, without_media
 from chatspan.attribute.prompts import OffPrompt
+from chatspan.attribute.ranges import merged
 from chatspan.attribute.segments import Segment
 from chatspan.attribute.selection import require_index, require_role, selected_messages
 from chatspan.attribute.turns import EndOfTurn
@@ -65,7 +67,7 @@ class Encoding:
         straddling: int64 ``[K]``, the tokens that have characters of more than one message or kind; their message and
             kind are those of the first character.
         roles: the role of each message.
-        backend: which tokenizer made the ids: ``"native"``, ``"hf"``.
+        backend: what made the ids: ``"native"``, ``"hf"``; ``"processor"``.
         truncated: how many tokens were cut off.
     """
 
@@ -79,6 +81,8 @@ class Encoding:
     truncated: int = 0
     _attributed: AttributedRender = field(repr=False, default=None)  # type: ignore[assignment]
     _given: GivenTokens = field(repr=False, default_factory=dict)
+    _media: Sequence[MediaPlace] = field(repr=False, default=())
+    _model_inputs: ModelInputs = field(repr=False, default=NO_INPUTS)
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -89,7 +93,9 @@ class Encoding:
 
     @property
     def text(self) -> str:
-        """The render, as ``apply_chat_template(tokenize=False)`` gives it; whole also where tokens were cut."""
+        """The render, as ``apply_chat_template(tokenize=False)`` gives it, and of a processor with its placeholders
+        expanded; whole also where tokens were cut.
+        """
         return self._render.text
 
     @property
@@ -157,6 +163,18 @@ class Encoding:
         """For each field of :attr:`unrendered` the characters that the template left out."""
         return unrendered_texts(self._render)
 
+    @functools.cached_property
+    def media(self) -> list[Medium]:
+        """The images, videos and audio, in the order of the text; their tokens are of :attr:`Kind.MEDIA`."""
+        return media_of(self._media, self.table)
+
+    @property
+    def model_inputs(self) -> Mapping[str, Any]:
+        """What a model takes beside the ids, as the processor gave it: ``pixel_values``, ``image_grid_thw``,
+        ``mm_token_type_ids`` …; empty of a tokenizer.
+        """
+        return dict(self._model_inputs.of_call)
+
     @property
     def field_control_tokens(self) -> list[tuple[int, int, int]]:
         """Control tokens that have characters of fields: ``(start_char, end_char, message_index)``."""
@@ -216,6 +234,7 @@ class Encoding:
         messages: Collection[int] | None = None,
         end_of_turn: EndOfTurn = "token",
         straddle: Straddle = "first",
+        include_media: bool = False,
     ) -> NDArray[np.bool_]:
         """Which tokens are whose.
 
@@ -233,6 +252,7 @@ class Encoding:
                 templates whose messages have no end of their own.
             straddle: what becomes of a token with characters on both sides of an edge: ``"first"``, its first
                 character decides; ``"touch"``, in; ``"inside"``, out; ``"error"``.
+            include_media: whether the tokens of images, videos and audio of these messages are in it, too.
 
         Returns:
             bool ``[T]``.
@@ -248,10 +268,11 @@ class Encoding:
             raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
         if what not in ("turn", "generation") and isinstance(straddle, str) and straddle == "first":
             mask = self._mask_of_kinds(_kinds_of(what), chosen)
-            return (
-                mask | self._mask_of_kinds({Kind.TOOL_RESULT}, self._of_others(chosen)) if what == "content" else mask
-            )
-        return self._mask_of(self._ranges(chosen, what, end_of_turn), straddle)
+            if what == "content":
+                mask |= self._mask_of_kinds({Kind.TOOL_RESULT}, self._of_others(chosen))
+        else:
+            mask = self._mask_of(self._ranges(chosen, what, end_of_turn), straddle)
+        return mask | self._mask_of_kinds({Kind.MEDIA}, chosen) if include_media and self._media else mask
 
     def _roles_of_template(self) -> Collection[str]:
         return self._attributed.roles_of_template
@@ -272,9 +293,11 @@ class Encoding:
         messages: Collection[int] | None = None,
         end_of_turn: EndOfTurn = "token",
         straddle: Straddle = "first",
+        include_media: bool = False,
     ) -> NDArray[np.int64]:
         """int64 ``[T]``: the ids where :meth:`mask` is true, -100 elsewhere; unshifted, as HF models expect."""
-        mask = self.mask(roles, what, messages=messages, end_of_turn=end_of_turn, straddle=straddle)
+        options = {"end_of_turn": end_of_turn, "straddle": straddle, "include_media": include_media}
+        mask = self.mask(roles, what, messages=messages, **options)  # type: ignore[arg-type]
         return np.where(mask, self.input_ids, -100)
 
     def weights(self, weights: Mapping[Any, float] | Iterable[tuple[Any, float]]) -> NDArray[np.float32]:
@@ -296,8 +319,11 @@ class Encoding:
             parts = require_key_parts(key, "a weight for", Span)
             for part in parts:
                 fits &= self._fits(part, f"a weight for {quoted(key)}")
-            if Kind.TOOL_RESULT not in (part for part in parts if isinstance(part, Kind)):
+            kinds = {part for part in parts if isinstance(part, Kind)}
+            if Kind.TOOL_RESULT not in kinds:
                 fits &= ~self._results_of_assistants
+            if Kind.MEDIA not in kinds:
+                fits &= self.kind != Kind.MEDIA
             found[fits] = weight
         return found
 
@@ -325,12 +351,13 @@ class Encoding:
 
     def _ranges(self, chosen: Sequence[int], what: What | Collection[Kind], end_of_turn: EndOfTurn) -> list[CharRange]:
         if what == "turn":
-            return self._attributed.turns(chosen, end_of_turn)
+            return without_media(self._attributed.turns(chosen, end_of_turn), self._media)
         if what == "generation":
             if not self.has_generation_tags:
                 raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
-            written = _merged(self._render.generation)
-            return [part for start, end in written for part in self._segments.without_results(start, end)]
+            written = merged(self._render.generation)
+            own = [part for start, end in written for part in self._segments.without_results(start, end)]
+            return without_media(own, self._media)
         edges, message_index, kind = self._segments.to_arrays()
         wanted = np.isin(kind, np.array(sorted(_kinds_of(what)), dtype=np.uint8)) & np.isin(message_index, chosen)
         if what == "content":
@@ -371,16 +398,3 @@ def _pairs(weights: Any) -> list[tuple[Any, Any]]:
     if pairs is None or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
         raise OptionError(f"weights {quoted(weights)}: give a mapping, or pairs of a key and its weight")
     return [(key, weight) for key, weight in pairs]
-
-
-def _merged(ranges: Iterable[CharRange]) -> list[CharRange]:
-    """Ranges in order, those that touch made one, without empty ones."""
-    merged: list[CharRange] = []
-    for start, end in sorted(ranges):
-        if start >= end:
-            continue
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged

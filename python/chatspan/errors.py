@@ -237,6 +237,10 @@ class ControlTokenError(ChatspanError):
     received: str | None = None
 
 
+class ExpansionError(ChatspanError):
+    """What a processor makes of media cannot be told from the text around them, or the processor raises."""
+
+
 class RolloutError(ChatspanError):
     """Sampled token ids that are not those of their turn or of the tokenizer, or with which a rollout cannot go on.
 

@@ -15,7 +15,7 @@ class Kind(IntEnum):
     """
 
     SCAFFOLD = 0
-    """Written by the template: headers, separators, placeholders of images and audio, the name of a role."""
+    """Written by the template: headers, separators, the name of a role."""
     CONTENT = 1
     """Of a message's ``content``, wherever the template puts it; not of a tool's message."""
     REASONING = 2
@@ -34,3 +34,5 @@ class Kind(IntEnum):
     """Of another field: ``name``, ``tool_call_id``, a keyword; a tool call's text outside of its own message."""
     TOOL_RESULT = 9
     """What a runtime wrote: a tool's result, wherever it stands, and what announces it in an assistant's message."""
+    MEDIA = 10
+    """What a processor makes of an image, a video or audio."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import compress
@@ -13,9 +13,12 @@ from chatspan._core import TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
+from chatspan.encode.processed import ProcessorRow, processed
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
 from chatspan.errors import MessageError, OptionError, TextError, TokenizerError, one_line, quoted
+from chatspan.media.parts import MediaChat, media_chat, no_media, refuse_media
+from chatspan.media.processors import checked_options, is_processor, require_processor, template_of
 from chatspan.options import LONGEST, BackendOption, Boundaries, one_of
 from chatspan.render.habits import TemplateHabits
 from chatspan.render.jinja.template import ChatTemplate
@@ -39,11 +42,13 @@ class Rendered(NamedTuple):
         attributed: the render, and whose each of its characters is.
         pieces: what of it is not to be tokenized as always.
         special_tokens: what becomes of control tokens with characters of the caller's data.
+        processor_row: what is to be given to a processor, which tokenizes it.
     """
 
     attributed: AttributedRender
     pieces: Sequence[Piece] = ()
     special_tokens: SpecialTokens = "as_rendered"
+    processor_row: ProcessorRow | None = None
 
     @property
     def render(self) -> Render:
@@ -57,6 +62,7 @@ class EncodingPipeline:
     Args:
         require_template: whether a tokenizer without a chat template is refused now, not when a conversation comes
             without one of its own.
+        takes_processor: whether a processor may stand in place of the tokenizer.
     """
 
     def __init__(
@@ -69,9 +75,18 @@ class EncodingPipeline:
         template_limits: TemplateLimits | None = None,
         boundaries: Boundaries = "as_rendered",
         require_template: bool = True,
+        takes_processor: bool = False,
     ) -> None:
         if not one_of(boundaries, get_args(Boundaries)):
             raise OptionError(f'boundaries={quoted(boundaries)}: use "as_rendered" or "as_prompted"')
+        self.processor = tokenizer if takes_processor and is_processor(tokenizer) else None
+        self._media: Callable[[Any], MediaChat | None] = refuse_media if takes_processor else no_media
+        self.given_template = chat_template
+        if self.processor is not None:
+            self._media = media_chat
+            require_processor(self.processor, boundaries)
+            tokenizer = self.processor.tokenizer
+            chat_template = template_of(self.processor) if chat_template is None else chat_template
         require_loaded(tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
@@ -97,12 +112,13 @@ class EncodingPipeline:
         """The arguments that it was made with; what it does is decided by them alone."""
         tokenizer, backend, cache_bytes = self._backends.arguments
         return {
-            "tokenizer": tokenizer,
-            "chat_template": self.chat_template,
+            "tokenizer": tokenizer if self.processor is None else self.processor,
+            "chat_template": self.given_template,
             "backend": backend,
             "cache_bytes": cache_bytes,
             "template_limits": self.template_limits,
             "boundaries": self._boundaries,
+            "takes_processor": self._media is not no_media,
         }
 
     @property
@@ -174,6 +190,7 @@ class EncodingPipeline:
         cut: bool = True,
         special_tokens: SpecialTokens = "as_rendered",
         token_ids_check: bool = True,
+        processor_kwargs: Mapping[str, Any] | None = None,
     ) -> Iterator[Rendered]:
         """Renders conversations, in order. What is wrong with one is raised when it is taken.
 
@@ -181,14 +198,15 @@ class EncodingPipeline:
             requests: whose messages may have ``token_ids``; see :meth:`chatspan.ChatEncoder.encode`.
             now: what templates take for now; the time of the call if not given.
             cut: whether renders are cut by message and kind in the same go.
-            special_tokens, token_ids_check: see :meth:`chatspan.ChatEncoder.encode`.
+            special_tokens, token_ids_check, processor_kwargs: see :meth:`chatspan.ChatEncoder.encode`.
         """
         now = now or datetime.now()
-        split = [_split(request) for request in requests]
+        options = checked_options(self.processor, processor_kwargs)
+        split = [_split(request, self._media) for request in requests]
         renders = self._renderer.render_batch(
-            [request for request, _ in split], now=now, scaffold_of=self._known_scaffold if cut else _none
+            [request for request, _, _ in split], now=now, scaffold_of=self._known_scaffold if cut else _none
         )
-        for request, token_ids in split:
+        for request, token_ids, chat in split:
             if isinstance(token_ids, MessageError):
                 raise token_ids
             render = next(renders)
@@ -201,6 +219,11 @@ class EncodingPipeline:
                 (self._renderer, request, now),
                 self._count_prompts,
             )
+            if chat is not None:
+                own = request._replace(messages=())
+                row = ProcessorRow(chat.messages, chat.parts, own, template.source, token_ids, token_ids_check, options)
+                yield Rendered(attributed, (), special_tokens, row)
+                continue
             pieces: list[Piece] = []
             if token_ids:
                 pieces += sampled_pieces(self.tokenizer, attributed, token_ids, check=token_ids_check)
@@ -214,12 +237,23 @@ class EncodingPipeline:
         """
         return self._renderer.try_render(requests, now)
 
-    def encode_rendered(self, rendered: Sequence[Rendered]) -> list[Encoding]:
+    def encode_rendered(self, rendered: Sequence[Rendered], *, together: bool = False) -> list[Encoding]:
         """Encodes what is rendered in one call of the tokenizer, which may use all cores.
+
+        Args:
+            together: whether a processor is called once for all.
 
         Raises:
             ControlTokenError: a control token has characters of the caller's data, where that is to be an error.
+            ExpansionError: nothing tells whose the tokens of a processor are.
         """
+        if self.processor is not None:
+            rows = [
+                (each.attributed, each.processor_row, each.special_tokens)
+                for each in rendered
+                if each.processor_row is not None
+            ]
+            return processed(self.processor, self._backends.current(), rows, encoding_of, together=together)
         tokens = self.tokenize(rendered, with_segments=True)
         return [
             encoding_of(each.attributed, self._guarded(each, found))
@@ -308,13 +342,16 @@ def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
     )
 
 
-def _split(request: RenderRequest) -> tuple[RenderRequest, TokenIds | MessageError]:
-    """The request as the template gets it, and the sampled ids; the error where it cannot be read."""
+def _split(
+    request: RenderRequest, media: Callable[[Any], MediaChat | None]
+) -> tuple[RenderRequest, TokenIds | MessageError, MediaChat | None]:
+    """The request as the template gets it, and the sampled ids; the error where it cannot be read; and its media."""
     try:
         messages, token_ids = without_token_ids(listed(request.messages))
+        chat = media(messages)
     except MessageError as error:
-        return request._replace(messages=()), error
-    return request._replace(messages=messages), token_ids
+        return request._replace(messages=()), error, None
+    return request._replace(messages=messages if chat is None else chat.plain), token_ids, chat
 
 
 def _none(request: RenderRequest, source: str) -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from chatspan._core import Offsets
 from chatspan.encoding import Encoding
-from chatspan.errors import OptionError, TruncationError
+from chatspan.errors import OptionError, TruncationError, quoted
+from chatspan.options import one_of
 from chatspan.tokenize.tokens import GivenTokens
 
 Truncation = Literal["error", "left", "right"]
@@ -23,6 +24,22 @@ def require_length(max_length: int | None, truncation: str) -> None:
         raise OptionError(f"truncation={truncation!r} has no effect without a length: give max_length")
 
 
+def check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
+    """The options of a call that encodes.
+
+    Raises:
+        OptionError: one is none that can be.
+    """
+    is_count = isinstance(max_length, int) and not isinstance(max_length, bool) and max_length >= 1
+    if max_length is not None and not is_count:
+        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1, or None")
+    if not one_of(truncation, ("error", "left", "right")):
+        raise OptionError(f'truncation={quoted(truncation)}: say "error", "left" or "right"')
+    require_length(max_length, truncation)
+    if not one_of(special_tokens, ("as_rendered", "escape", "error")):
+        raise OptionError(f'special_tokens={quoted(special_tokens)}: say "as_rendered", "escape" or "error"')
+
+
 def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
     """The encoding, cut where it is longer.
 
@@ -35,6 +52,7 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
     if truncation == "error":
         raise too_long(count, max_length)
     kept = slice(count - max_length, count) if truncation == "left" else slice(0, max_length)
+    _require_media(encoding, kept, max_length)
     straddling = encoding.straddling[(encoding.straddling >= kept.start) & (encoding.straddling < kept.stop)]
     return replace(
         encoding,
@@ -46,6 +64,23 @@ def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation
         truncated=count - max_length,
         _given=_cut(encoding._given, kept),
     )
+
+
+def _require_media(encoding: Encoding, kept: slice, max_length: int) -> None:
+    """What a processor made of media stays whole: a model gets all of their tensors.
+
+    Raises:
+        TruncationError: it does not; with ``message_index``.
+    """
+    for medium in encoding.media:
+        if medium.start_token < kept.start or medium.end_token > kept.stop:
+            kind = f"{'a' if medium.modality == 'video' else 'an'} {medium.modality}"
+            raise TruncationError(
+                f"max_length={max_length} cuts off part {medium.path[-1]} of message {medium.message_index}, {kind} of "
+                f"{medium.end_token - medium.start_token} tokens among {len(encoding)}: make it smaller by "
+                "processor_kwargs, or leave out messages",
+                message_index=medium.message_index,
+            )
 
 
 def too_long(count: int, max_length: int) -> TruncationError:

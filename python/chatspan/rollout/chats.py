@@ -15,10 +15,25 @@ def require_encoder(encoder: Any) -> None:
     """What renders and tokenizes is a :class:`chatspan.ChatEncoder`.
 
     Raises:
-        OptionError: it is something else.
+        OptionError: it is something else, or has a processor.
     """
     if not isinstance(getattr(type(encoder), "pipeline", None), property):
         raise OptionError(f"encoder is {type(encoder).__name__}: give chatspan.ChatEncoder(tokenizer)")
+    require_tokenizer(encoder.pipeline)
+
+
+def require_tokenizer(pipeline: EncodingPipeline) -> None:
+    """Prompts and turns are tokenized apart, which no processor does.
+
+    Raises:
+        OptionError: a processor tokenizes.
+    """
+    if pipeline.processor is not None:
+        name = type(pipeline.processor).__name__
+        raise OptionError(
+            f"the encoder has a processor ({name}), and rollouts are of text so far: give its tokenizer, "
+            "ChatEncoder(processor.tokenizer, chat_template=processor.chat_template)"
+        )
 
 
 def chat_of(pipeline: EncodingPipeline, request: RenderRequest, last: int, shown_ids: TokenIds) -> Chat:

@@ -17,7 +17,7 @@ from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_id
 from chatspan.errors import ChatspanError, MessageError, first_difference
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages, RenderRequest, has_messages, has_role, listed
-from chatspan.rollout.chats import chat_of
+from chatspan.rollout.chats import chat_of, require_tokenizer
 from chatspan.rollout.rewrites import Cause, Rewrite, rewrite_at, rewritten_error
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import spliced
@@ -87,6 +87,7 @@ def sampled_rows(
         is_split: whether a row ends where the template rewrites what was shown; an error if not.
         per_token: keys of messages that have a value for each of their ``token_ids``.
     """
+    require_tokenizer(pipeline)
     messages, token_ids = without_token_ids(listed(request.messages))
     messages, given = _without(messages, per_token)
     if unknown := [index for index in given if index not in token_ids]:

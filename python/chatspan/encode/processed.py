@@ -1,0 +1,91 @@
+"""Rendered chats → encodings, by a processor: its own ids, and what a model takes beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from chatspan.attribute.attributed import AttributedRender
+from chatspan.attribute.media import ModelInputs
+from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
+from chatspan.encode.token_ids import TokenIds, sampled_pieces
+from chatspan.encoding import Encoding
+from chatspan.media.parts import MediaPart
+from chatspan.media.placeholders import placeholders
+from chatspan.media.recording import Made, inputs_of, made_of
+from chatspan.media.rows import ExpandedChat, expanded_chat, tokens_with_pieces
+from chatspan.render.request import Messages, RenderRequest
+from chatspan.tokenize.backends import Backend
+from chatspan.tokenize.pieces import Piece
+from chatspan.tokenize.tokens import Tokens
+
+# Of what a processor returns, those that chatspan makes itself.
+_IDS = ("input_ids", "attention_mask")
+
+
+class ProcessorRow(NamedTuple):
+    """What is to be given to a processor of a chat.
+
+    Attributes:
+        messages: with their media.
+        request, source: the keywords of the template, and the template.
+        token_ids: of messages that were sampled; ``check``: whether they must be those of their turn.
+        options: keywords of the processor's own call.
+    """
+
+    messages: Messages
+    parts: Sequence[MediaPart]
+    request: RenderRequest
+    source: str
+    token_ids: TokenIds
+    check: bool
+    options: Mapping[str, Any]
+
+
+def processed(
+    processor: Any,
+    backend: Backend,
+    rows: Sequence[tuple[AttributedRender, ProcessorRow, SpecialTokens]],
+    encoding_of: Callable[[AttributedRender, Tokens], Encoding],
+    *,
+    together: bool,
+) -> list[Encoding]:
+    """The encodings of chats.
+
+    Args:
+        together: whether the processor is called once for all, so that the tensors are those of the batch.
+
+    Raises:
+        ExpansionError, ControlTokenError, RolloutError: see :mod:`chatspan.media.rows`.
+    """
+    # Before the processor, which would say less of what is wrong.
+    holders = [placeholders(processor, attributed, row.parts) for attributed, row, _ in rows]
+    given = [inputs_of(processor, row.messages, row.request, row.source, row.options) for _, row, _ in rows]
+    calls = [made_of(processor, given)] if together else [made_of(processor, [each]) for each in given]
+    found = []
+    for at, ((attributed, row, special_tokens), inputs) in enumerate(zip(rows, given, strict=True)):
+        made, place = (calls[0], at) if together else (calls[at], 0)
+        chat = expanded_chat(processor, attributed, holders[at], inputs, made.rows[place])
+        tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
+        encoding = encoding_of(chat.attributed, tokens)
+        found.append(replace(encoding, _media=chat.places, _model_inputs=_inputs(made, place)))
+    return found
+
+
+def _inputs(made: Made, place: int) -> ModelInputs:
+    return ModelInputs({name: value for name, value in made.outputs.items() if name not in _IDS}, place, len(made.rows))
+
+
+def _tokens(
+    tokenizer: Any, backend: Backend, chat: ExpandedChat, row: ProcessorRow, special_tokens: SpecialTokens
+) -> Tokens:
+    def with_pieces(pieces: Sequence[Piece]) -> Tokens:
+        return tokens_with_pieces(tokenizer, backend, chat, pieces)
+
+    pieces = sampled_pieces(tokenizer, chat.attributed, row.token_ids, check=row.check) if row.token_ids else []
+    tokens = with_pieces(pieces) if pieces else chat.tokens
+    if special_tokens == "as_rendered":
+        return tokens
+    is_error = special_tokens == "error"
+    return without_control_tokens_of_data(chat.attributed, tokens, pieces, with_pieces, error=is_error)

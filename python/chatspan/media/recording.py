@@ -1,0 +1,217 @@
+"""The processor's own call on chats, with a tokenizer that notes which text it is handed and what it makes of it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatspan.errors import ExpansionError, one_line, quoted
+from chatspan.render.rendered import CharRange
+from chatspan.render.request import Messages, RenderRequest
+
+# transformers' replacements of one text: where each stands in the expanded text, and what it is.
+Replacements = Sequence[tuple[CharRange, str]]
+_MEDIA = ("images", "videos")
+
+
+class ProcessorInputs(NamedTuple):
+    """What ``apply_chat_template`` hands to a processor of one chat.
+
+    Attributes:
+        media: ``images``, ``videos``: lists; ``audio``: a list. Loaded, and without those that the chat has none of.
+        options: the other keywords.
+    """
+
+    text: str
+    media: Mapping[str, list[Any]]
+    options: Mapping[str, Any]
+
+
+class RecordedRow(NamedTuple):
+    """A text that a processor tokenized.
+
+    Attributes:
+        ids: int64 ``[T]``, without padding.
+        offsets: int64 ``[T, 2]``, the characters of ``text``.
+        replacements: where each placeholder's expansion stands, and what it is, if the processor says so.
+    """
+
+    text: str
+    ids: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    replacements: Replacements | None
+
+
+class Made(NamedTuple):
+    """What a processor made of chats: all that it returned, and each one's text."""
+
+    outputs: Mapping[str, Any]
+    rows: Sequence[RecordedRow]
+
+
+class _Recorder:
+    """Stands for the tokenizer in a shallow copy of its processor."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        vars(self)["_tokenizer"] = tokenizer
+        vars(self)["recorded"] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["_tokenizer"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._tokenizer, name, value)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+    def __call__(self, text: Any = None, *args: Any, **kwargs: Any) -> Any:
+        texts = [text] if isinstance(text, str) else list(text or ())
+        made = self._tokenizer(text, *args, **kwargs)
+        if made.encodings is None:
+            raise ExpansionError("the processor's tokenizer gives no offsets: load it with the fast tokenizer")
+        self.recorded += zip(texts, made.encodings, strict=False)
+        return made
+
+
+def inputs_of(
+    processor: Any, messages: Messages, request: RenderRequest, source: str, options: Mapping[str, Any]
+) -> ProcessorInputs:
+    """What a processor's own ``apply_chat_template`` hands to it of a chat, media loaded.
+
+    Args:
+        request: the keywords of the template; its messages do not count.
+        source: the chat template.
+        options: keywords of the processor's call.
+
+    Raises:
+        ExpansionError: it raises, as where a medium cannot be loaded.
+    """
+    seen: dict[str, Any] = {}
+
+    def note(own: Any, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
+        seen.update(kwargs)
+        return {"input_ids": []}
+
+    twin, kind = copy.copy(processor), type(processor)
+    twin.__class__ = type(kind.__name__, (kind,), {"__call__": note, "__module__": kind.__module__})
+    options = {"return_tensors": "pt", **options}
+    if "processor_kwargs" in inspect.signature(kind.apply_chat_template).parameters:
+        keywords = {"processor_kwargs": options, "return_tensors": options.pop("return_tensors")}
+    else:
+        keywords = options
+    try:
+        twin.apply_chat_template(
+            [dict(message) for message in messages],
+            chat_template=source,
+            tools=request.tools,
+            documents=request.documents,
+            add_generation_prompt=request.add_generation_prompt,
+            continue_final_message=request.continue_final_message,
+            tokenize=True,
+            return_dict=True,
+            **keywords,
+            **request.template_kwargs,
+        )
+    # What processors raise, and what loads media, has no common base.
+    except Exception as error:
+        raise _raised(processor, error) from error
+    text = seen.pop("text")
+    media = {name: [each for row in seen.pop(name, None) or () for each in row] for name in _MEDIA}
+    media["audio"] = list(seen.pop("audio", None) or ())
+    return ProcessorInputs(
+        text if isinstance(text, str) else text[0], {name: given for name, given in media.items() if given}, seen
+    )
+
+
+def made_of(processor: Any, given: Sequence[ProcessorInputs]) -> Made:
+    """What a processor makes of chats in one call.
+
+    Raises:
+        OptionError: they need other options than each other.
+        ExpansionError: it raises, or changes ids behind its tokenizer.
+    """
+    options = dict(given[0].options)
+    for each in given[1:]:
+        if dict(each.options) != options:
+            raise ExpansionError(
+                f"the chats of one batch need the options {quoted(options)} and {quoted(dict(each.options))} of the "
+                "processor, which takes one call's for all: give them in batches of their own"
+            )
+    if len(given) > 1:
+        options.setdefault("padding", True)
+    if hasattr(processor, "get_text_with_replacements"):
+        options["return_text_replacement_offsets"] = True
+    outputs, recorded = _called(processor, given, options)
+    outputs = dict(outputs)
+    replaced = outputs.pop("text_replacement_offsets", None)
+    return Made(outputs, [_row(outputs, recorded, replaced, at) for at in range(len(given))])
+
+
+def text_made_of(processor: Any, given: ProcessorInputs) -> str:
+    """The text that a processor tokenizes of a chat.
+
+    Raises:
+        ExpansionError: it raises.
+    """
+    _, recorded = _called(processor, [given], given.options)
+    texts = [text for text, _ in recorded if text]
+    return texts[-1] if texts else ""
+
+
+def _called(
+    processor: Any, given: Sequence[ProcessorInputs], options: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], Sequence[tuple[str, Any]]]:
+    media: dict[str, Any] = {
+        name: [list(each.media.get(name, ())) for each in given]
+        for name in _MEDIA
+        if any(name in each.media for each in given)
+    }
+    audio = [one for each in given for one in each.media.get("audio", ())]
+    if audio:
+        media["audio"] = audio
+    twin = copy.copy(processor)
+    twin.tokenizer = recorder = _Recorder(processor.tokenizer)
+    try:
+        outputs: Mapping[str, Any] = twin(text=[each.text for each in given], **media, **options)
+    except ExpansionError:
+        raise
+    # What processors raise has no common base.
+    except Exception as error:
+        raise _raised(processor, error) from error
+    return outputs, recorder.recorded
+
+
+def _raised(processor: Any, error: Exception) -> ExpansionError:
+    return ExpansionError(
+        f"the processor ({type(processor).__name__}) raises {type(error).__name__}: {one_line(error)}; look at the "
+        "media, and at processor_kwargs"
+    )
+
+
+def _row(outputs: Mapping[str, Any], recorded: Sequence[tuple[str, Any]], replaced: Any, at: int) -> RecordedRow:
+    ids = np.asarray(outputs["input_ids"][at], dtype=np.int64)
+    if "attention_mask" in outputs:
+        ids = ids[np.asarray(outputs["attention_mask"][at], dtype=bool)]
+    # A processor may ask its tokenizer for more than the rows, as for the length of a token.
+    for text, encoding in reversed(recorded):
+        kept = np.array(encoding.attention_mask, dtype=bool)
+        own = np.array(encoding.ids, dtype=np.int64)[kept]
+        if text and np.array_equal(own, ids):
+            offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)[kept]
+            return RecordedRow(text, own, offsets, _replacements(replaced, at))
+    raise ExpansionError(
+        "the processor changes the ids that its tokenizer gives, so that nothing tells whose each of them is"
+    )
+
+
+def _replacements(replaced: Any, at: int) -> Replacements | None:
+    # Of texts alone some processors make a tensor of nothing.
+    if not isinstance(replaced, list) or at >= len(replaced):
+        return None
+    return [((int(each["new_span"][0]), int(each["new_span"][1])), str(each["replacement"])) for each in replaced[at]]
