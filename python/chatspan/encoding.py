@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chatspan._core import Offsets, Segments, token_mask, token_mask_of_kinds, token_spans
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.explain import stretches
-from chatspan.attribute.media import NO_INPUTS, MediaPlace, Medium, ModelInputs, media_of, without_media
+from chatspan.attribute.media import IDS, NO_INPUTS, MediaPlace, Medium, ModelInputs, media_of, without_media
 from chatspan.attribute.prompts import OffPrompt
 from chatspan.attribute.ranges import merged
 from chatspan.attribute.segments import Segment
@@ -173,7 +173,7 @@ class Encoding:
         """What a model takes beside the ids, as the processor gave it: ``pixel_values``, ``image_grid_thw``,
         ``mm_token_type_ids`` …; empty of a tokenizer.
         """
-        return dict(self._model_inputs.of_call)
+        return {name: value for name, value in self._model_inputs.of_call.items() if name not in IDS}
 
     @property
     def field_control_tokens(self) -> list[tuple[int, int, int]]:

@@ -245,6 +245,8 @@ def test_what_takes_no_processor_says_what_to_give(qwen: Any) -> None:
         chatspan.Rollout(encoder, CHAT[:1])
     with pytest.raises(OptionError, match="a processor"):
         encoder.sampled_rows(CHAT)
+    with pytest.raises(OptionError, match=r"use ChatCollator\(processor\) on the rows"):
+        encoder.as_map_fn()
 
 
 def test_the_callers_messages_and_processor_stay_as_they_are(qwen: Any) -> None:

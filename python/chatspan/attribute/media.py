@@ -50,7 +50,7 @@ class ModelInputs(NamedTuple):
     """What a processor returned beside ids: tensors of a model's inputs, such as ``pixel_values``.
 
     Attributes:
-        of_call: by name, of all chats of the call.
+        of_call: by name, of all chats of the call, ids and mask among them.
         place, chats: which of the chats this one is, of how many.
     """
 
@@ -60,6 +60,8 @@ class ModelInputs(NamedTuple):
 
 
 NO_INPUTS = ModelInputs({}, 0, 1)
+# Of what a processor returns, those that are made here.
+IDS = ("input_ids", "attention_mask")
 
 
 def media_of(places: Sequence[MediaPlace], table: Offsets) -> list[Medium]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from chatspan.attribute.attributed import AttributedRender
@@ -13,15 +15,12 @@ from chatspan.encode.token_ids import TokenIds, sampled_pieces
 from chatspan.encoding import Encoding
 from chatspan.media.parts import MediaPart
 from chatspan.media.placeholders import placeholders
-from chatspan.media.recording import Made, inputs_of, made_of
+from chatspan.media.recording import Made, ProcessorInputs, inputs_of, joined, made_of
 from chatspan.media.rows import ExpandedChat, expanded_chat, tokens_with_pieces
 from chatspan.render.request import Messages, RenderRequest
 from chatspan.tokenize.backends import Backend
 from chatspan.tokenize.pieces import Piece
 from chatspan.tokenize.tokens import Tokens
-
-# Of what a processor returns, those that chatspan makes itself.
-_IDS = ("input_ids", "attention_mask")
 
 
 class ProcessorRow(NamedTuple):
@@ -61,20 +60,36 @@ def processed(
     """
     # Before the processor, which would say less of what is wrong.
     holders = [placeholders(processor, attributed, row.parts) for attributed, row, _ in rows]
-    given = [inputs_of(processor, row.messages, row.request, row.source, row.options) for _, row, _ in rows]
-    calls = [made_of(processor, given)] if together else [made_of(processor, [each]) for each in given]
+    calls = [_together(processor, [row for _, row, _ in rows])] if together else None
     found = []
-    for at, ((attributed, row, special_tokens), inputs) in enumerate(zip(rows, given, strict=True)):
-        made, place = (calls[0], at) if together else (calls[at], 0)
-        chat = expanded_chat(processor, attributed, holders[at], inputs, made.rows[place])
+    for at, (attributed, row, special_tokens) in enumerate(rows):
+        alone = functools.cache(partial(_inputs_of, processor, [row]))
+        made, place = (calls[0], at) if calls else (made_of(processor, alone()), 0)
+        chat = expanded_chat(processor, attributed, holders[at], alone, made.rows[place])
         tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
-        encoding = encoding_of(chat.attributed, tokens)
-        found.append(replace(encoding, _media=chat.places, _model_inputs=_inputs(made, place)))
+        inputs = ModelInputs(made.outputs, place, len(made.rows))
+        found.append(replace(encoding_of(chat.attributed, tokens), _media=chat.places, _model_inputs=inputs))
     return found
 
 
-def _inputs(made: Made, place: int) -> ModelInputs:
-    return ModelInputs({name: value for name, value in made.outputs.items() if name not in _IDS}, place, len(made.rows))
+def _together(processor: Any, rows: Sequence[ProcessorRow]) -> Made:
+    """One call for all; of chats with other keywords than each other one that is put together."""
+    if all(_is_called_alike(rows[0], row) for row in rows):
+        return made_of(processor, _inputs_of(processor, rows))
+    return made_of(processor, joined([_inputs_of(processor, [row]) for row in rows]))
+
+
+def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
+    try:
+        return bool((one.request, one.source, one.options) == (other.request, other.source, other.options))
+    # Of values that compare in ways of their own, such as arrays.
+    except Exception:
+        return False
+
+
+def _inputs_of(processor: Any, rows: Sequence[ProcessorRow]) -> ProcessorInputs:
+    first = rows[0]
+    return inputs_of(processor, [row.messages for row in rows], first.request, first.source, first.options)
 
 
 def _tokens(

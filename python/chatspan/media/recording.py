@@ -20,14 +20,15 @@ _MEDIA = ("images", "videos")
 
 
 class ProcessorInputs(NamedTuple):
-    """What ``apply_chat_template`` hands to a processor of one chat.
+    """What ``apply_chat_template`` hands to a processor of chats.
 
     Attributes:
-        media: ``images``, ``videos``: lists; ``audio``: a list. Loaded, and without those that the chat has none of.
+        texts: their renders.
+        media: ``images`` and ``videos``, a list for each chat; ``audio``, a list of all. Loaded; without what none has.
         options: the other keywords.
     """
 
-    text: str
+    texts: Sequence[str]
     media: Mapping[str, list[Any]]
     options: Mapping[str, Any]
 
@@ -80,12 +81,12 @@ class _Recorder:
 
 
 def inputs_of(
-    processor: Any, messages: Messages, request: RenderRequest, source: str, options: Mapping[str, Any]
+    processor: Any, conversations: Sequence[Messages], request: RenderRequest, source: str, options: Mapping[str, Any]
 ) -> ProcessorInputs:
-    """What a processor's own ``apply_chat_template`` hands to it of a chat, media loaded.
+    """What a processor's own ``apply_chat_template`` hands to it of chats, media loaded.
 
     Args:
-        request: the keywords of the template; its messages do not count.
+        request: the keywords of the template, which are those of all; its messages do not count.
         source: the chat template.
         options: keywords of the processor's call.
 
@@ -107,7 +108,7 @@ def inputs_of(
         keywords = options
     try:
         twin.apply_chat_template(
-            [dict(message) for message in messages],
+            [[dict(message) for message in messages] for messages in conversations],
             chat_template=source,
             tools=request.tools,
             documents=request.documents,
@@ -121,64 +122,69 @@ def inputs_of(
     # What processors raise, and what loads media, has no common base.
     except Exception as error:
         raise _raised(processor, error) from error
-    text = seen.pop("text")
-    media = {name: [each for row in seen.pop(name, None) or () for each in row] for name in _MEDIA}
-    media["audio"] = list(seen.pop("audio", None) or ())
+    texts = seen.pop("text")
+    given = {name: seen.pop(name, None) for name in (*_MEDIA, "audio")}
+    return ProcessorInputs(list(texts), {name: list(each) for name, each in given.items() if each}, seen)
+
+
+def joined(given: Sequence[ProcessorInputs]) -> ProcessorInputs:
+    """The inputs of one call with the chats of several.
+
+    Raises:
+        ExpansionError: they need other options than each other.
+    """
+    first = given[0]
+    for each in given[1:]:
+        if dict(each.options) != dict(first.options):
+            raise ExpansionError(
+                f"the chats of one batch need the options {quoted(dict(first.options))} and "
+                f"{quoted(dict(each.options))} of the processor, which takes one call's for all: give them in batches "
+                "of their own"
+            )
+    media: dict[str, list[Any]] = {}
+    for name in _MEDIA:
+        if any(name in each.media for each in given):
+            media[name] = [one for each in given for one in each.media.get(name, [[] for _ in each.texts])]
+    audio = [one for each in given for one in each.media.get("audio", ())]
     return ProcessorInputs(
-        text if isinstance(text, str) else text[0], {name: given for name, given in media.items() if given}, seen
+        [text for each in given for text in each.texts], media | ({"audio": audio} if audio else {}), first.options
     )
 
 
-def made_of(processor: Any, given: Sequence[ProcessorInputs]) -> Made:
+def made_of(processor: Any, given: ProcessorInputs) -> Made:
     """What a processor makes of chats in one call.
 
     Raises:
-        OptionError: they need other options than each other.
         ExpansionError: it raises, or changes ids behind its tokenizer.
     """
-    options = dict(given[0].options)
-    for each in given[1:]:
-        if dict(each.options) != options:
-            raise ExpansionError(
-                f"the chats of one batch need the options {quoted(options)} and {quoted(dict(each.options))} of the "
-                "processor, which takes one call's for all: give them in batches of their own"
-            )
-    if len(given) > 1:
+    options = dict(given.options)
+    if len(given.texts) > 1:
         options.setdefault("padding", True)
     if hasattr(processor, "get_text_with_replacements"):
         options["return_text_replacement_offsets"] = True
-    outputs, recorded = _called(processor, given, options)
+    outputs, recorded = _called(processor, given._replace(options=options))
     outputs = dict(outputs)
     replaced = outputs.pop("text_replacement_offsets", None)
-    return Made(outputs, [_row(outputs, recorded, replaced, at) for at in range(len(given))])
+    return Made(outputs, [_row(outputs, recorded, replaced, at) for at in range(len(given.texts))])
 
 
-def text_made_of(processor: Any, given: ProcessorInputs) -> str:
-    """The text that a processor tokenizes of a chat.
+def text_made_of(processor: Any, given: ProcessorInputs, text: str) -> str:
+    """The text that a processor tokenizes where the render of a chat is this one.
 
     Raises:
         ExpansionError: it raises.
     """
-    _, recorded = _called(processor, [given], given.options)
-    texts = [text for text, _ in recorded if text]
+    _, recorded = _called(processor, given._replace(texts=[text]))
+    texts = [each for each, _ in recorded if each]
     return texts[-1] if texts else ""
 
 
-def _called(
-    processor: Any, given: Sequence[ProcessorInputs], options: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], Sequence[tuple[str, Any]]]:
-    media: dict[str, Any] = {
-        name: [list(each.media.get(name, ())) for each in given]
-        for name in _MEDIA
-        if any(name in each.media for each in given)
-    }
-    audio = [one for each in given for one in each.media.get("audio", ())]
-    if audio:
-        media["audio"] = audio
+def _called(processor: Any, given: ProcessorInputs) -> tuple[Mapping[str, Any], Sequence[tuple[str, Any]]]:
     twin = copy.copy(processor)
     twin.tokenizer = recorder = _Recorder(processor.tokenizer)
+    media = {name: list(each) for name, each in given.media.items()}
     try:
-        outputs: Mapping[str, Any] = twin(text=[each.text for each in given], **media, **options)
+        outputs: Mapping[str, Any] = twin(text=list(given.texts), **media, **given.options)
     except ExpansionError:
         raise
     # What processors raise has no common base.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,22 +40,20 @@ def expanded_chat(
     processor: Any,
     attributed: AttributedRender,
     found: Sequence[Placeholder],
-    given: ProcessorInputs,
+    given: Callable[[], ProcessorInputs],
     row: RecordedRow,
 ) -> ExpandedChat:
     """What a processor made of a chat.
 
     Args:
         found: the placeholders of the render.
-        given: what the processor was called with.
+        given: what the processor is called with of this chat alone.
         row: what its tokenizer was handed, and gave.
 
     Raises:
         ExpansionError: see :func:`chatspan.media.proof.proven`.
     """
-    expansions = proven(
-        processor, attributed, found, row, lambda text: text_made_of(processor, given._replace(text=text))
-    )
+    expansions = proven(processor, attributed, found, row, lambda text: text_made_of(processor, given(), text))
     expanded = ExpandedRender(attributed, row.text, expansions)
     places = [
         MediaPlace(place, each.part.message_index, each.part.path, each.part.modality)

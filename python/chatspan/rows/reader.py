@@ -20,7 +20,7 @@ from chatspan.rows.steps.columns import BESIDE, CONVERSATIONS, conversation_of, 
 from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
 from chatspan.rows.steps.held import hold, taken
-from chatspan.rows.steps.media import media_of, refuse_media, with_parts
+from chatspan.rows.steps.media import media_of, refuse_media, with_media, with_parts
 from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.nulls import may_have_nulls, without_nulls
 from chatspan.rows.steps.plain import UnmeantError, decoded, is_missing, plain_data
@@ -115,7 +115,7 @@ class RowReader:
         if twice is not None:
             notes.append(twice)
         habits = self._habits(tools, keywords)
-        messages = _with_media(messages, given, notes, is_for_text=habits is not None)
+        messages = self._with_media(messages, given, notes, is_for_text=habits is not None)
         failed = frozenset(index for index, message in enumerate(messages) if message.get("is_error") is True)
         messages, tool_errors = _without_errors(messages)
         messages, side_arrays = taken(messages, self._per_token)
@@ -147,6 +147,21 @@ class RowReader:
             notes=notes,
             row=given,
         )
+
+    def _with_media(
+        self, messages: list[Message], given: Mapping[str, Any], notes: list[Note], *, is_for_text: bool
+    ) -> list[Message]:
+        """The messages with the row's images and the like as parts; refused where only text can be encoded."""
+        media = media_of(given)
+        messages = with_parts(messages, media, notes)
+        is_read = any(note.code == "media_marks_read" for note in notes)
+        if getattr(self._template, "processor", None) is not None:
+            return with_media(messages, {} if is_read else media)
+        if is_for_text:
+            refuse_media(messages, media)
+        elif media and not is_read:
+            notes.append(Note("column_unread", f"{', '.join(sorted(media))}: the columns for these are not read"))
+        return messages
 
     def messages(self, value: Any, what: str, chat: Chat) -> list[Message]:
         """A further list of messages of a row, read as its own.
@@ -285,19 +300,6 @@ def _with_system(messages: list[Message], row: Mapping[str, Any], read: set[str]
         return messages, 0
     read.add("system")
     return [{"role": "system", "content": text}, *messages], 1
-
-
-def _with_media(
-    messages: list[Message], given: Mapping[str, Any], notes: list[Note], *, is_for_text: bool
-) -> list[Message]:
-    """The messages with the row's images and the like as parts; refused where only text can be encoded."""
-    media = media_of(given)
-    messages = with_parts(messages, media, notes)
-    if is_for_text:
-        refuse_media(messages, media)
-    elif media and not any(note.code == "media_marks_read" for note in notes):
-        notes.append(Note("column_unread", f"{', '.join(sorted(media))}: the columns for these are not read"))
-    return messages
 
 
 def _without_errors(messages: list[Message]) -> tuple[list[Message], dict[int, tuple[Any, Any]]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.batch.given_rows import each_sampled
+from chatspan.batch.media import media_tensors, require_form
 from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, sequence_widths, ungrouped
@@ -76,7 +77,8 @@ class ChatCollator:
     ``{"sampled": row, "loss_messages": [3]}`` names the turns that may be trained.
 
     Args:
-        tokenizer: an HF fast tokenizer.
+        tokenizer: an HF fast tokenizer; or a processor, for rows with images, videos and audio, in parts of messages or
+            in columns such as ``images``.
         loss_on: what of assistants' messages is trained: ``"turn"``, all that the model has to produce itself, tool
             calls and end of turn included; ``"content"``; ``"generation"``, what the template's ``{% generation %}``
             blocks wrote; a set of :class:`chatspan.Kind`; or weights, as :meth:`chatspan.Encoding.weights` takes them.
@@ -116,7 +118,7 @@ class ChatCollator:
         With ``packing`` one row ``[1, S]`` without ``attention_mask``, with ``position_ids`` that restart,
         ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32), ``max_length_q``, ``max_length_k`` (int), as transformers'
         ``DataCollatorWithFlattening``, and ``use_cache`` (false): with a cache, eager and SDPA attention do not tell
-        the rows apart.
+        the rows apart. Of a processor also what it returned for the batch, in one call: ``pixel_values`` ….
 
     Raises:
         OptionError, TokenizerError, BackendError: (when made) options, or a tokenizer, that cannot be.
@@ -167,7 +169,9 @@ class ChatCollator:
         per_token: Sequence[str] = (),
         **row_options: Unpack[RowKeywords],
     ) -> None:
-        self.encoder = EncodingPipeline(tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries)
+        self.encoder = EncodingPipeline(
+            tokenizer, chat_template=chat_template, backend=backend, boundaries=boundaries, takes_processor=True
+        )
         self._options = SupervisedOptions(
             loss_on=loss_on,
             end_of_turn=end_of_turn,
@@ -188,7 +192,8 @@ class ChatCollator:
             padding_side=padding_side,
             shift_labels=shift_labels,
         )
-        self._pad_id = pad_id_of(tokenizer)
+        require_form(self.encoder, packing=packing)
+        self._pad_id = pad_id_of(self.encoder.tokenizer)
         self._first_rows = FirstRowsSummary(off_prompt, loss_on, selected_roles(train_on))
         self._notes = NoteLog()
         self.dropped_rows = 0
@@ -198,9 +203,14 @@ class ChatCollator:
         self.encoder.warm_up()
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        found = self._rows(self._ungrouped(rows), "row {} of the batch")
+        given = self._ungrouped(rows)
+        found = self._rows(given, "row {} of the batch")
         kept = [row for row in found if row is not None]
-        read = [row for row in kept if isinstance(row, SupervisedRow)]
+        if self.encoder.processor is not None and 0 < len(kept) < len(found):
+            # The tensors of a processor's call are those of all of its rows.
+            again = self._rows([each for each, row in zip(given, found, strict=True) if row is not None], "row {}")
+            kept = [row for row in again if row is not None]
+        read = _read_of(kept)
         self._first_rows.tell_of(row.encoding for row in read)
         for row in read:
             self._notes.tell(row.chat.notes, row.place)
@@ -210,7 +220,11 @@ class ChatCollator:
                 f"none of {len(found)} rows has anything to train on; collator.has_signal(row) says which of a data "
                 "set have"
             )
-        return tensors_of(self._batch(kept))
+        batch = tensors_of(self._batch(kept))
+        if self.encoder.processor is not None:
+            width = int(batch["input_ids"].shape[1])
+            batch |= media_tensors([row.encoding for row in _read_of(kept)], width, self._form.padding_side)
+        return batch
 
     def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
         """The rows of groups of a packed data set, and of rollouts."""
@@ -275,6 +289,11 @@ class ChatCollator:
 
     def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
         return trained_rows(self.encoder, rows, self._options)
+
+
+def _read_of(rows: Sequence[TrainedRow]) -> list[SupervisedRow]:
+    """Those that were read of messages."""
+    return [row for row in rows if isinstance(row, SupervisedRow)]
 
 
 def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def outcomes_of(
     whole = [each for each in rendered if isinstance(each, Rendered)]
     encodings: Iterator[Any]
     try:
-        encodings = iter(pipeline.encode_rendered(whole))
+        # A processor's tensors are those of the batch.
+        encodings = iter(pipeline.encode_rendered(whole, together=len(whole) > 1))
     # Which of them it is shows one by one.
     except Exception:
         encodings = (

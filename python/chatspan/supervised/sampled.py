@@ -16,6 +16,7 @@ from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encode.truncation import too_long
 from chatspan.errors import EmptyRowError, OptionError, RowError, quoted
+from chatspan.rollout.chats import require_tokenizer
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions
@@ -66,15 +67,18 @@ def trained_rows(
         OptionError: options that cannot be for rows as sampled; with the row's place.
         ChatspanError: as :func:`chatspan.supervised.rows.supervised_rows`.
     """
-    given = [_given(row) for row in rows]
+    given = [_given(row, pipeline) for row in rows]
     others = [row for row, each in zip(rows, given, strict=True) if each is None]
     read = iter(supervised_rows(pipeline, others, options) if others else [])
     return [next(read) if each is None else _trained(each, row, options) for row, each in zip(rows, given, strict=True)]
 
 
-def _given(row: RawRow) -> GivenRow | None:
+def _given(row: RawRow, pipeline: EncodingPipeline | None = None) -> GivenRow | None:
     with placed(row):
-        return given_row(row.value)
+        found = given_row(row.value)
+        if found is not None and pipeline is not None:
+            require_tokenizer(pipeline)
+        return found
 
 
 def _trained(given: GivenRow, row: RawRow, options: SupervisedOptions) -> RowAsSampled | None:

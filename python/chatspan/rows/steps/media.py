@@ -65,6 +65,62 @@ def _parts(text: str, media: Mapping[str, Iterator[Any]]) -> Iterator[dict[str, 
         yield {"type": "text", "text": text[at:]}
 
 
+def with_media(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Messages whose parts without their medium have those of the row's columns, in their order.
+
+    Where no message has parts for the images, they stand in front of the first user's text, as TRL has it
+    (``prepare_multimodal_messages``).
+
+    Raises:
+        RowError: there are more parts than media, or media without a part.
+    """
+    left = {kind: list(values) for kind, values in media.items()}
+    images = left.get("image", [])
+    if images and not any(_lacks(part, "image") for message in messages for part in _content(message)):
+        messages = _in_front(messages, len(images))
+    found = []
+    for index, message in enumerate(messages):
+        parts = []
+        for part in _content(message):
+            kind = next((kind for kind in ("image", "video", "audio") if _lacks(part, kind)), None)
+            if kind is not None:
+                if not left.get(kind):
+                    raise RowError(
+                        f"message {index} has {_one(kind)} without its data, and the row has no more in its columns: "
+                        f"give it in the part, or a column {kind}s with one for each",
+                        message_index=index,
+                    )
+                part = {**part, kind: left[kind].pop(0)}
+            parts.append(part)
+        found.append({**message, "content": parts} if parts else message)
+    for kind, values in left.items():
+        if values:
+            raise RowError(
+                f"it has {len(media[kind])} {kind}{'s' if len(media[kind]) > 1 else ''}, {len(values)} more than parts "
+                f"of its messages: give a part {{'type': {kind!r}}} for each"
+            )
+    return found
+
+
+def _content(message: Mapping[str, Any]) -> list[Any]:
+    content = message.get("content")
+    return content if type(content) is list else []
+
+
+def _lacks(part: Any, kind: str) -> bool:
+    """Whether a part is of this kind and has no medium."""
+    is_of = isinstance(part, Mapping) and part.get("type") == kind
+    return is_of and all(part.get(key) is None for key in (kind, "url", "path", "base64"))
+
+
+def _in_front(messages: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    at = next((at for at, each in enumerate(messages) if each.get("role") == "user"), None)
+    if at is None or not isinstance(messages[at].get("content"), str):
+        return messages
+    parts = [*({"type": "image"} for _ in range(count)), {"type": "text", "text": messages[at]["content"]}]
+    return [*messages[:at], {**messages[at], "content": parts}, *messages[at + 1 :]]
+
+
 def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequence[Any]]) -> None:
     """Refuses rows with images, videos or audio: a tokenizer makes no tokens of them.
 
@@ -91,6 +147,6 @@ def _one(kind: str) -> str:
 
 def _refused(what: str) -> str:
     return (
-        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) to a trainer that "
-        "takes one, or remove it to train on the text alone; chatspan reads text only so far"
+        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) in its place, as "
+        "to ChatEncoder and ChatCollator, or remove it to train on the text alone"
     )

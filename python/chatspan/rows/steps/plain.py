@@ -17,6 +17,8 @@ from chatspan.rows.steps.media_types import PART_TYPES
 
 _PLAIN = (str, float, bool, type(None))
 _BINARY = (bytes, bytearray, memoryview)
+# What a medium may be: frames, samples.
+_DATA = (*_BINARY, np.ndarray)
 # Python writes no decimal number of more digits, unless it is told to.
 _DIGITS = 4300
 _TOO_LONG = 10**_DIGITS
@@ -107,7 +109,7 @@ def _plain_dict(value: dict[Any, Any]) -> dict[Any, Any]:
             _require_key(key)
         if type(part) in _PLAIN:
             made = _or_null(part)
-        elif isinstance(part, _BINARY) and _is_media(value, key):
+        elif isinstance(part, _DATA) and _is_media(value, key):
             continue
         else:
             try:
@@ -132,7 +134,7 @@ def _require_key(key: Any) -> None:
 
 
 def _is_media(of: Mapping[Any, Any], key: Any) -> bool:
-    """Whether binary data are an image, a video or a sound: of a part, or what :mod:`datasets` keeps of one."""
+    """Whether data are an image, a video or a sound: of a part, or what :mod:`datasets` keeps of one."""
     if key == "bytes" and "path" in of:
         return True
     return of.get("type") in PART_TYPES and key not in ("text", "content")
