@@ -13,6 +13,7 @@ from chatspan.distillation.config import HintPlacement
 from chatspan.distillation.prompts.hinted import HintedPrompt, HintedPrompts
 from chatspan.errors import EmptyBatchError, HintError, LayoutError, OptionError, TruncationError, place_of_row
 from chatspan.options import BackendOption
+from chatspan.render.request import items_given
 
 
 class DemonstrationContextBuilder:
@@ -129,7 +130,8 @@ class DemonstrationContextBuilder:
         for name, given in (("prompts", prompts), ("privileged_contexts", contexts)):
             if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
                 raise LayoutError(f"{name} is {type(given).__name__}: give a list, one for each rollout")
-        if not len(prompts):
+        prompts, contexts = items_given(prompts, "prompts"), items_given(contexts, "privileged_contexts")
+        if not prompts:
             raise EmptyBatchError("there is no prompt, so there is nothing to distil")
         for row, prompt in enumerate(prompts):
             if isinstance(prompt, str):
