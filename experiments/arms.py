@@ -1,0 +1,32 @@
+"""All arms, in the order in which they run: where time is short, the last are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from experiments.grpo import grpo
+from experiments.sdpo import off_policy, on_policy, shifted_mask, shuffled_hints
+from experiments.start import Start
+from experiments.supervised import on_recordings, on_successes
+
+
+class Arm(NamedTuple):
+    """A way to train, and what a table calls it."""
+
+    name: str
+    title: str
+    train: Callable[[Start], Any]
+
+
+ARMS = (
+    Arm("none", "none: the first training alone", lambda start: start.model),
+    Arm("sft", "SFT on recordings", on_recordings),
+    Arm("sdpo-off", "SDPO, off-policy", off_policy),
+    Arm("sdpo-on", "SDPO, on-policy", on_policy),
+    Arm("sft-filtered", "SFT on successes", on_successes),
+    Arm("grpo", "GRPO", grpo),
+    Arm("sdpo-shuffled", "SDPO, off-policy, hints shuffled", shuffled_hints),
+    Arm("sdpo-shifted", "SDPO, off-policy, mask shifted by one", shifted_mask),
+)
+BY_NAME = {arm.name: arm for arm in ARMS}
