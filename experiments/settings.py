@@ -25,25 +25,27 @@ class Settings:
         first_steps, first_rate: of the first training, which all arms of a seed begin with.
         steps, rows: of each arm; a step takes so many recordings, or so many samples.
         group: samples for one question, in GRPO.
-        rates: the learning rate of each family of arms.
+        rates: the learning rate of each arm; controls have that of the arm that they control.
         asked: how many recoveries are generated for each held-out combination.
     """
 
-    things: int = 12
-    actions: int = 12
+    things: int = 16
+    actions: int = 16
     old: float = 0.6
-    right: float = 0.3
+    right: float = 0.15
     repeats: float = 0.4
-    recordings: int = 1024
+    recordings: int = 48
     hidden_size: int = 96
     layers: int = 2
-    first_steps: int = 500
+    first_steps: int = 450
     first_rate: float = 3e-3
-    steps: int = 150
+    steps: int = 100
     rows: int = 32
     group: int = 8
-    rates: Mapping[str, float] = field(default_factory=lambda: {"sft": 1e-3, "grpo": 1e-3, "sdpo": 1e-3})
-    asked: int = 4
+    rates: Mapping[str, float] = field(
+        default_factory=lambda: {"sft": 1e-3, "sft-filtered": 1e-3, "grpo": 1e-3, "sdpo-off": 1e-3, "sdpo-on": 1e-3}
+    )
+    asked: int = 2
 
     @property
     def fingerprint(self) -> str:

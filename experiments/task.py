@@ -13,10 +13,12 @@ Message = dict[str, Any]
 
 # Words that are one token of the examples' tokenizer each, so that all questions are alike.
 THINGS = (
-    "train", "seat", "date", "day", "name", "message", "origin", "prompt", "reward", "string", "text", "type",
+    "train", "seat", "date", "day", "name", "message", "origin", "prompt",
+    "reward", "string", "text", "type", "part", "role", "start", "object",
 )  # fmt: skip
 ACTIONS = (
-    "find", "change", "move", "write", "take", "call", "run", "try", "look", "add", "request", "tell",
+    "find", "change", "move", "write", "take", "call", "run", "try",
+    "look", "add", "request", "tell", "thank", "promise", "want", "end",
 )  # fmt: skip
 LETTERS = "ABCDEFGHJKLM"
 DIGITS = "0123456789"
@@ -141,8 +143,10 @@ class World:
         return Recording(combination, wrong, recovery, answer)
 
     def first_conversations(self, count: int, draw: random.Random) -> list[list[Message]]:
-        """What the first training is on, of seen combinations alone: half of them have hints, which are drawn and followed; in
-        the others the recovery is said by habit, too."""
+        """What the first training is on, of seen combinations alone.
+
+        Half of them have hints, which are drawn and followed; in the others the recovery is said by habit, too.
+        """
         found = []
         for index in range(count):
             combination = draw.choice(self.seen)

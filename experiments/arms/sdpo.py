@@ -27,7 +27,7 @@ def off_policy(start: Start) -> Any:
 def on_policy(start: Start) -> Any:
     """On recoveries that the student samples, one for each question."""
     student = start.fresh_model()
-    return _distilled(start, student, make_rows=_sampled(start, student))
+    return _distilled(start, student, arm="sdpo-on", make_rows=_sampled(start, student))
 
 
 def shuffled_hints(start: Start) -> Any:
@@ -52,6 +52,7 @@ def _distilled(
     start: Start,
     student: Any,
     *,
+    arm: str = "sdpo-off",
     make_rows: MakeRows | None = None,
     hints: Sequence[str] | None = None,
     change_batch: Callable[[Batch], Batch] = lambda batch: batch,
@@ -70,7 +71,7 @@ def _distilled(
             teacher_logits = logits_of(teacher, batch, "ctx_teacher_")
         return sdpo_loss(logits_of(student, batch), teacher_logits, batch)
 
-    descend(student, loss_of_step, settings.steps, settings.rates["sdpo"], start.watch)
+    descend(student, loss_of_step, settings.steps, settings.rates[arm], start.watch)
     return student
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from experiments.grpo import grpo
-from experiments.sdpo import off_policy, on_policy, shifted_mask, shuffled_hints
+from experiments.arms.grpo import grpo
+from experiments.arms.sdpo import off_policy, on_policy, shifted_mask, shuffled_hints
+from experiments.arms.supervised import on_recordings, on_successes
 from experiments.start import Start
-from experiments.supervised import on_recordings, on_successes
 
 
 class Arm(NamedTuple):

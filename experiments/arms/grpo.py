@@ -18,7 +18,7 @@ _CLIP = 0.2
 
 
 def grpo(start: Start) -> Any:
-    """The reward is 1 for the right code and 0 for any other; one step for each batch of samples, no reference model."""
+    """The reward is 1 for the right code, else 0; one step for each batch of samples, and no reference model."""
     settings, model = start.settings, start.fresh_model()
     collate = chatspan.ChatCollator(start.tokenizer, per_token=("logprobs", "advantages"))
     order = start.order(range(len(start.recordings)))
@@ -45,7 +45,7 @@ def row_says(row: chatspan.SampledRow, encoder: chatspan.ChatEncoder) -> str | N
 
 def advantages_of(rewards: Sequence[float], group: int) -> list[float]:
     """Each reward less the mean of its group, over the group's standard deviation."""
-    grouped = torch.tensor(rewards).view(-1, group)
+    grouped = torch.tensor(rewards, dtype=torch.float32).view(-1, group)
     centred = grouped - grouped.mean(1, keepdim=True)
     found: list[float] = (centred / (grouped.std(1, keepdim=True) + 1e-4)).flatten().tolist()
     return found

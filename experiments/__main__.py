@@ -1,0 +1,89 @@
+"""``make experiment``: runs it, prints the tables, and saves results and picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from experiments.arms import ARMS, BY_NAME
+from experiments.plot import save_picture
+from experiments.report import print_tables
+from experiments.results import Result, read_table, save_table
+from experiments.run import run
+from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
+
+HERE = Path(__file__).parent
+PUBLISHED = HERE / "results.csv"
+PICTURE = HERE.parent / "docs" / "images" / "experiment.png"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the exit code."""
+    options = _options(arguments)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    if options.published:
+        print_tables(console, read_table(PUBLISHED))
+        return 0
+    settings = Settings()
+    if options.rate is not None:
+        settings = replace(settings, rates=dict.fromkeys(settings.rates, options.rate))
+    seeds, arms = _asked(options)
+    begun = time.monotonic()
+    results = run(
+        settings, seeds, arms, options.out, processes=options.processes, minutes=options.minutes, told=console.print
+    )
+    _save(results, options.out / "results.csv", options.out / "experiment.png")
+    if options.publish:
+        _save(results, PUBLISHED, PICTURE)
+    console.print()
+    print_tables(console, results)
+    console.print(_cost(settings, results, (time.monotonic() - begun) / 60, options.processes))
+    return 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
+    parser.add_argument("--seeds", metavar="N,N", help="by default the test seeds, 0 to 9")
+    parser.add_argument("--tuning", action="store_true", help="the tuning seeds")
+    parser.add_argument("--arms", metavar="NAME,NAME", help=f"of {', '.join(BY_NAME)}; by default all")
+    parser.add_argument("--rate", type=float, help="the learning rate of all arms")
+    parser.add_argument("--minutes", type=float, help="no arm is begun after so many; seeds are never cut")
+    parser.add_argument("--processes", type=int, default=2, help="each with one thread; 0: this one")
+    parser.add_argument("--out", type=Path, default=Path("experiment-run"), help="what is there is not done again")
+    parser.add_argument("--publish", action="store_true", help="the results and the picture go into the repository too")
+    parser.add_argument("--published", action="store_true", help="only the tables of the repository's results")
+    return parser.parse_args(arguments)
+
+
+def _asked(options: argparse.Namespace) -> tuple[list[int], list[str]]:
+    seeds = list(TUNING_SEEDS if options.tuning else TEST_SEEDS)
+    if options.seeds:
+        seeds = [int(seed) for seed in options.seeds.split(",")]
+    arms = options.arms.split(",") if options.arms else [arm.name for arm in ARMS]
+    if unknown := [name for name in arms if name not in BY_NAME]:
+        sys.exit(f"there is no arm {', '.join(unknown)}: use {', '.join(BY_NAME)}")
+    return seeds, arms
+
+
+def _save(results: Sequence[Result], table: Path, picture: Path) -> None:
+    names = list(BY_NAME)
+    save_table(table, sorted(results, key=lambda result: (result.seed, names.index(result.arm))))
+    save_picture(picture, results)
+
+
+def _cost(settings: Settings, results: Sequence[Result], minutes: float, processes: int) -> str:
+    seeds = len({result.seed for result in results})
+    return (
+        f"{seeds} seeds; a first training of {settings.first_steps} steps each, then {settings.steps} steps an arm of "
+        f"{settings.rows} rows or samples; {minutes:.1f} minutes, {processes} processes of one thread"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
