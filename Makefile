@@ -35,7 +35,7 @@ demo: $(VENV)/.built  ## collate TRACES with TOKENIZER and show whose each token
 train-demo: $(VENV)/.built  ## distil a small student from a teacher that sees hints; a picture of it in train_demo.png
 	@$(BIN)/python examples/train_demo.py $(ARGS)
 
-experiment: $(VENV)/.built  ## small models trained in eight ways on the same recordings, ten seeds; ARGS="--seeds 0,1", "--help"
+experiment: $(VENV)/.built  ## small models trained in several ways on the same recordings, ten seeds; ARGS="--seeds 0,1", "--help"
 	@$(BIN)/python -m experiments $(ARGS)
 
 test: test-rust test-python  ## all tests

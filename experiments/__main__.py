@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import chatspan
+import torch
+import transformers
 from rich.console import Console
 
 from experiments.arms import ARMS, BY_NAME
 from experiments.plot import save_picture
-from experiments.report import print_tables
+from experiments.report import print_tables, write_section
 from experiments.results import Result, read_table, save_table
 from experiments.run import run
 from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
@@ -21,6 +24,7 @@ from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
 HERE = Path(__file__).parent
 PUBLISHED = HERE / "results.csv"
 PICTURE = HERE.parent / "docs" / "images" / "experiment.png"
+PAGE = HERE.parent / "docs" / "experiment.md"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,12 +42,14 @@ def main(arguments: Sequence[str]) -> int:
     results = run(
         settings, seeds, arms, options.out, processes=options.processes, minutes=options.minutes, told=console.print
     )
+    cost = _cost(settings, results, (time.monotonic() - begun) / 60, options.processes)
     _save(results, options.out / "results.csv", options.out / "experiment.png")
     if options.publish:
         _save(results, PUBLISHED, PICTURE)
+        write_section(PAGE, results, cost)
     console.print()
     print_tables(console, results)
-    console.print(_cost(settings, results, (time.monotonic() - begun) / 60, options.processes))
+    console.print(cost)
     return 0
 
 
@@ -56,7 +62,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, help="no arm is begun after so many; seeds are never cut")
     parser.add_argument("--processes", type=int, default=2, help="each with one thread; 0: this one")
     parser.add_argument("--out", type=Path, default=Path("experiment-run"), help="what is there is not done again")
-    parser.add_argument("--publish", action="store_true", help="the results and the picture go into the repository too")
+    parser.add_argument("--publish", action="store_true", help="results, picture and tables go into the repository too")
     parser.add_argument("--published", action="store_true", help="only the tables of the repository's results")
     return parser.parse_args(arguments)
 
@@ -79,9 +85,12 @@ def _save(results: Sequence[Result], table: Path, picture: Path) -> None:
 
 def _cost(settings: Settings, results: Sequence[Result], minutes: float, processes: int) -> str:
     seeds = len({result.seed for result in results})
+    arms = len({result.arm for result in results})
+    versions = (("torch", torch), ("transformers", transformers), ("chatspan", chatspan))
     return (
-        f"{seeds} seeds; a first training of {settings.first_steps} steps each, then {settings.steps} steps an arm of "
-        f"{settings.rows} rows or samples; {minutes:.1f} minutes, {processes} processes of one thread"
+        f"{seeds} seeds, {arms} arms: a first training of {settings.first_steps} steps a seed, then {settings.steps} "
+        f"steps an arm, each of {settings.rows} rows or samples. {minutes:.1f} minutes with {processes} processes of "
+        f"one thread, {', '.join(f'{name} {module.__version__}' for name, module in versions)}."
     )
 
 

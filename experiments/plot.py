@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.arms import ARMS
+from experiments.arms import ARMS, BY_NAME
 from experiments.intervals import interval
 from experiments.report import by_arm
 from experiments.results import Result
 
-_COLORS = ("0.5", "tab:orange", "tab:blue", "tab:cyan", "tab:red", "tab:green", "tab:purple", "tab:brown")
+_COLORS = ("0.5", "tab:orange", "tab:blue", "tab:cyan", "tab:red", "tab:green", "tab:purple", "tab:brown", "black")
 
 
 def save_picture(path: Path, results: Sequence[Result]) -> None:
@@ -41,8 +41,7 @@ def _draw_ends(axes: Any, results: Sequence[Result], colors: dict[str, str]) -> 
         axes.plot([100 * value for value in values], spread, "o", color=colors[name], alpha=0.45, markersize=5)
         axes.plot([100 * own.low, 100 * own.high], [place + 0.3] * 2, color=colors[name], linewidth=2)
         axes.plot(100 * own.mean, place + 0.3, "D", color=colors[name], markersize=6)
-    titles = {arm.name: arm.title for arm in ARMS}
-    axes.set_yticks(range(len(successes)), [titles[name] for name in successes])
+    axes.set_yticks(range(len(successes)), [BY_NAME[name].title for name in successes])
     axes.invert_yaxis()
     axes.set(title="At the end: each seed, mean, 95 % interval", xlabel="success on held-out combinations, %")
     axes.set_xlim(-3, 103)

@@ -1,18 +1,36 @@
-"""The tables of a run."""
+"""The tables of a run, for a terminal and for a page of the docs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments.arms import ARMS
+from experiments.arms import ARMS, BY_NAME
 from experiments.intervals import Interval, interval, paired
 from experiments.results import Result
 
-AGAINST = "sft"
+# What is compared, seed by seed: the first less the second.
+PAIRS = (
+    ("sft-filtered", "sft"),
+    ("grpo", "sft"),
+    ("sdpo-off", "sft"),
+    ("sdpo-on", "sft"),
+    ("sdpo-off", "sft-filtered"),
+    ("sdpo-on", "sft-filtered"),
+    ("sdpo-on", "grpo"),
+    ("sdpo-on", "sdpo-off"),
+    ("sdpo-off", "sft-hints"),
+    ("sdpo-on", "sft-hints"),
+    ("sdpo-shuffled", "sdpo-off"),
+    ("sdpo-shifted", "sdpo-off"),
+)
+_BEGINS, _ENDS = "<!-- make experiment begins -->\n", "<!-- make experiment ends -->"
+
+Rows = list[list[str]]
 
 
 def by_arm(results: Sequence[Result]) -> dict[str, dict[int, float]]:
@@ -24,47 +42,72 @@ def by_arm(results: Sequence[Result]) -> dict[str, dict[int, float]]:
     }
 
 
-def print_tables(console: Console, results: Sequence[Result]) -> None:
-    """Means with intervals, differences to SFT and to the best of the others, and every seed."""
+def tables(results: Sequence[Result]) -> list[Rows]:
+    """Means, differences, and every seed; the first row of each has the headings."""
+    return [_means(results), _differences(results), _seeds(results)]
+
+
+def _means(results: Sequence[Result]) -> Rows:
+    rows = [["arm", "success, %", "95 % interval", "on seen, %", "seconds"]]
+    for name, of_seeds in by_arm(results).items():
+        of_arm = [result for result in results if result.arm == name]
+        own, seen = interval(list(of_seeds.values())), interval([result.seen for result in of_arm])
+        seconds = interval([result.seconds for result in of_arm])
+        rows.append([BY_NAME[name].title, _percent(own.mean), _ends(own), _percent(seen.mean), f"{seconds.mean:.0f}"])
+    return rows
+
+
+def _differences(results: Sequence[Result]) -> Rows:
+    rows = [["difference, in points", "mean", "95 % interval", "seeds over 0", "under 0"]]
     successes = by_arm(results)
-    for table in (means(successes, results), seeds(successes)):
+    for one, other in PAIRS:
+        if one in successes and other in successes:
+            less = paired(successes[one], successes[other])
+            ends = [_percent(less.mean, "+"), _ends(less, "+")]
+            rows.append([f"{one} − {other}", *ends, str(less.above), str(less.below)])
+    return rows
+
+
+def _seeds(results: Sequence[Result]) -> Rows:
+    of_all = sorted({result.seed for result in results})
+    rows = [["seed", *(str(seed) for seed in of_all)]]
+    for name, of_seeds in by_arm(results).items():
+        rows.append([name, *(_percent(of_seeds[seed]) if seed in of_seeds else "" for seed in of_all)])
+    return rows
+
+
+def print_tables(console: Console, results: Sequence[Result]) -> None:
+    """All of them, in a terminal."""
+    for head, *rows in tables(results):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, heading in enumerate(head):
+            table.add_column(heading, justify="right" if place else "left")
+        for row in rows:
+            table.add_row(*row)
         console.print(table)
-        console.print()
 
 
-def means(successes: Mapping[str, Mapping[int, float]], results: Sequence[Result]) -> Table:
-    """A row an arm."""
-    table = _table(
-        "success on held-out combinations, in %", "mean", "95 % interval", "seen", "less SFT", "95 % interval", "+ / −"
-    )
-    for arm in ARMS:
-        if arm.name not in successes:
-            continue
-        own = interval(list(successes[arm.name].values()))
-        seen = interval([result.seen for result in results if result.arm == arm.name])
-        cells = [_percent(own.mean), _ends(own), _percent(seen.mean)]
-        if AGAINST in successes and arm.name != AGAINST:
-            less = paired(successes[arm.name], successes[AGAINST])
-            cells += [_percent(less.mean, "+"), _ends(less, "+"), f"{less.above} / {less.below}"]
-        table.add_row(arm.title, *cells)
-    return table
+def markdown(results: Sequence[Result]) -> str:
+    """All of them, for a page."""
+    return "\n".join(_as_markdown(rows) for rows in tables(results))
 
 
-def seeds(successes: Mapping[str, Mapping[int, float]]) -> Table:
-    """A row an arm, a column a seed."""
-    of_all = sorted({seed for of_seeds in successes.values() for seed in of_seeds})
-    table = _table("each seed, in %", *(str(seed) for seed in of_all))
-    for name, of_seeds in successes.items():
-        table.add_row(name, *(_percent(of_seeds[seed]) if seed in of_seeds else "" for seed in of_all))
-    return table
+def _as_markdown(rows: Rows) -> str:
+    head, *others = rows
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *others]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _table(first: str, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column, justify="right")
-    return table
+def section_of(page: Path) -> str:
+    """What :func:`write_section` wrote."""
+    return page.read_text(encoding="utf-8").split(_BEGINS)[1].split(_ENDS)[0]
+
+
+def write_section(page: Path, results: Sequence[Result], cost: str) -> None:
+    """Puts what the run cost and the tables between the page's two marks."""
+    before, rest = page.read_text(encoding="utf-8").split(_BEGINS)
+    after = rest.split(_ENDS)[1]
+    page.write_text(f"{before}{_BEGINS}\n{cost}\n\n{markdown(results)}\n{_ENDS}{after}", encoding="utf-8")
 
 
 def _percent(part: float, sign: str = "") -> str:

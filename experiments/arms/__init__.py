@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from experiments.arms.grpo import grpo
 from experiments.arms.sdpo import off_policy, on_policy, shifted_mask, shuffled_hints
-from experiments.arms.supervised import on_recordings, on_successes
+from experiments.arms.supervised import on_hints, on_recordings, on_successes
 from experiments.start import Start
 
 
@@ -26,7 +26,8 @@ ARMS = (
     Arm("sdpo-on", "SDPO, on-policy", on_policy),
     Arm("sft-filtered", "SFT on successes", on_successes),
     Arm("grpo", "GRPO", grpo),
-    Arm("sdpo-shuffled", "SDPO, off-policy, hints shuffled", shuffled_hints),
-    Arm("sdpo-shifted", "SDPO, off-policy, mask shifted by one", shifted_mask),
+    Arm("sdpo-shuffled", "SDPO, hints shuffled", shuffled_hints),
+    Arm("sdpo-shifted", "SDPO, mask shifted by one", shifted_mask),
+    Arm("sft-hints", "SFT on what the hints say", on_hints),
 )
 BY_NAME = {arm.name: arm for arm in ARMS}

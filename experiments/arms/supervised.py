@@ -1,7 +1,8 @@
-"""Supervised fine-tuning on recorded recoveries."""
+"""Supervised fine-tuning on recoveries."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import chatspan
@@ -9,28 +10,37 @@ import torch
 
 from experiments.model import descend
 from experiments.start import Start
+from experiments.task import Message
 
 
 def on_recordings(start: Start) -> Any:
-    """On all of them, errors that were repeated included."""
-    return _trained(start, "sft")
+    """On all that was recorded, errors that were repeated included."""
+    return _trained(start, [recording.messages for recording in start.recordings], "sft")
 
 
 def on_successes(start: Start) -> Any:
-    """On those whose recovery is right."""
-    return _trained(start, "sft-filtered")
+    """On the recordings whose recovery is right."""
+    right = [recording for recording in start.recordings if recording.succeeds]
+    return _trained(start, [recording.messages for recording in right], "sft-filtered")
 
 
-def _trained(start: Start, arm: str) -> Any:
+def on_hints(start: Start) -> Any:
+    """On all recordings, with what the hint says in place of what was recorded."""
+    conversations = [
+        [*recording.prompt, {"role": "assistant", "content": recording.answer}] for recording in start.recordings
+    ]
+    return _trained(start, conversations, "sft-filtered")
+
+
+def _trained(start: Start, conversations: Sequence[list[Message]], rate_of: str) -> Any:
     model = start.fresh_model()
     collate = chatspan.ChatCollator(start.tokenizer, train_on="last")
-    kept = [at for at, recording in enumerate(start.recordings) if recording.succeeds or arm == "sft"]
-    order = start.order(kept)
+    order = start.order(range(len(conversations)))
 
     def loss_of_step() -> torch.Tensor:
-        rows = [{"messages": start.recordings[next(order)].messages} for _ in range(start.settings.rows)]
+        rows = [{"messages": conversations[next(order)]} for _ in range(start.settings.rows)]
         loss: torch.Tensor = model(**collate(rows), use_cache=False).loss
         return loss
 
-    descend(model, loss_of_step, start.settings.steps, start.settings.rates[arm], start.watch)
+    descend(model, loss_of_step, start.settings.steps, start.settings.rates[rate_of], start.watch)
     return model
