@@ -29,7 +29,7 @@ PAGE = HERE.parent / "docs" / "experiment.md"
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
-    options = _options(arguments)
+    options = options_of(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     if options.published:
         print_tables(console, read_table(PUBLISHED))
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     settings = Settings()
     if options.rate is not None:
         settings = replace(settings, rates=dict.fromkeys(settings.rates, options.rate))
+    if options.recordings is not None:
+        settings = replace(settings, recordings=options.recordings)
     seeds, arms = _asked(options)
     begun = time.monotonic()
     results = run(
@@ -53,12 +55,14 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _options(arguments: Sequence[str]) -> argparse.Namespace:
+def options_of(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
     parser.add_argument("--seeds", metavar="N,N", help="by default the test seeds, 0 to 9")
     parser.add_argument("--tuning", action="store_true", help="the tuning seeds")
     parser.add_argument("--arms", metavar="NAME,NAME", help=f"of {', '.join(BY_NAME)}; by default all")
     parser.add_argument("--rate", type=float, help="the learning rate of all arms")
+    parser.add_argument("--recordings", type=int, help="how many, in place of 48")
     parser.add_argument("--minutes", type=float, help="no arm is begun after so many; seeds are never cut")
     parser.add_argument("--processes", type=int, default=2, help="each with one thread; 0: this one")
     parser.add_argument("--out", type=Path, default=Path("experiment-run"), help="what is there is not done again")

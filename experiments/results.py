@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-_COLUMNS = ("seed", "arm", "held_out", "seen", "steps", "seconds")
+_COLUMNS = ("seed", "arm", "held_out", "seen", "steps", "seconds", "settings")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def save_table(path: Path, results: Sequence[Result]) -> None:
         writer.writerow(_COLUMNS)
         for result in results:
             values = (f"{result.held_out:.4f}", f"{result.seen:.4f}", result.steps, f"{result.seconds:.1f}")
-            writer.writerow((result.seed, result.arm, *values))
+            writer.writerow((result.seed, result.arm, *values, result.fingerprint))
 
 
 def read_table(path: Path) -> list[Result]:
@@ -73,7 +73,7 @@ def read_table(path: Path) -> list[Result]:
                 float(row["seen"]),
                 int(row["steps"]),
                 float(row["seconds"]),
-                fingerprint="",
+                row["settings"],
             )
             for row in csv.DictReader(file)
         ]

@@ -32,6 +32,7 @@ NOT_COMPARED = {
     "a renderer in TOML": "a reader's own configuration",
     "agent_loops.yaml": "a reader's own configuration",
     "one turn of a row": "a picture",
+    "a recording of the experiment": "a picture",
     "the way of the data": "a picture",
     "the way of a template": "a picture",
     "encode_batch and the collators": "a picture",

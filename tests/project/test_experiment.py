@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,15 +18,17 @@ from zoo import REPO
 
 sys.path.insert(0, str(REPO))
 from experiments import start
+from experiments.__main__ import PAGE, PUBLISHED, main, options_of
 from experiments.arms import ARMS, sdpo
 from experiments.arms.grpo import advantages_of, policy_loss, with_advantage
 from experiments.evaluate import success
 from experiments.intervals import interval, paired, t_quantile
 from experiments.model import make_model
+from experiments.report import markdown, section_of, tables
 from experiments.results import Result, append, read, read_table, save_table
 from experiments.run import run
 from experiments.sampling import Completion, complete, rollouts, sample
-from experiments.settings import Settings
+from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
 from experiments.task import ACTIONS, THINGS, Combination, World, write_hint
 
 SMALLEST = Settings(
@@ -170,6 +174,28 @@ def test_every_arm_runs_and_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     again = run(SMALLEST, [0, 1], names, tmp_path, processes=0, told=told.append)
     assert len(told) == 1
     assert [outcome(result) for result in again] == [outcome(result) for result in results]
+
+
+def test_the_page_has_the_published_results(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of these settings, with every test seed of every arm."""
+    results = read_table(PUBLISHED)
+    assert {result.fingerprint for result in results} == {Settings().fingerprint}
+    assert not set(TEST_SEEDS) & set(TUNING_SEEDS)
+    arms = dict.fromkeys(result.arm for result in results)
+    assert [(result.seed, result.arm) for result in results] == [(seed, arm) for seed in TEST_SEEDS for arm in arms]
+    assert section_of(PAGE).endswith(f"\n\n{markdown(results)}\n")
+    assert main(["--published"]) == 0
+    printed = capsys.readouterr().out
+    for title, *cells in [row for rows in tables(results) for row in rows[1:]]:
+        line = next(line for line in printed.splitlines() if line.strip().startswith(f"{title} "))
+        assert line.split() == f"{title} {' '.join(cells)}".split()
+
+
+def test_the_commands_of_the_page_are_understood() -> None:
+    given = re.findall(r'^make experiment ARGS="(.*?)"', PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(given) > 3
+    for arguments in given:
+        options_of(shlex.split(arguments))
 
 
 def outcome(result: Result) -> Any:
