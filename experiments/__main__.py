@@ -19,22 +19,22 @@ from experiments.plot import save_picture
 from experiments.report import print_tables, write_section
 from experiments.results import Result, read_table, save_table
 from experiments.run import run
-from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
+from experiments.settings import PLANNED_SEEDS, PLANNED_THETA, TEST_SEEDS, TUNING_SEEDS, Settings
 
 HERE = Path(__file__).parent
-PUBLISHED = HERE / "results.csv"
-PICTURE = HERE.parent / "docs" / "images" / "experiment.png"
-PAGE = HERE.parent / "docs" / "experiment.md"
+DOCS = HERE.parent / "docs"
+PAGE = DOCS / "experiment.md"
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit code."""
     options = options_of(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    name = "-planned" if options.planned else ""
     if options.published:
-        print_tables(console, read_table(PUBLISHED))
+        print_tables(console, read_table(published(name)))
         return 0
-    settings = Settings()
+    settings = replace(Settings(), rope_theta=PLANNED_THETA) if options.planned else Settings()
     if options.rate is not None:
         settings = replace(settings, rates=dict.fromkeys(settings.rates, options.rate))
     if options.recordings is not None:
@@ -47,19 +47,25 @@ def main(arguments: Sequence[str]) -> int:
     cost = _cost(settings, results, (time.monotonic() - begun) / 60, options.processes)
     _save(results, options.out / "results.csv", options.out / "experiment.png")
     if options.publish:
-        _save(results, PUBLISHED, PICTURE)
-        write_section(PAGE, results, cost)
+        _save(results, published(name), DOCS / "images" / f"experiment{name}.png")
+        write_section(PAGE, results, cost, name)
     console.print()
     print_tables(console, results)
     console.print(cost)
     return 0
 
 
+def published(name: str) -> Path:
+    """The repository's results: of the run that was planned with the name ``"-planned"``, else ``""``."""
+    return HERE / f"results{name}.csv"
+
+
 def options_of(arguments: Sequence[str]) -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    parser.add_argument("--seeds", metavar="N,N", help="by default the test seeds, 0 to 9")
+    parser.add_argument("--seeds", metavar="N,N", help="by default the test seeds, 10 to 19")
     parser.add_argument("--tuning", action="store_true", help="the tuning seeds")
+    parser.add_argument("--planned", action="store_true", help="the run that was planned, on seeds 0 to 9")
     parser.add_argument("--arms", metavar="NAME,NAME", help=f"of {', '.join(BY_NAME)}; by default all")
     parser.add_argument("--rate", type=float, help="the learning rate of all arms")
     parser.add_argument("--recordings", type=int, help="how many, in place of 48")
@@ -72,7 +78,7 @@ def options_of(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _asked(options: argparse.Namespace) -> tuple[list[int], list[str]]:
-    seeds = list(TUNING_SEEDS if options.tuning else TEST_SEEDS)
+    seeds = list(TUNING_SEEDS if options.tuning else PLANNED_SEEDS if options.planned else TEST_SEEDS)
     if options.seeds:
         seeds = [int(seed) for seed in options.seeds.split(",")]
     arms = options.arms.split(",") if options.arms else [arm.name for arm in ARMS]

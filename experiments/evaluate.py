@@ -9,9 +9,9 @@ from typing import Any
 import chatspan
 from numpy.typing import NDArray
 
-from experiments.sampling import Completion, complete, rollouts
+from experiments.sampling import Completion, complete, rollouts, said
 from experiments.settings import Settings
-from experiments.task import Combination, World, prompt_of
+from experiments.task import Combination, World, hint_of, prompt_of
 
 # Prompts → a completion of each.
 Completer = Callable[[Sequence[NDArray[Any]]], Sequence[Completion]]
@@ -24,25 +24,25 @@ def success(
     combinations: Sequence[Combination],
     settings: Settings,
     seed: int,
+    *,
+    hinted: bool = False,
 ) -> float:
     """The part of recoveries that are right, ``settings.asked`` for each combination, each behind an error of its own.
 
-    Right is a completion that ends by itself, and whose text is the code, to the character.
+    Right is a completion that ends by itself, and whose text is the code, to the character. ``hinted``: whether the
+    prompts have the hint, as a teacher's have.
     """
     draw = random.Random(f"questions {seed}")
     asked = [combination for combination in combinations for _ in range(settings.asked)]
     prompts = [prompt_of(combination, world.wrong(combination, draw)) for combination in asked]
+    if hinted:
+        prompts = [[*prompt, hint_of(world.answer(of))] for prompt, of in zip(prompts, asked, strict=True)]
     completions = completer([rollout.prompt_ids for rollout in rollouts(encoder, prompts)])
     right = [
         said(completion, encoder) == world.answer(combination)
         for completion, combination in zip(completions, asked, strict=True)
     ]
     return sum(right) / len(right)
-
-
-def said(completion: Completion, encoder: chatspan.ChatEncoder) -> str | None:
-    """The text in front of the stop token; ``None`` where there is none."""
-    return encoder.decode(completion.ids[:-1]) if completion.finish_reason == "stop" else None
 
 
 def greedy(model: Any, encoder: chatspan.ChatEncoder) -> Completer:

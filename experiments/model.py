@@ -32,6 +32,7 @@ def make_model(vocabulary: int, settings: Settings, seed: int) -> Any:
         num_key_value_heads=4,
         max_position_embeddings=256,
         tie_word_embeddings=True,
+        rope_theta=settings.rope_theta,
     )
     return Qwen2ForCausalLM(config)
 

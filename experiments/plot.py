@@ -11,7 +11,9 @@ from experiments.intervals import interval
 from experiments.report import by_arm
 from experiments.results import Result
 
-_COLORS = ("0.5", "tab:orange", "tab:blue", "tab:cyan", "tab:red", "tab:green", "tab:purple", "tab:brown", "black")
+_COLORS = (
+    "0.5", "0.75", "tab:orange", "tab:blue", "tab:cyan", "tab:red", "tab:green", "tab:purple", "tab:brown", "black",
+)  # fmt: skip
 
 
 def save_picture(path: Path, results: Sequence[Result]) -> None:

@@ -28,7 +28,8 @@ PAIRS = (
     ("sdpo-shuffled", "sdpo-off"),
     ("sdpo-shifted", "sdpo-off"),
 )
-_BEGINS, _ENDS = "<!-- make experiment begins -->\n", "<!-- make experiment ends -->"
+# Around what a run wrote; of the run that was planned with its name.
+_MARKS = "<!-- make experiment{} begins -->\n", "<!-- make experiment{} ends -->"
 
 Rows = list[list[str]]
 
@@ -98,16 +99,18 @@ def _as_markdown(rows: Rows) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def section_of(page: Path) -> str:
+def section_of(page: Path, name: str = "") -> str:
     """What :func:`write_section` wrote."""
-    return page.read_text(encoding="utf-8").split(_BEGINS)[1].split(_ENDS)[0]
+    begins, ends = (mark.format(name) for mark in _MARKS)
+    return page.read_text(encoding="utf-8").split(begins)[1].split(ends)[0]
 
 
-def write_section(page: Path, results: Sequence[Result], cost: str) -> None:
-    """Puts what the run cost and the tables between the page's two marks."""
-    before, rest = page.read_text(encoding="utf-8").split(_BEGINS)
-    after = rest.split(_ENDS)[1]
-    page.write_text(f"{before}{_BEGINS}\n{cost}\n\n{markdown(results)}\n{_ENDS}{after}", encoding="utf-8")
+def write_section(page: Path, results: Sequence[Result], cost: str, name: str = "") -> None:
+    """Puts what a run cost and its tables between its two marks on the page."""
+    begins, ends = (mark.format(name) for mark in _MARKS)
+    before, rest = page.read_text(encoding="utf-8").split(begins)
+    after = rest.split(ends)[1]
+    page.write_text(f"{before}{begins}\n{cost}\n\n{markdown(results)}\n{ends}{after}", encoding="utf-8")
 
 
 def _percent(part: float, sign: str = "") -> str:

@@ -126,10 +126,11 @@ def _work(task: Task) -> Result:
     model = make_model(len(tokenizer), settings, seed)
     model.load_state_dict(torch.load(task.first_model))
     encoder = chatspan.ChatEncoder(tokenizer)
-    curve: list[tuple[int, float]] = []
+    arm, curve = BY_NAME[task.arm], list[tuple[int, float]]()
 
     def part_right(of: Any, combinations: Any) -> float:
-        return success(greedy(of, encoder), encoder, world, combinations, settings, seed)
+        completer = greedy(of, encoder)
+        return success(completer, encoder, world, combinations, settings, seed, hinted=arm.sees_hint)
 
     def watch(step: int, of: Any) -> None:
         if step % max(settings.steps // _LOOKS, 1) == 0:
@@ -137,7 +138,7 @@ def _work(task: Task) -> Result:
 
     start = Start(settings, seed, world, recordings_of(world, settings, seed), model.eval(), encoder, watch)
     torch.manual_seed(seed)
-    trained = BY_NAME[task.arm].train(start)
+    trained = arm.train(start)
     return Result(
         seed,
         task.arm,

@@ -50,6 +50,11 @@ def _ended(ids: list[int], logprobs: list[float], stop: int) -> Completion:
     return Completion(ids[:count], logprobs[:count], "stop")
 
 
+def said(completion: Completion, encoder: chatspan.ChatEncoder) -> str | None:
+    """The text in front of the stop token; ``None`` where there is none."""
+    return encoder.decode(completion.ids[:-1]) if completion.finish_reason == "stop" else None
+
+
 def rollouts(encoder: chatspan.ChatEncoder, prompts: Sequence[Sequence[Message]]) -> list[chatspan.Rollout]:
     """One for each conversation; its ``prompt_ids`` are what to sample from."""
     return [chatspan.Rollout(encoder, prompt) for prompt in prompts]

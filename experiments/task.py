@@ -85,6 +85,11 @@ def write_hint(tool_error: Any, error_meta: Any) -> str:
     return f"Say {error_meta['answer']}"
 
 
+def hint_of(answer: str) -> Message:
+    """The message that has it."""
+    return {"role": "system", "content": write_hint(ERROR, {"answer": answer})}
+
+
 class World:
     """The codes of a seed. A code has a part for the thing and a part for the action: ``B3-F9``.
 
@@ -154,7 +159,7 @@ class World:
             said = self.habit(combination, draw)
             if index % 2:
                 said = f"{any_part(draw)}-{any_part(draw)}"
-                prompt.append({"role": "system", "content": write_hint(ERROR, {"answer": said})})
+                prompt.append(hint_of(said))
             found.append([*prompt, {"role": "assistant", "content": said}])
         return found
 

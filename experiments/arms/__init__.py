@@ -12,15 +12,17 @@ from experiments.start import Start
 
 
 class Arm(NamedTuple):
-    """A way to train, and what a table calls it."""
+    """A way to train, and what a table calls it; ``sees_hint``: also when it is evaluated."""
 
     name: str
     title: str
     train: Callable[[Start], Any]
+    sees_hint: bool = False
 
 
 ARMS = (
     Arm("none", "none: the first training alone", lambda start: start.model),
+    Arm("teacher", "none, and it sees the hint", lambda start: start.model, sees_hint=True),
     Arm("sft", "SFT on recordings", on_recordings),
     Arm("sdpo-off", "SDPO, off-policy", off_policy),
     Arm("sdpo-on", "SDPO, on-policy", on_policy),
