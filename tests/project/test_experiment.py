@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from zoo import REPO
 
 sys.path.insert(0, str(REPO))
 from experiments import start
-from experiments.__main__ import PAGE, PUBLISHED, main, options_of
+from experiments.__main__ import PAGE, main, options_of, published
 from experiments.arms import ARMS, sdpo
 from experiments.arms.grpo import advantages_of, policy_loss, with_advantage
 from experiments.evaluate import success
@@ -28,7 +29,7 @@ from experiments.report import markdown, section_of, tables
 from experiments.results import Result, append, read, read_table, save_table
 from experiments.run import run
 from experiments.sampling import Completion, complete, rollouts, sample
-from experiments.settings import TEST_SEEDS, TUNING_SEEDS, Settings
+from experiments.settings import PLANNED_SEEDS, PLANNED_THETA, TEST_SEEDS, TUNING_SEEDS, Settings
 from experiments.task import ACTIONS, THINGS, Combination, World, write_hint
 
 SMALLEST = Settings(
@@ -176,19 +177,31 @@ def test_every_arm_runs_and_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert [outcome(result) for result in again] == [outcome(result) for result in results]
 
 
-def test_the_page_has_the_published_results(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of these settings, with every test seed of every arm."""
-    results = read_table(PUBLISHED)
-    assert {result.fingerprint for result in results} == {Settings().fingerprint}
-    assert not set(TEST_SEEDS) & set(TUNING_SEEDS)
-    arms = dict.fromkeys(result.arm for result in results)
-    assert [(result.seed, result.arm) for result in results] == [(seed, arm) for seed in TEST_SEEDS for arm in arms]
-    assert section_of(PAGE).endswith(f"\n\n{markdown(results)}\n")
-    assert main(["--published"]) == 0
+@pytest.mark.parametrize(
+    ("name", "seeds", "settings", "options"),
+    [
+        ("", TEST_SEEDS, Settings(), []),
+        ("-planned", PLANNED_SEEDS, replace(Settings(), rope_theta=PLANNED_THETA), ["--planned"]),
+    ],
+)
+def test_the_page_has_the_published_results(
+    name: str, seeds: Sequence[int], settings: Settings, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of these settings, with every seed of every arm."""
+    results = read_table(published(name))
+    assert {result.fingerprint for result in results} == {settings.fingerprint}
+    arms = [arm.name for arm in ARMS]
+    assert [(result.seed, result.arm) for result in results] == [(seed, arm) for seed in seeds for arm in arms]
+    assert section_of(PAGE, name).endswith(f"\n\n{markdown(results)}\n")
+    assert main(["--published", *options]) == 0
     printed = capsys.readouterr().out
     for title, *cells in [row for rows in tables(results) for row in rows[1:]]:
         line = next(line for line in printed.splitlines() if line.strip().startswith(f"{title} "))
         assert line.split() == f"{title} {' '.join(cells)}".split()
+
+
+def test_no_seed_is_of_two_kinds() -> None:
+    assert len({*TUNING_SEEDS, *PLANNED_SEEDS, *TEST_SEEDS}) == 3 + 10 + 10
 
 
 def test_the_commands_of_the_page_are_understood() -> None:
