@@ -24,7 +24,7 @@ def save_picture(path: Path, results: Sequence[Result]) -> None:
     import matplotlib.pyplot as plt
 
     figure: Any
-    figure, (ends, ways) = plt.subplots(1, 2, figsize=(12, 4.6), constrained_layout=True)
+    figure, (ends, ways) = plt.subplots(1, 2, figsize=(13, 4.6), constrained_layout=True)
     colors = dict(zip((arm.name for arm in ARMS), _COLORS, strict=True))
     _draw_ends(ends, results, colors)
     _draw_ways(ways, results, colors)
@@ -51,7 +51,7 @@ def _draw_ends(axes: Any, results: Sequence[Result], colors: dict[str, str]) -> 
 
 def _draw_ways(axes: Any, results: Sequence[Result], colors: dict[str, str]) -> None:
     for arm in ARMS:
-        curves = [result.curve for result in results if result.arm == arm.name and result.curve]
+        curves = [result.curve for result in results if result.arm == arm.name and len(result.curve) > 1]
         if curves:
             steps = [step for step, _ in curves[0]]
             means = [100 * sum(curve[at][1] for curve in curves) / len(curves) for at in range(len(steps))]
@@ -59,4 +59,4 @@ def _draw_ways(axes: Any, results: Sequence[Result], colors: dict[str, str]) -> 
     axes.set(title="On the way: means over seeds", xlabel="step", ylabel="success on held-out combinations, %")
     axes.set_ylim(-3, 103)
     if axes.lines:
-        axes.legend(fontsize="small")
+        axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
