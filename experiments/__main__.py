@@ -16,7 +16,7 @@ from rich.console import Console
 
 from experiments.arms import ARMS, BY_NAME
 from experiments.plot import save_picture
-from experiments.report import print_tables, write_section
+from experiments.report import print_tables, write_section, write_taught
 from experiments.results import Result, read_table, save_table
 from experiments.run import run
 from experiments.settings import PLANNED_SEEDS, PLANNED_THETA, TEST_SEEDS, TUNING_SEEDS, Settings
@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.publish:
         _save(results, published(name), DOCS / "images" / f"experiment{name}.png")
         write_section(PAGE, results, cost, name)
+        write_taught(PAGE, [*read_table(published("-planned")), *read_table(published(""))])
     console.print()
     print_tables(console, results)
     console.print(cost)

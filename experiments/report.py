@@ -28,6 +28,8 @@ PAIRS = (
     ("sdpo-shuffled", "sdpo-off"),
     ("sdpo-shifted", "sdpo-off"),
 )
+# The part of its hints that a teacher follows, from which on it counts as taught.
+_FOLLOWED = 0.98
 # Around what a run wrote; of the run that was planned with its name.
 _MARKS = "<!-- make experiment{} begins -->\n", "<!-- make experiment{} ends -->"
 
@@ -46,6 +48,21 @@ def by_arm(results: Sequence[Result]) -> dict[str, dict[int, float]]:
 def tables(results: Sequence[Result]) -> list[Rows]:
     """Means, differences, and every seed; the first row of each has the headings."""
     return [_means(results), _differences(results), _seeds(results)]
+
+
+def taught(results: Sequence[Result]) -> list[Result]:
+    """Those of seeds whose teacher follows its hints, which is known before any arm is trained."""
+    seeds = {result.seed for result in results if result.arm == "teacher" and result.held_out >= _FOLLOWED}
+    return [result for result in results if result.seed in seeds]
+
+
+def write_taught(page: Path, results: Sequence[Result]) -> None:
+    """Puts means and differences of these seeds between their marks on the page."""
+    of_taught = taught(results)
+    seeds = [str(seed) for seed in sorted({result.seed for result in of_taught})]
+    of_all = len({result.seed for result in results})
+    text = f"{len(seeds)} of {of_all} seeds: {', '.join(seeds)}.\n\n{markdown(of_taught, count=2)}"
+    _write(page, text, "-taught")
 
 
 def _means(results: Sequence[Result]) -> Rows:
@@ -88,9 +105,9 @@ def print_tables(console: Console, results: Sequence[Result]) -> None:
         console.print(table)
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """All of them, for a page."""
-    return "\n".join(_as_markdown(rows) for rows in tables(results))
+def markdown(results: Sequence[Result], count: int = 3) -> str:
+    """The first ``count`` of them, for a page."""
+    return "\n".join(_as_markdown(rows) for rows in tables(results)[:count])
 
 
 def _as_markdown(rows: Rows) -> str:
@@ -107,10 +124,14 @@ def section_of(page: Path, name: str = "") -> str:
 
 def write_section(page: Path, results: Sequence[Result], cost: str, name: str = "") -> None:
     """Puts what a run cost and its tables between its two marks on the page."""
+    _write(page, f"{cost}\n\n{markdown(results)}", name)
+
+
+def _write(page: Path, text: str, name: str) -> None:
     begins, ends = (mark.format(name) for mark in _MARKS)
     before, rest = page.read_text(encoding="utf-8").split(begins)
     after = rest.split(ends)[1]
-    page.write_text(f"{before}{begins}\n{cost}\n\n{markdown(results)}\n{ends}{after}", encoding="utf-8")
+    page.write_text(f"{before}{begins}\n{text}\n{ends}{after}", encoding="utf-8")
 
 
 def _percent(part: float, sign: str = "") -> str:

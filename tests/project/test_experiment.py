@@ -25,7 +25,7 @@ from experiments.arms.grpo import advantages_of, policy_loss, with_advantage
 from experiments.evaluate import success
 from experiments.intervals import interval, paired, t_quantile
 from experiments.model import make_model
-from experiments.report import markdown, section_of, tables
+from experiments.report import markdown, section_of, tables, taught, write_taught
 from experiments.results import Result, append, read, read_table, save_table
 from experiments.run import run
 from experiments.sampling import Completion, complete, rollouts, sample
@@ -198,6 +198,16 @@ def test_the_page_has_the_published_results(
     for title, *cells in [row for rows in tables(results) for row in rows[1:]]:
         line = next(line for line in printed.splitlines() if line.strip().startswith(f"{title} "))
         assert line.split() == f"{title} {' '.join(cells)}".split()
+
+
+def test_the_page_tells_the_seeds_apart_whose_teacher_follows_its_hints(tmp_path: Path) -> None:
+    results = [result for name in ("-planned", "") for result in read_table(published(name))]
+    followed = {result.seed for result in results if result.arm == "teacher" and result.held_out >= 0.98}
+    assert {result.seed for result in taught(results)} == followed
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
+    write_taught(page, results)
+    assert page.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8")
 
 
 def test_no_seed_is_of_two_kinds() -> None:
