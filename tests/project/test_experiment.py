@@ -160,7 +160,7 @@ def test_sampled_logprobs_are_the_models(small: Any, encoder: ChatEncoder) -> No
             assert not greedy or logprobs.argmax(-1).tolist() == completion.ids
 
 
-def test_every_arm_runs_and_a_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_arm_runs_and_a_run_goes_on(tmp_path: Path) -> None:
     names = [arm.name for arm in ARMS]
     results = run(SMALLEST, [0, 1], names, tmp_path, processes=0)
     assert sorted((result.seed, result.arm) for result in results) == sorted(
