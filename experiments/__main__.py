@@ -40,15 +40,18 @@ def main(arguments: Sequence[str]) -> int:
     if options.recordings is not None:
         settings = replace(settings, recordings=options.recordings)
     seeds, arms = _asked(options)
-    begun = time.monotonic()
-    results = run(
-        settings, seeds, arms, options.out, processes=options.processes, minutes=options.minutes, told=console.print
-    )
+    begun, lines = time.monotonic(), list[str]()
+
+    def told(line: str) -> None:
+        lines.append(line)
+        console.print(line)
+
+    results = run(settings, seeds, arms, options.out, processes=options.processes, minutes=options.minutes, told=told)
     cost = _cost(settings, results, (time.monotonic() - begun) / 60, options.processes)
     _save(results, options.out / "results.csv", options.out / "experiment.png")
     if options.publish:
         _save(results, published(name), DOCS / "images" / f"experiment{name}.png")
-        write_section(PAGE, results, cost, name)
+        write_section(PAGE, read_table(published(name)), cost if lines else None, name)
         write_taught(PAGE, [*read_table(published("-planned")), *read_table(published(""))])
     console.print()
     print_tables(console, results)

@@ -122,8 +122,9 @@ def section_of(page: Path, name: str = "") -> str:
     return page.read_text(encoding="utf-8").split(begins)[1].split(ends)[0]
 
 
-def write_section(page: Path, results: Sequence[Result], cost: str, name: str = "") -> None:
-    """Puts what a run cost and its tables between its two marks on the page."""
+def write_section(page: Path, results: Sequence[Result], cost: str | None, name: str = "") -> None:
+    """Puts what a run cost and its tables between its two marks on the page; ``None``: what it cost stays."""
+    cost = section_of(page, name).strip().splitlines()[0] if cost is None else cost
     _write(page, f"{cost}\n\n{markdown(results)}", name)
 
 

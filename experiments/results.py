@@ -58,7 +58,7 @@ def save_table(path: Path, results: Sequence[Result]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
         for result in results:
-            values = (f"{result.held_out:.4f}", f"{result.seen:.4f}", result.steps, f"{result.seconds:.1f}")
+            values = (f"{result.held_out:.7f}", f"{result.seen:.7f}", result.steps, f"{result.seconds:.1f}")
             writer.writerow((result.seed, result.arm, *values, result.fingerprint))
 
 
