@@ -40,6 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.recordings is not None:
         settings = replace(settings, recordings=options.recordings)
     seeds, arms = _asked(options)
+    if options.publish and (sorted(seeds), arms) != (list(PLANNED_SEEDS if name else TEST_SEEDS), list(BY_NAME)):
+        sys.exit("--publish: a part of the seeds or arms is not published")
     begun, lines = time.monotonic(), list[str]()
 
     def told(line: str) -> None:
