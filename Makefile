@@ -27,7 +27,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl test-swift bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
+.PHONY: help demo train-demo experiment test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl test-swift bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ demo: $(VENV)/.built  ## collate TRACES with TOKENIZER and show whose each token
 
 train-demo: $(VENV)/.built  ## distil a small student from a teacher that sees hints; a picture of it in train_demo.png
 	@$(BIN)/python examples/train_demo.py $(ARGS)
+
+experiment: $(VENV)/.built  ## small models trained in several ways on the same recordings, ten seeds; ARGS="--seeds 0,1", "--help"
+	@$(BIN)/python -m experiments $(ARGS)
 
 test: test-rust test-python  ## all tests
 

@@ -27,6 +27,8 @@ from train_steps import (
 )
 
 HERE = Path(__file__).parent
+# The model is so small that threads only wait for each other, most of all beside other work.
+THREADS = 1
 
 
 def main() -> int:
@@ -58,6 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 def run(settings: Settings, out: Path, console: Console) -> None:
     """Trains, distils, and shows what became of it."""
+    torch.set_num_threads(THREADS)
     transformers.logging.set_verbosity_error()
     tokenizer = transformers.AutoTokenizer.from_pretrained(HERE / "tokenizer")
     collate = make_collator(tokenizer, settings)

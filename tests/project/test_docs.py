@@ -35,6 +35,7 @@ NOT_COMPARED = {
     "the proof by ms-swift's template": "needs an environment of its own; tests/trainers/test_swift_library.py runs it",
     "NeMo-RL's SDPO loop": "a part of a loop of another library, which is not on PyPI",
     "one turn of a row": "a picture",
+    "a recording of the experiment": "a picture",
     "the way of the data": "a picture",
     "the way of a template": "a picture",
     "encode_batch and the collators": "a picture",
