@@ -104,6 +104,7 @@ class EncodingPipeline:
         self._conventions: Remembered[Conventions] = Remembered()
         self._habits: Remembered[TemplateHabits] = Remembered()
         self._own_prompts = 0
+        self._decoded: dict[int, str] = {}
         if backend == "native":
             self._backends.wait()
 
@@ -159,6 +160,13 @@ class EncodingPipeline:
             raise OptionError(
                 f"ids={quoted(ids)} cannot be decoded: {type(error).__name__}: {one_line(error)}"
             ) from error
+
+    def decode_one(self, token_id: int) -> str:
+        """The text of one id, as :meth:`decode` gives it; remembered."""
+        found = self._decoded.get(token_id)
+        if found is None:
+            found = self._decoded[token_id] = self.decode([token_id])
+        return found
 
     @property
     def renderer(self) -> ChatRenderer:

@@ -17,6 +17,8 @@ from chatspan.tokenize.tokens import Tokens
 
 # ids, and the characters of each
 Lists = tuple[list[int], list[CharRange]]
+# Characters of all texts of a call.
+_SHORT = 16_384
 # int64 [N], int64 [N, 2]
 Arrays = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -82,18 +84,23 @@ _NONE: Arrays = _arrays([], [])
 
 
 def _encoded(backend: Backend, texts: Sequence[str]) -> list[Arrays]:
-    return [(tokens.input_ids, tokens.table.to_array().astype(np.int64)) for tokens in backend.encode_batch(texts)]
+    # Waking threads takes longer than such texts do.
+    is_short = sum(map(len, texts)) < _SHORT
+    found = [backend.encode_batch([text])[0] for text in texts] if is_short else backend.encode_batch(texts)
+    return [(tokens.input_ids, tokens.table.to_array().astype(np.int64)) for tokens in found]
 
 
 def _as_always(backend: Backend, text: str, start: int, end: int) -> Arrays:
     if start == 0:
         return _encoded(backend, [text[:end]])[0]
-    [(newline, _), (ids, offsets)] = _encoded(backend, ["\n", "\n" + text[start:end]])
+    own = text[start:end]
+    # One call for all that is needed: a newline in front of another one mostly becomes one token with it.
+    [(newline, _), (ids, offsets), *bare] = _encoded(backend, ["\n", "\n" + own, *([own] if own[0] == "\n" else [])])
     length = len(newline)
     if np.array_equal(ids[:length], newline):
         # A token may begin in the newline, where it has no character of its own.
         return ids[length:], np.maximum(offsets[length:] - 1, 0) + start
-    [(bare_ids, bare_offsets)] = _encoded(backend, [text[start:end]])
+    [(bare_ids, bare_offsets)] = bare or _encoded(backend, [own])
     return bare_ids, bare_offsets + start
 
 

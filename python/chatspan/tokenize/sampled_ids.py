@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from itertools import islice
 from operator import index
@@ -13,6 +14,8 @@ from chatspan.tokenize.token_offsets import CharRange, decode, token_offsets
 
 _LARGEST_ID = 2**31 - 1
 _AT_ONCE = 4096
+# The ids of a tokenizer that were met.
+_KNOWN: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 # A piece of a turn before the template trimmed it, and the characters that are left of it in the turn.
 Untrimmed = tuple[str, int, int]
 
@@ -88,11 +91,16 @@ def whole_ids(tokenizer: Any, token_ids: Any) -> list[int]:
 
 def _first_wrong(tokenizer: Any, ids: Sequence[int], before: int) -> int | None:
     """The place of the first number that is no id of the tokenizer, behind so many that are."""
-    different = list(set(ids))
-    are_possible = min(different) >= 0 and max(different) <= _LARGEST_ID
-    if are_possible and (tokenizer is None or None not in tokenizer.convert_ids_to_tokens(different)):
-        return None
-    return next((before + at for at, each in enumerate(ids) if not _is_id(tokenizer, each)), None)
+    different = set(ids)
+    if tokenizer is None:
+        is_known = min(different) >= 0 and max(different) <= _LARGEST_ID
+    else:
+        # A tokenizer gets more tokens, and never fewer.
+        known = _KNOWN.setdefault(tokenizer, set())
+        new = [each for each in different - known if _is_id(tokenizer, each)]
+        known.update(new)
+        is_known = different <= known
+    return None if is_known else next((before + at for at, each in enumerate(ids) if not _is_id(tokenizer, each)), None)
 
 
 def _is_id(tokenizer: Any, number: int) -> bool:

@@ -45,14 +45,15 @@ def sampled_of(
     if not len(ids):
         return Sampled("", "")
     text = text_behind(pipeline, last_shown_id, ids)
-    last = pipeline.decode(ids[-1:])
+    last = pipeline.decode_one(int(ids[-1]))
     return Sampled(text, last if last in control_tokens and text.endswith(last) else "")
 
 
 def text_behind(pipeline: EncodingPipeline, last_shown_id: NDArray[np.int64], ids: NDArray[np.int64]) -> str:
     """The text of ids behind another: a tokenizer may drop a blank at the beginning of what it decodes."""
     if len(last_shown_id):
-        known, both = pipeline.decode(last_shown_id), pipeline.decode(np.concatenate([last_shown_id, ids]))
+        known = pipeline.decode_one(int(last_shown_id[0]))
+        both = pipeline.decode(np.concatenate([last_shown_id, ids]))
         if both.startswith(known):
             return both[len(known) :]
     return pipeline.decode(ids)
