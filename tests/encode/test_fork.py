@@ -145,6 +145,16 @@ def test_children_of_children(small_copy: Any) -> None:
         forks_again(2)
 
 
+@pytest.fixture
+def default_sigterm() -> Iterator[None]:
+    """As a pool ends its workers; other tests of the process may have had Ray catch it."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    if before is not None:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("default_sigterm")
 def test_pools_and_loaders_of_a_process_that_encodes(small_copy: Any) -> None:
     encoder, wanted = ChatEncoder(small_copy, backend="native"), ids_of(small_copy)
     collate = ChatCollator(small_copy, backend="native")

@@ -30,8 +30,8 @@ def require_processor(processor: Any, boundaries: str) -> None:
     """
     if not callable(getattr(processor, "apply_chat_template", None)):
         raise TokenizerError(
-            f"{type(processor).__name__} has no apply_chat_template: use AutoProcessor.from_pretrained(name), with "
-            "transformers 4.51 or later"
+            f"{type(processor).__name__} has no apply_chat_template: use processor.tokenizer, or a processor of "
+            "transformers 4.51 or later (AutoProcessor.from_pretrained)"
         )
     if boundaries != "as_rendered":
         raise OptionError(

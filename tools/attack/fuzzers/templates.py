@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from cases import TEMPLATES
-from chatspan import ChatEncoder, ChatspanError, OptionError
+from chatspan import ChatEncoder, ChatspanError, MessageError, OptionError
 from compare_templates import TAGS, WORDS, Choices
 from random_inputs import Input, pool
 from random_templates import template as random_template
@@ -131,6 +131,8 @@ def compare(tokenizer: Any, source: str, given: Input, what: str) -> Outcome:
             return refused(f"{what}: by both")
         if any(words in str(error) for words in _LIMITS):
             return refused(f"{what}: {type(error).__name__} of a limit")
+        if isinstance(error, MessageError) and "of which a tokenizer makes no tokens" in str(error):
+            return refused(f"{what}: an image for a tokenizer")
         if isinstance(error, OptionError):
             # As documents that are an empty text, through which transformers goes.
             return refused(f"{what}: OptionError of an argument")
