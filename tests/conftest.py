@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("few", deadline=None, max_examples=150)
     settings.register_profile("all", deadline=None, max_examples=5000)
     settings.load_profile("all" if config.getoption("--all") else "few")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Several processes must collect the same.
+    odd = [item.nodeid for item in items if " at 0x" in item.nodeid or "object at" in item.nodeid]
+    if odd:
+        raise pytest.UsageError(f"names of tests with an address, another one in each process: {odd}; give them an id")
+
+
+@pytest.fixture(autouse=True)
+def _same_sigterm() -> Iterator[None]:
+    """What a test has had Ray do with SIGTERM ends with it: pools of later ones end their workers so."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if signal.getsignal(signal.SIGTERM) is not before:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

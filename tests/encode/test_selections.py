@@ -75,7 +75,7 @@ WRONG_MESSAGES: list[tuple[Any, str]] = [
     (CHAT, "is dict, not the index of a message"),
     (0, "^messages=0: give a collection of message indices, or None for all$"),
     ("2", "^messages='2': give a collection of message indices"),
-    (iter([2]), "give a collection of message indices"),
+    pytest.param(iter([2]), "give a collection of message indices", id="an iterator"),
 ]
 
 
