@@ -51,15 +51,14 @@ class ModelInputs(NamedTuple):
 
     Attributes:
         of_call: by name, of all chats of the call, ids and mask among them.
-        place, chats: which of the chats this one is, of how many.
+        place: which of the chats this one is.
     """
 
     of_call: Mapping[str, Any]
     place: int
-    chats: int
 
 
-NO_INPUTS = ModelInputs({}, 0, 1)
+NO_INPUTS = ModelInputs({}, 0)
 # Of what a processor returns, those that are made here.
 IDS = ("input_ids", "attention_mask")
 

@@ -67,7 +67,7 @@ def processed(
         made, place = (calls[0], at) if calls else (made_of(processor, alone()), 0)
         chat = expanded_chat(processor, attributed, holders[at], alone, made.rows[place])
         tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
-        inputs = ModelInputs(made.outputs, place, len(made.rows))
+        inputs = ModelInputs(made.outputs, place)
         found.append(replace(encoding_of(chat.attributed, tokens), _media=chat.places, _model_inputs=inputs))
     return found
 

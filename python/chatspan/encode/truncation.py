@@ -9,6 +9,7 @@ from chatspan._core import Offsets
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TruncationError, quoted
 from chatspan.options import one_of
+from chatspan.rows.steps.media_types import one_medium
 from chatspan.tokenize.tokens import GivenTokens
 
 Truncation = Literal["error", "left", "right"]
@@ -74,7 +75,7 @@ def _require_media(encoding: Encoding, kept: slice, max_length: int) -> None:
     """
     for medium in encoding.media:
         if medium.start_token < kept.start or medium.end_token > kept.stop:
-            kind = f"{'a' if medium.modality == 'video' else 'an'} {medium.modality}"
+            kind = one_medium(medium.modality)
             raise TruncationError(
                 f"max_length={max_length} cuts off part {medium.path[-1]} of message {medium.message_index}, {kind} of "
                 f"{medium.end_token - medium.start_token} tokens among {len(encoding)}: make it smaller by "

@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from chatspan.errors import MessageError, is_a
-from chatspan.media.processors import MODALITIES
 from chatspan.render.origins import Path
 from chatspan.render.request import Messages, unreadable
+from chatspan.rows.steps.media_types import MODALITIES, lacks_medium, one_medium
 
-# Where a part may hold its medium, beside the key of its own type.
-_KEYS = ("url", "path", "base64")
 # What stands for a medium that is no text in the messages that the template gets.
 _STAND_IN = ""
 
@@ -86,14 +84,10 @@ def refuse_media(messages: Any) -> None:
             kind = _normal(part).get("type") if type(part) is dict else None
             if type(kind) is str and kind in MODALITIES:
                 raise MessageError(
-                    f"message {index}: part {at} of its content is {_one(kind)}, of which a tokenizer makes no tokens: "
-                    "give the processor, ChatEncoder(processor), or leave it out",
+                    f"message {index}: part {at} of its content is {one_medium(kind)}, of which a tokenizer makes no "
+                    "tokens: give the processor, ChatEncoder(processor), or leave it out",
                     message_index=index,
                 )
-
-
-def _one(kind: str) -> str:
-    return f"{'a' if kind == 'video' else 'an'} {kind}"
 
 
 def _normal(part: Any) -> Any:
@@ -117,9 +111,9 @@ def _parts(content: Sequence[Any], index: int) -> list[MediaPart]:
         kind = part.get("type") if is_a(part, Mapping) else None
         if not is_a(kind, str) or kind not in MODALITIES:
             continue
-        if all(part.get(key) is None for key in (kind, *_KEYS)):
+        if lacks_medium(part, kind):
             raise MessageError(
-                f"message {index}: part {at} of its content is {_one(kind)} without its data: "
+                f"message {index}: part {at} of its content is {one_medium(kind)} without its data: "
                 f"give it as {kind!r}, or where it is as 'url' or 'path'",
                 message_index=index,
             )

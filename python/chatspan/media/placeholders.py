@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.errors import ControlTokenError, ExpansionError
 from chatspan.media.parts import MediaPart
-from chatspan.media.processors import MODALITIES, placeholders_of
+from chatspan.media.processors import placeholders_of
 from chatspan.render.rendered import CharRange
+from chatspan.rows.steps.media_types import MODALITIES
 from chatspan.tokenize.control_tokens import touches
 
 

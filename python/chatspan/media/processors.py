@@ -7,8 +7,6 @@ from typing import Any
 
 from chatspan.errors import OptionError, TokenizerError, is_a, quoted
 
-MODALITIES = ("image", "video", "audio")
-
 
 def is_processor(given: Any) -> bool:
     """Whether it is a processor, and no tokenizer."""

@@ -25,13 +25,12 @@ class Expansions(NamedTuple):
     Attributes:
         how: why there is no other way: ``"unique"``, the text between them has one place; ``"replacements"``, the
             processor says so, and the text is what that gives; ``"marks"``, a second call with marks between them does.
-        prefix, suffix: what the processor writes in front of the render and behind it.
+        prefix: what the processor writes in front of the render.
         ranges: of each placeholder's expansion, characters of the processor's text.
     """
 
     how: How
     prefix: str
-    suffix: str
     placeholders: Sequence[Placeholder]
     ranges: Sequence[CharRange]
 
@@ -72,13 +71,13 @@ def _placed(
                 continue
             ranges, is_unique = placed
             if is_unique:
-                return Expansions("unique", prefix, suffix, placeholders, ranges)
+                return Expansions("unique", prefix, placeholders, ranges)
             told = _told(whole, row)
             if told is not None:
-                return Expansions("replacements", prefix, suffix, placeholders, told)
+                return Expansions("replacements", prefix, placeholders, told)
             marked = rebuilt(whole, _marked(render, placeholders, row.text, expand), row.text)
             if marked is not None:
-                return Expansions("marks", prefix, suffix, placeholders, marked)
+                return Expansions("marks", prefix, placeholders, marked)
             raise ExpansionError(
                 "nothing tells where the expansion of one placeholder ends and the text behind it begins: put a text "
                 "between the media"
@@ -95,7 +94,7 @@ def _told(gaps: Sequence[str], row: RecordedRow) -> list[CharRange] | None:
     """By the processor's own replacements, if they give its text."""
     if row.replacements is None:
         return None
-    return rebuilt(gaps, [replacement for _, replacement in row.replacements], row.text)
+    return rebuilt(gaps, row.replacements, row.text)
 
 
 def _marked(render: str, placeholders: Sequence[Placeholder], text: str, expand: Callable[[str], str]) -> Sequence[str]:

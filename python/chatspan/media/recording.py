@@ -11,11 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.errors import ExpansionError, one_line, quoted
-from chatspan.render.rendered import CharRange
 from chatspan.render.request import Messages, RenderRequest
 
-# transformers' replacements of one text: where each stands in the expanded text, and what it is.
-Replacements = Sequence[tuple[CharRange, str]]
 _MEDIA = ("images", "videos")
 
 
@@ -39,13 +36,13 @@ class RecordedRow(NamedTuple):
     Attributes:
         ids: int64 ``[T]``, without padding.
         offsets: int64 ``[T, 2]``, the characters of ``text``.
-        replacements: where each placeholder's expansion stands, and what it is, if the processor says so.
+        replacements: what each placeholder became, if the processor says so.
     """
 
     text: str
     ids: NDArray[np.int64]
     offsets: NDArray[np.int64]
-    replacements: Replacements | None
+    replacements: Sequence[str] | None
 
 
 class Made(NamedTuple):
@@ -216,8 +213,8 @@ def _row(outputs: Mapping[str, Any], recorded: Sequence[tuple[str, Any]], replac
     )
 
 
-def _replacements(replaced: Any, at: int) -> Replacements | None:
+def _replacements(replaced: Any, at: int) -> Sequence[str] | None:
     # Of texts alone some processors make a tensor of nothing.
     if not isinstance(replaced, list) or at >= len(replaced):
         return None
-    return [((int(each["new_span"][0]), int(each["new_span"][1])), str(each["replacement"])) for each in replaced[at]]
+    return [str(each["replacement"]) for each in replaced[at]]

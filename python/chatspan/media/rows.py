@@ -56,8 +56,7 @@ def expanded_chat(
     expansions = proven(processor, attributed, found, row, lambda text: text_made_of(processor, given(), text))
     expanded = ExpandedRender(attributed, row.text, expansions)
     places = [
-        MediaPlace(place, each.part.message_index, each.part.path, each.part.modality)
-        for each, place in zip(expansions.placeholders, expansions.ranges, strict=True)
+        MediaPlace(place, *each.part) for each, place in zip(expansions.placeholders, expansions.ranges, strict=True)
     ]
     tokens = Tokens(row.ids, Offsets(row.offsets, text_length=len(row.text)), BACKEND)
     return ExpandedChat(expanded, tokens, places)

@@ -210,7 +210,7 @@ class ChatCollator:
             # The tensors of a processor's call are those of all of its rows.
             again = self._rows([each for each, row in zip(given, found, strict=True) if row is not None], "row {}")
             kept = [row for row in again if row is not None]
-        read = _read_of(kept)
+        read = [row for row in kept if isinstance(row, SupervisedRow)]
         self._first_rows.tell_of(row.encoding for row in read)
         for row in read:
             self._notes.tell(row.chat.notes, row.place)
@@ -223,7 +223,7 @@ class ChatCollator:
         batch = tensors_of(self._batch(kept))
         if self.encoder.processor is not None:
             width = int(batch["input_ids"].shape[1])
-            batch |= media_tensors([row.encoding for row in _read_of(kept)], width, self._form.padding_side)
+            batch |= media_tensors([row.encoding for row in read], width, self._form.padding_side)
         return batch
 
     def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
@@ -289,11 +289,6 @@ class ChatCollator:
 
     def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
         return trained_rows(self.encoder, rows, self._options)
-
-
-def _read_of(rows: Sequence[TrainedRow]) -> list[SupervisedRow]:
-    """Those that were read of messages."""
-    return [row for row in rows if isinstance(row, SupervisedRow)]
 
 
 def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Contract: ``OnPolicySample`` and ``GKDSample`` of ``swift/rl_core/data.py`` and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chatspan.distillation.chats.encoded_chat import EncodedChat
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.pairs.pair import Pair
-from chatspan.distillation.prompts.responses import up_to
+from chatspan.distillation.prompts.responses import example_up_to
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError, quoted
 
 if TYPE_CHECKING:
@@ -94,25 +94,12 @@ def examined_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> li
             f"{type(collator).__name__} has no teacher, or a student with filler text: give a "
             'SelfDistillationCollator or a ComposerDataCollator with layout="indexed"'
         )
-    examples = [_up_to_last_loss(one) for one in collator._examples(rows) if one.loss_messages]
+    # Both sides end with the last message that the loss is on, as the model wrote it.
+    examples = [example_up_to(one, max(one.loss_messages)) for one in collator._examples(rows) if one.loss_messages]
     pairs = [pair for pair in collator._fitted(collator._pairs(examples)) if pair is not None and len(pair.weights)]
     if not pairs:
         raise EmptyBatchError(f"the loss is on no token of {len(rows)} rows, so there is nothing to distil")
     return [_row_of(pair, collator.tokenizer) for pair in pairs]
-
-
-def _up_to_last_loss(example: Example) -> Example:
-    """Both sides end with the last message that the loss is on, as the model wrote it."""
-    assert example.teacher is not None
-    last = max(example.loss_messages)
-    student = up_to(example.student, last)
-    teacher = up_to(example.teacher, example.message_map[last])
-    return replace(
-        example,
-        student=student,
-        teacher=replace(teacher, plain=student if example.teacher.plain is not None else None),
-        message_map={mine: theirs for mine, theirs in example.message_map.items() if mine <= last},
-    )
 
 
 def _row_of(pair: Pair, tokenizer: Any) -> OpsdRow:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from chatspan.batch.sides import Side
 from chatspan.distillation.layouts import Row
-from chatspan.errors import AlignmentError, EmptyBatchError, LayoutError, OptionError
+from chatspan.distillation.prompts.responses import require_teacher
+from chatspan.errors import AlignmentError, EmptyBatchError, LayoutError
 
 if TYPE_CHECKING:
     from chatspan.distillation.collator import SelfDistillationCollator
@@ -56,13 +57,7 @@ def plain_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> list[
         EmptyBatchError: no row is left.
         ChatspanError: as a call of the collator.
     """
-    layout = getattr(getattr(collator, "config", None), "layout", None)
-    if layout is None:
-        raise OptionError(
-            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
-        )
-    if layout == "placeholder":
-        raise OptionError('layout="placeholder" gives the student filler text, which it was never shown: use "indexed"')
+    require_teacher(collator, "it was never shown")
     found = [_plain(row) for row in collator.examined(rows)]
     if not found:
         raise EmptyBatchError(

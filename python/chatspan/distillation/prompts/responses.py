@@ -68,13 +68,7 @@ def responses_of(
         EmptyBatchError: the loss is nowhere on these rows.
         ChatspanError: as a call of the collator.
     """
-    layout = getattr(getattr(collator, "config", None), "layout", None)
-    if layout is None:
-        raise OptionError(
-            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
-        )
-    if layout == "placeholder":
-        raise OptionError('layout="placeholder" gives the student filler text, which is no prompt: use "indexed"')
+    require_teacher(collator, "is no prompt")
     examples = [one for example in collator._examples(rows) for one in _one_a_message(example)]
     if not examples:
         raise EmptyBatchError(f"the loss is on no message of {len(rows)} rows, so there is no response")
@@ -93,20 +87,46 @@ def responses_of(
     return responses
 
 
+def require_teacher(collator: Any, filler: str) -> None:
+    """A collator makes a teacher's side, and shows the student no filler text.
+
+    Args:
+        filler: what is wrong with filler text.
+
+    Raises:
+        OptionError: it does not.
+    """
+    layout = getattr(getattr(collator, "config", None), "layout", None)
+    if layout is None:
+        raise OptionError(
+            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
+        )
+    if layout == "placeholder":
+        raise OptionError(f'layout="placeholder" gives the student filler text, which {filler}: use "indexed"')
+
+
 def _one_a_message(example: Example) -> Iterator[Example]:
     for index in example.loss_messages:
-        assert example.teacher is not None
-        student = up_to(example.student, index)
-        teacher = up_to(example.teacher, example.message_map[index])
+        cut = example_up_to(example, index)
         yield replace(
-            example,
-            student=student,
-            teacher=replace(teacher, plain=student if example.teacher.plain is not None else None),
-            message_map={mine: theirs for mine, theirs in example.message_map.items() if mine <= index},
+            cut,
             loss_messages=[index],
             hints={mine: hint for mine, hint in example.hints.items() if mine <= index},
-            with_loss_on=partial(_without_loss, Example(example.row_index, student, dropped_sites=1)),
+            with_loss_on=partial(_without_loss, Example(example.row_index, cut.student, dropped_sites=1)),
         )
+
+
+def example_up_to(example: Example, last: int) -> Example:
+    """Both sides up to a message that the loss is on, that included."""
+    assert example.teacher is not None
+    student = _up_to(example.student, last)
+    teacher = _up_to(example.teacher, example.message_map[last])
+    return replace(
+        example,
+        student=student,
+        teacher=replace(teacher, plain=student if example.teacher.plain is not None else None),
+        message_map={mine: theirs for mine, theirs in example.message_map.items() if mine <= last},
+    )
 
 
 def _without_loss(plain: Example, fewer: Sequence[int]) -> Example:
@@ -114,7 +134,7 @@ def _without_loss(plain: Example, fewer: Sequence[int]) -> Example:
     return plain
 
 
-def up_to(conversation: Conversation, last: int) -> Conversation:
+def _up_to(conversation: Conversation, last: int) -> Conversation:
     """The conversation up to a message, that included."""
     sampled = conversation.sampled
     return replace(

@@ -8,7 +8,7 @@ from typing import Any
 
 from chatspan.errors import RowError
 from chatspan.rows.notes import Note
-from chatspan.rows.steps.media_types import COLUMNS, PART_TYPES
+from chatspan.rows.steps.media_types import COLUMNS, MODALITIES, PART_TYPES, lacks_medium, one_medium
 from chatspan.rows.steps.plain import is_empty
 
 _MARKS = re.compile("<(image|video|audio)>")
@@ -82,12 +82,12 @@ def with_media(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]
     for index, message in enumerate(messages):
         parts = []
         for part in _content(message):
-            kind = next((kind for kind in ("image", "video", "audio") if _lacks(part, kind)), None)
+            kind = next((kind for kind in MODALITIES if _lacks(part, kind)), None)
             if kind is not None:
                 if not left.get(kind):
                     raise RowError(
-                        f"message {index} has {_one(kind)} without its data, and the row has no more in its columns: "
-                        f"give it in the part, or a column {kind}s with one for each",
+                        f"message {index} has {one_medium(kind)} without its data, and the row has no more in its "
+                        f"columns: give it in the part, or a column {kind}s with one for each",
                         message_index=index,
                     )
                 part = {**part, kind: left[kind].pop(0)}
@@ -110,7 +110,7 @@ def _content(message: Mapping[str, Any]) -> list[Any]:
 def _lacks(part: Any, kind: str) -> bool:
     """Whether a part is of this kind and has no medium."""
     is_of = isinstance(part, Mapping) and part.get("type") == kind
-    return is_of and all(part.get(key) is None for key in (kind, "url", "path", "base64"))
+    return is_of and lacks_medium(part, kind)
 
 
 def _in_front(messages: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -135,14 +135,12 @@ def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequ
             given = part.get("type") if isinstance(part, Mapping) else None
             kind = PART_TYPES.get(given) if isinstance(given, str) else None
             if kind is not None:
-                raise RowError(_refused(f"part {at} of message {index}'s content is {_one(kind)}"), message_index=index)
+                raise RowError(
+                    _refused(f"part {at} of message {index}'s content is {one_medium(kind)}"), message_index=index
+                )
     for kind, values in media.items():
         if values:
             raise RowError(_refused(f"it has {len(values)} {kind}{'s' if len(values) > 1 else ''}"))
-
-
-def _one(kind: str) -> str:
-    return f"{'an' if kind[0] in 'ai' else 'a'} {kind}"
 
 
 def _refused(what: str) -> str:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+# The types of parts that transformers' processors read.
+MODALITIES = ("image", "video", "audio")
 # The columns of TRL, LLaMA-Factory and LLaVA, and the type of part of each.
 COLUMNS = {
     "images": "image",
@@ -14,3 +19,18 @@ COLUMNS = {
 # Types of parts that are no text, and the kind of each.
 PART_TYPES = {"image": "image", "image_url": "image", "input_image": "image", "video": "video", "video_url": "video"}
 PART_TYPES |= {"audio": "audio", "audio_url": "audio", "input_audio": "audio"}
+
+
+def lacks_medium(part: Mapping[str, Any], kind: str) -> bool:
+    """Whether a part of this kind has neither its medium nor the place of it."""
+    return all(part.get(key) is None for key in (kind, "url", "path", "base64"))
+
+
+def one_medium(kind: str) -> str:
+    """It in words.
+
+    Example:
+        >>> one_medium("image"), one_medium("video")
+        ('an image', 'a video')
+    """
+    return f"{'a' if kind == 'video' else 'an'} {kind}"
