@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,6 +48,14 @@ def _same_sigterm() -> Iterator[None]:
     yield
     if signal.getsignal(signal.SIGTERM) is not before:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+@pytest.fixture(autouse=True)
+def _same_environment() -> Iterator[None]:
+    """``os.environ`` stays one object: ``Dataset.map(num_proc=2)`` puts a copy there, and Rich reads the first one."""
+    before = os.environ
+    yield
+    os.environ = before  # noqa: B003
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
