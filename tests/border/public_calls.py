@@ -22,7 +22,7 @@ from chatspan import (
     TemplateLimits,
 )
 from chatspan.distillation.teachers import teacher_prompts, top_k_of
-from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, model_inputs, sdpo_loss, topk_sdpo_loss
 from chatspan.nemo_rl import sdpo_batches
 from chatspan.shards.teacher_store import TeacherStore
 from chatspan.swift import opsd_rows
@@ -293,8 +293,14 @@ def calls(t: Any) -> dict[str, Call]:
         "align": (chatspan.align, {"student": encoding, "teacher": encoding, "message_map": {0: 0, 1: 1}}),
         "check_layout": (
             chatspan.check_layout,
-            {"model_config": SimpleNamespace(model_type="qwen2"), "layout": "aligned"},
+            {
+                "model_config": SimpleNamespace(model_type="qwen2"),
+                "layout": "aligned",
+                "packing": False,
+                "batch": {"input_ids": None},
+            },
         ),
+        "model_inputs": (model_inputs, {"batch": {"input_ids": None}, "model": HeadAlone(), "side": "teacher"}),
         "RowOptions": (chatspan.RowOptions, READER),
         "TemplateLimits": (TemplateLimits, {"steps": 5, "depth": 5, "bytes": 5}),
         "Offsets": (chatspan.Offsets, {"offsets": [(0, 1)], "text_length": 3}),

@@ -46,7 +46,8 @@ def test_only_the_last_step_the_loss_and_what_gets_a_trainers_tensors_import_tor
     }
     outside = {path for path in importers if not path.startswith(("loss/", "trainer/"))}
     assert outside == {
-        *("batch/tensors.py", "batch/context_parallel.py", "batch/media.py"),
+        *("batch/tensors.py", "batch/context_parallel.py", "batch/media.py", "batch/media_form.py"),
+        "distillation/media.py",
         *("verl/tensors.py", "trl/rollouts.py", "trl/sdpo.py", "trl/sdft.py"),
         *("trl/distillation.py", "trl/server_distillation.py"),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -61,6 +61,18 @@ class ModelInputs(NamedTuple):
 NO_INPUTS = ModelInputs({}, 0)
 # Of what a processor returns, those that are made here.
 IDS = ("input_ids", "attention_mask")
+# What is in the names of tensors of media, by transformers' conventions.
+_IN_NAMES = ("pixel_values", "grid_thw", "input_features", "cross_attention_mask")
+
+
+def media_names(names: Iterable[str]) -> list[str]:
+    """Those of a batch's names that are of tensors of media.
+
+    Example:
+        >>> media_names(["input_ids", "ctx_teacher_pixel_values", "image_grid_thw"])
+        ['ctx_teacher_pixel_values', 'image_grid_thw']
+    """
+    return [name for name in names if any(part in name for part in _IN_NAMES)]
 
 
 def media_of(places: Sequence[MediaPlace], table: Offsets) -> list[Medium]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from chatspan.attribute.media import media_names
 from chatspan.batch.tensors import Batch
 from chatspan.errors import OptionError, quoted
 from chatspan.options import one_of
@@ -102,6 +103,11 @@ def _checked(batch: Any) -> dict[str, Any]:
 def _require_collated(batch: dict[str, Any]) -> None:
     if SHARD_COLUMNS in batch:
         raise OptionError(f"the batch has {SHARD_COLUMNS!r}: it is a shard; give the whole batch")
+    media = media_names(batch)
+    if media:
+        raise OptionError(
+            f"the batch has {media[0]!r}, tensors of media, whose tokens a model wants whole: give rows of text"
+        )
     ids = _tensor(batch, "input_ids", None)
     for key in ("attention_mask", "position_ids", "labels", "loss_weight", "sdpo_loss_weight"):
         if key in batch:

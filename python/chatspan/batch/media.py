@@ -3,76 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from chatspan.attribute.media import IDS, ModelInputs
-from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encoding import Encoding
-from chatspan.errors import LayoutError, TokenizerError
+from chatspan.errors import LayoutError
 from chatspan.kinds import Kind
-from chatspan.options import PaddingSide
 
 # A value for each token of a row, by the end of its name.
 _OF_TOKENS = ("token_type_ids", "cross_attention_mask")
 
 
-def require_form(encoder: EncodingPipeline, *, packing: bool) -> None:
-    """What batches of a processor need.
+class MediaRow(NamedTuple):
+    """A row's tokens, and where they stand.
 
-    Raises:
-        LayoutError: rows are to be packed.
-        TokenizerError: there is no token to pad with, which the processor does.
+    Attributes:
+        made: what the processor returned.
+        length: how many tokens the row has by it.
+        kept: which of them stay.
+        of_media: bool ``[T]``, which of those that stay are media's.
+        columns: int64 ``[T]``, where these stand in the batch.
     """
-    if encoder.processor is None:
-        return
-    if packing:
-        raise LayoutError(
-            "packing=True with a processor: models find the positions of images by rows, which packed ones do not "
-            "tell; give packing=False"
-        )
-    if encoder.tokenizer.pad_token is None:
-        raise TokenizerError(
-            "the processor's tokenizer has no pad token, with which the processor fills rows: set "
-            "processor.tokenizer.pad_token, such as to its eos_token"
-        )
+
+    made: ModelInputs
+    length: int
+    kept: slice
+    of_media: NDArray[np.bool_]
+    columns: NDArray[np.int64]
 
 
-def media_tensors(rows: Sequence[Encoding], width: int, padding_side: PaddingSide) -> dict[str, Any]:
+def media_row(encoding: Encoding, columns: NDArray[np.int64]) -> MediaRow:
+    """The row of an encoding."""
+    count = len(encoding) + encoding.truncated
+    # What was cut off is no medium, so that its side does not matter to where these are.
+    kept = slice(encoding.truncated, count) if _is_cut_on_left(encoding) else slice(0, len(encoding))
+    return MediaRow(encoding._model_inputs, count, kept, encoding.kind == Kind.MEDIA, columns)
+
+
+def media_tensors(rows: Sequence[MediaRow], shape: tuple[int, int]) -> dict[str, Any]:
     """The tensors that a model takes beside the ids, as the processor gave them for these rows in one call.
 
     Args:
-        width: how many columns the batch has.
+        shape: of the batch's ids; with one row for several that are packed.
 
     Raises:
         LayoutError: the processor takes the rows one by one alone; or what is tied to tokens cannot be laid out, since
             ids were put in place of the processor's.
     """
-    made = rows[0]._model_inputs
-    if any(row._model_inputs.of_call is not made.of_call for row in rows):
+    made = rows[0].made
+    if any(row.made.of_call is not made.of_call for row in rows):
         raise LayoutError(
             "the processor takes these rows one by one, and not in one call: give batches of one row, or look at what "
             "processor.apply_chat_template([messages, …], padding=True) raises"
         )
-    found = {}
-    for name, value in made.of_call.items():
-        if name in IDS:
-            continue
-        is_tied = name.endswith(_OF_TOKENS) and tuple(value.shape[:2]) == tuple(np.shape(made.of_call["input_ids"]))
-        found[name] = _laid_out(name, value, rows, width, padding_side) if is_tied else value
-    return found
+    return {
+        name: _laid_out(name, value, rows, shape) if is_tied(made, name) else value
+        for name, value in made.of_call.items()
+        if name not in IDS
+    }
 
 
-def _laid_out(
-    name: str, value: torch.Tensor, rows: Sequence[Encoding], width: int, padding_side: PaddingSide
-) -> torch.Tensor:
-    found = value.new_zeros((len(rows), width, *value.shape[2:]))
+def is_tied(made: ModelInputs, name: str) -> bool:
+    """Whether what a processor returned by a name has a value for each token of the rows."""
+    value = made.of_call[name]
+    return name.endswith(_OF_TOKENS) and tuple(value.shape[:2]) == tuple(np.shape(made.of_call["input_ids"]))
+
+
+def _laid_out(name: str, value: torch.Tensor, rows: Sequence[MediaRow], shape: tuple[int, int]) -> torch.Tensor:
+    found = value.new_zeros((*shape, *value.shape[2:]))
     for at, row in enumerate(rows):
-        own = _of_tokens(name, value[at][_seen(row._model_inputs)], row)
-        start = width - len(own) if padding_side == "left" else 0
-        found[at, start : start + len(own)] = own
+        found[at if len(rows) == shape[0] else 0, torch.from_numpy(row.columns)] = _of_tokens(name, value, row)
     return found
 
 
@@ -84,21 +88,20 @@ def _seen(made: ModelInputs) -> torch.Tensor:
     return torch.as_tensor(mask[made.place]).bool()
 
 
-def _of_tokens(name: str, own: torch.Tensor, encoding: Encoding) -> torch.Tensor:
-    """A value for each token of an encoding, of which the processor gave one for each of its own."""
-    count = len(encoding) + encoding.truncated
-    if len(own) == count:
-        # What was cut off is no medium, so that its side does not matter to where these are.
-        return own[len(own) - len(encoding) :] if _is_cut_on_left(encoding) else own[: len(encoding)]
+def _of_tokens(name: str, value: torch.Tensor, row: MediaRow) -> torch.Tensor:
+    """A value for each token of a row, of which the processor gave one for each of its own."""
+    own = value[row.made.place][_seen(row.made)]
+    if len(own) == row.length:
+        return own[row.kept]
     if not name.endswith("token_type_ids"):
         raise LayoutError(
             f"{name} has a value for each of the processor's tokens, and token_ids stand in place of some"
         )
     # Those of media are as many as they were; of text they are 0.
-    of_media = torch.from_numpy(encoding.kind == Kind.MEDIA)
+    of_media = torch.from_numpy(row.of_media)
     if int(of_media.sum()) != int((own != 0).sum()):
         raise LayoutError(f"{name} is not 0 for other tokens than those of media, and token_ids stand in place of some")
-    found = own.new_zeros(len(encoding))
+    found = own.new_zeros(len(of_media))
     found[of_media] = own[own != 0]
     return found
 

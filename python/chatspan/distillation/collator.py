@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from chatspan.batch.media_form import require_form
 from chatspan.batch.sides import Arrays, pad_id_of, sequence_widths, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.distillation.batches import batch_of
@@ -23,6 +24,7 @@ from chatspan.distillation.examples.reading import name_of, read_chats
 from chatspan.distillation.examples.rows import row_examples
 from chatspan.distillation.explain import explain_row
 from chatspan.distillation.layouts import Row, row_of
+from chatspan.distillation.media import with_media
 from chatspan.distillation.pairs.lengths import fitted
 from chatspan.distillation.pairs.off_prompt import off_prompt_of
 from chatspan.distillation.pairs.pair import Pair, pair_of, placeholder_pair, unrendered
@@ -30,6 +32,8 @@ from chatspan.encode.first_rows import FirstRowsSummary
 from chatspan.encode.off_prompt import off_prompt_error
 from chatspan.encoding import Encoding
 from chatspan.errors import BackendError, EmptyBatchError, LayoutError, OptionError, TruncationError, quoted
+from chatspan.media.processors import is_processor
+from chatspan.media.remembered import media_remembered
 from chatspan.rows.conversations import Chat
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.reader import RowReader
@@ -56,7 +60,8 @@ class SelfDistillationCollator:
     row, token by token; the loss messages are its turns, and the teacher has the same ids in its own conversation.
 
     Args:
-        tokenizer: any HF fast tokenizer with a chat template.
+        tokenizer: any HF fast tokenizer with a chat template; or a processor, for rows with images, videos and audio,
+            in parts of messages or in columns: ``images`` …, and ``teacher_images`` … where the teacher's are others.
         config: how.
 
     Returns (of a call):
@@ -79,6 +84,10 @@ class SelfDistillationCollator:
         With ``packing`` all is one row, without ``attention_mask``, with ``cu_seq_lens_q``, ``cu_seq_lens_k`` (int32),
         ``max_length_q``, ``max_length_k`` (int) and ``seq_idx`` (int32) of either side, as transformers'
         ``DataCollatorWithFlattening``.
+        Of a processor also what it returned for the batch's media (``pixel_values`` …), which it is asked for once a
+        side: ``ctx_teacher_pixel_values`` … are there only where they are not the student's, by content;
+        :func:`chatspan.loss.model_inputs` gives a model either side's. A side with media has no ``position_ids`` where
+        the family's models make positions of several dimensions themselves (mrope).
 
     Raises:
         ChatspanError: one of its kinds, with ``trace_id`` and ``turn_index``.
@@ -102,6 +111,10 @@ class SelfDistillationCollator:
     """
 
     def __init__(self, tokenizer: Any, config: DistillationConfig | None = None) -> None:
+        self.processor = tokenizer if is_processor(tokenizer) else None
+        given = tokenizer
+        if self.processor is not None:
+            tokenizer = tokenizer.tokenizer
         require_loaded(tokenizer)
         self.tokenizer = tokenizer
         self.config: DistillationConfig = config if config is not None else DistillationConfig()
@@ -113,8 +126,9 @@ class SelfDistillationCollator:
         self.routes: Counter[str] = Counter()
         self._pad_id = pad_id_of(tokenizer)
         self._route = None
-        if is_fast(tokenizer):
-            self._route = ProvenanceRoute(tokenizer, self.config)
+        if is_fast(given):
+            self._route = ProvenanceRoute(given, self.config)
+            require_form(self._route.pipeline, packing=self.config.packing)
         elif self.config.loss_on != "content":
             raise OptionError(f'loss_on={self.config.loss_on!r} needs an HF fast tokenizer; without one: "content"')
         elif self.config.off_prompt != "keep":
@@ -143,7 +157,9 @@ class SelfDistillationCollator:
             raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
-        return tensors_of(self._arrays(ungrouped(rows) if self.config.packing else rows))
+        rows = ungrouped(rows) if self.config.packing else rows
+        with media_remembered():
+            return tensors_of(self._arrays(rows))
 
     def _arrays(self, rows: Sequence[Any]) -> Arrays:
         found, dropped_rows = self._rows(rows)
@@ -153,6 +169,8 @@ class SelfDistillationCollator:
                 "keep_empty=False; collator.has_signal(row) says which of a data set have a loss"
             )
         batch = batch_of(found, self.config, self._pad_id)
+        if self.processor is not None:
+            batch = with_media(batch, found, self.config, self.processor)
         batch["dropped_rows"] = np.array([dropped_rows], dtype=np.int64)
         return batch
 
@@ -231,6 +249,17 @@ class SelfDistillationCollator:
         self.routes.update(chat.route for chat in chat_of.values())
         return [chat_of[id(conversation)] for conversation in conversations]
 
+    def _encode_sides(
+        self, examples: Sequence[Example], students: Sequence[Conversation], teachers: Sequence[Conversation]
+    ) -> list[EncodedChat]:
+        """Students, then teachers; a processor is called once for each side, whose tensors are those of the batch."""
+        if self.processor is None or not teachers:
+            return self._encode([*students, *teachers])
+        # Where there is no teacher, the student is one.
+        side = self._encode([example.teacher or example.student for example in examples])
+        of_teachers = [chat for chat, example in zip(side, examples, strict=True) if example.teacher is not None]
+        return [*self._encode(students), *of_teachers]
+
     def _pairs(self, examples: Sequence[Example]) -> list[Pair]:
         """Sites whose recovery the template leaves out of the render are no sites, so their hints are taken out too."""
         mirrored = self.config.layout == "placeholder"
@@ -240,7 +269,7 @@ class SelfDistillationCollator:
             example.teacher if mirrored and example.teacher is not None else example.student for example in examples
         ]
         teachers = [example.teacher for example in examples if example.teacher is not None]
-        chats = iter(self._encode([*students, *teachers]))
+        chats = iter(self._encode_sides(examples, students, teachers))
         student_chats = [next(chats) for _ in students]
         pairs = []
         for example, student in zip(examples, student_chats, strict=True):

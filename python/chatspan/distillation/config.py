@@ -63,7 +63,7 @@ class DistillationConfig(RowOptions):
             loss the teacher is the student, the weights are 0 and R is 1 with a mask that is false. Every batch then
             also has its ``in_loss_tokens`` and ``in_loss_weight``, which a loss over several batches is divided by.
         packing: whether all rows of a call become one row, without padding if no multiple is given; with
-            ``layout="indexed"``.
+            ``layout="indexed"``. Of a processor those alone whose tensors and positions tell the rows apart.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
         off_prompt: what becomes of loss messages whose turn no prompt of inference leads to, on either side (see

@@ -19,6 +19,7 @@ from chatspan._core import align_columns
 from chatspan.batch.sides import Side
 from chatspan.distillation.config import Layout
 from chatspan.distillation.pairs.alignment import predicted
+from chatspan.distillation.pairs.media_parts import ids_by_part
 from chatspan.distillation.pairs.pair import Pair
 from chatspan.distillation.pairs.student_arrays import student_arrays
 
@@ -79,7 +80,7 @@ def row_of(pair: Pair, layout: Layout) -> Row:
     student_loss, teacher_loss = student_loss[kept], teacher_loss[kept]
     if layout == "aligned":
         blocks = _blocks(student_loss, teacher_loss)
-        student_columns, teacher_columns, width = align_columns(student_ids, teacher_ids, *blocks)
+        student_columns, teacher_columns, width = align_columns(*_compared(pair, student_ids, teacher_ids), *blocks)
         student = Side(student_ids, student_columns, width)
         teacher = Side(teacher_ids, teacher_columns, width)
     else:
@@ -95,6 +96,17 @@ def row_of(pair: Pair, layout: Layout) -> Row:
         dropped=np.sort(np.concatenate([pair.dropped, pair.student_loss[~kept]])),
         per_token=per_token,
     )
+
+
+def _compared(pair: Pair, student_ids: Ints, teacher_ids: Ints) -> tuple[Ints, Ints]:
+    """The ids by which tokens of both sides share columns: media only those of the same part."""
+    if pair.student.inputs_without is None or pair.teacher is None:
+        return student_ids, teacher_ids
+    student, teacher = pair.student.encoding, pair.teacher.encoding
+    assert student is not None
+    assert teacher is not None
+    mine, theirs = ids_by_part(student, teacher, pair.example.message_map)
+    return mine[pair.student_tokens], theirs[pair.teacher_tokens]
 
 
 _NONE: Ints = np.zeros(0, dtype=np.int64)

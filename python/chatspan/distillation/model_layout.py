@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from chatspan.attribute.media import media_names
 from chatspan.distillation.config import Layout
-from chatspan.errors import LayoutError, OptionError, quoted
-from chatspan.options import one_of
+from chatspan.errors import LayoutError, OptionError, is_a, quoted
+from chatspan.media.positions import makes_own_positions
+from chatspan.options import one_of, require_switch
 
 _FULL = ("full_attention", "attention", "dense", "moe")
 # What only configurations of state-space, recurrent, convolutional or linear-attention layers have.
@@ -38,19 +40,27 @@ _BY_COLUMN = (
 )
 
 
-def check_layout(model_config: Any, layout: Layout) -> None:
-    """Refuses a layout whose holes a model does not survive.
+def check_layout(
+    model_config: Any, layout: Layout, *, packing: bool = False, batch: Mapping[str, Any] | None = None
+) -> None:
+    """Refuses a layout whose holes a model does not survive, and batches whose positions it would misread.
 
     A hole (``attention_mask`` 0) is not seen by full attention, but it takes up room in a sliding window or a chunk,
     and passes through a recurrent state or a convolution. With ``layout="indexed"`` there are none.
 
+    A model with positions of several dimensions (mrope, as Qwen2.5-VL's) finds those of rows with media itself, from
+    ``attention_mask`` and ``mm_token_type_ids``, over holes, too; ``position_ids`` ``[B, T]`` it takes for those of
+    text, without a word, and in packed rows it does not find where a row begins.
+
     Args:
         model_config: a transformers configuration, such as ``model.config``.
         layout: of the collator.
+        packing: whether its rows have media and are packed.
+        batch: one of the collator's, whose ``position_ids`` are looked at.
 
     Raises:
         LayoutError: the model does not survive it; with what in the configuration says so.
-        OptionError: there is no such layout.
+        OptionError: there is no such layout, or no batch.
 
     Example:
         >>> from transformers import MistralConfig
@@ -63,6 +73,11 @@ def check_layout(model_config: Any, layout: Layout) -> None:
     """
     if not one_of(layout, get_args(Layout)):
         raise OptionError(f"layout={quoted(layout)}: say one of {', '.join(map(repr, get_args(Layout)))}")
+    require_switch("packing", packing)
+    if batch is not None and not is_a(batch, Mapping):
+        raise OptionError(f"batch is {type(batch).__name__}: give the dict that a collator makes")
+    if (packing or batch is not None) and makes_own_positions(model_config):
+        _require_own_positions(model_config, packing, batch or {})
     if layout != "aligned":
         return
     get_text_config = getattr(model_config, "get_text_config", None)
@@ -71,6 +86,21 @@ def check_layout(model_config: Any, layout: Layout) -> None:
     if problem is not None:
         name = getattr(text_config, "model_type", type(text_config).__name__)
         raise LayoutError(f'{name} has {problem}: use layout="indexed"')
+
+
+def _require_own_positions(config: Any, packing: bool, batch: Mapping[str, Any]) -> None:
+    name = getattr(config, "model_type", type(config).__name__)
+    if packing:
+        raise LayoutError(
+            f"{name} finds the positions of media by rows, which packed ones do not tell: use packing=False"
+        )
+    for prefix in ("", "ctx_teacher_"):
+        media = [name for name in media_names(batch) if name.startswith("ctx_teacher_") <= bool(prefix)]
+        if media and getattr(batch.get(f"{prefix}position_ids"), "ndim", 0) == 2:
+            raise LayoutError(
+                f"{name} takes {prefix}position_ids [B, T] for those of text, though the batch has {media[0]}: leave "
+                "them out, and the model finds its own"
+            )
 
 
 def _problem(config: Any) -> str | None:

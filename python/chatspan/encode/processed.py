@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from chatspan.attribute.media import ModelInputs
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
 from chatspan.encode.token_ids import TokenIds, sampled_pieces
 from chatspan.encoding import Encoding
+from chatspan.errors import ExpansionError
 from chatspan.media.parts import MediaPart
 from chatspan.media.placeholders import placeholders
 from chatspan.media.recording import Made, ProcessorInputs, inputs_of, joined, made_of
@@ -70,6 +71,51 @@ def processed(
         inputs = ModelInputs(made.outputs, place)
         found.append(replace(encoding_of(chat.attributed, tokens), _media=chat.places, _model_inputs=inputs))
     return found
+
+
+def inputs_without(
+    processor: Any, attributed: AttributedRender, row: ProcessorRow, left_out: Collection[int], kept_chars: int = 0
+) -> ProcessorInputs:
+    """What a processor is called with of a chat without some of its messages: neither their text nor their media.
+
+    Args:
+        left_out: the messages.
+        kept_chars: so many of the first characters stay, whoever's they are.
+
+    Raises:
+        ExpansionError: it loads other media than the parts say.
+    """
+    given = _inputs_of(processor, [row])
+    if not left_out:
+        return given
+    edges, owners, _ = (array.tolist() for array in attributed.segments.to_arrays())
+    ranges = [
+        (start, end if owner not in left_out else min(end, kept_chars))
+        for start, end, owner in zip(edges[:-1], edges[1:], owners, strict=True)
+    ]
+    text = "".join(attributed.render.text[start:end] for start, end in ranges if start < end)
+    media = {}
+    for modality, name in (("image", "images"), ("video", "videos"), ("audio", "audio")):
+        own = [part for part in row.parts if part.modality == modality]
+        loaded = given.media.get(name, [])
+        loaded = loaded if name == "audio" else [each for of_chat in loaded for each in of_chat]
+        if len(loaded) != len(own):
+            raise ExpansionError(
+                f"the processor loads {len(loaded)} {name} of {len(own)} parts, so that none of them can be left out"
+            )
+        kept = [each for each, part in zip(loaded, own, strict=True) if part.message_index not in left_out]
+        if kept:
+            media[name] = kept if name == "audio" else [kept]
+    return ProcessorInputs([text], media, given.options)
+
+
+def made_together(processor: Any, given: Sequence[ProcessorInputs]) -> Made:
+    """What a processor makes in one call of what it is called with of several chats.
+
+    Raises:
+        ExpansionError: it raises, or the chats need other options than each other.
+    """
+    return made_of(processor, joined(given))
 
 
 def _together(processor: Any, rows: Sequence[ProcessorRow]) -> Made:

@@ -9,7 +9,7 @@ from chatspan._core import Offsets
 from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TruncationError, quoted
 from chatspan.options import one_of
-from chatspan.rows.steps.media_types import one_medium
+from chatspan.rows.media_types import one_medium
 from chatspan.tokenize.tokens import GivenTokens
 
 Truncation = Literal["error", "left", "right"]

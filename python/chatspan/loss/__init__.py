@@ -7,8 +7,16 @@ Imports torch, :mod:`chatspan.errors` and nothing else of the package.
 
 from chatspan.loss.heads import Head
 from chatspan.loss.linear import linear_sdpo_loss
-from chatspan.loss.models import hidden_states_and_head
+from chatspan.loss.models import hidden_states_and_head, model_inputs
 from chatspan.loss.sdpo import sdpo_loss
 from chatspan.loss.top_k import TopKLoss, topk_sdpo_loss
 
-__all__ = ["Head", "TopKLoss", "hidden_states_and_head", "linear_sdpo_loss", "sdpo_loss", "topk_sdpo_loss"]
+__all__ = [
+    "Head",
+    "TopKLoss",
+    "hidden_states_and_head",
+    "linear_sdpo_loss",
+    "model_inputs",
+    "sdpo_loss",
+    "topk_sdpo_loss",
+]

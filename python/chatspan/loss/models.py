@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from chatspan.errors import LossError, one_line
+from chatspan.errors import LossError, OptionError, is_a, one_line, quoted
 from chatspan.loss.heads import Head
+from chatspan.options import one_of
 
 # Logits that tell what a model does to them: 1 the scale, one that is beyond every soft cap the cap. The others must
 # come out as scale and cap say.
@@ -21,6 +23,11 @@ _PROBES = (1.0, _LARGE, -1.0, 1e-3, 3.0, -20.0, 70.0)
 _DIGITS = 6
 # What wrappers call the module inside.
 _INSIDE = ("module", "_fsdp_wrapped_module", "_orig_mod")
+# Of a batch, what each side has of its own.
+_OF_ROWS = (
+    *("input_ids", "attention_mask", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k"),
+    *("max_length_q", "max_length_k", "seq_idx", "token_type_ids"),
+)
 
 
 @dataclass
@@ -129,6 +136,55 @@ def _head_of(model: Any) -> nn.Module:
         f"model is {type(model).__name__}, which has no head (get_output_embeddings()): give a causal language model "
         "of transformers, or hidden states and a Head of your own"
     )
+
+
+def model_inputs(
+    batch: Mapping[str, Any], model: nn.Module, side: Literal["student", "teacher"] = "student"
+) -> dict[str, Any]:
+    """What of a distillation collator's batch a model is called with: a side's ids, masks and positions, and its media.
+
+    A teacher's tensors of media that are equal to the student's stand in the batch once, by the student's names; here
+    both sides have theirs.
+
+    Args:
+        batch: of a distillation collator.
+        model: whose ``forward`` names the media that it takes (``pixel_values``, ``mm_token_type_ids`` …); also inside
+            of DDP, FSDP or PEFT.
+        side: ``"student"`` or ``"teacher"``.
+
+    Raises:
+        OptionError: there is no such side, or no batch or model.
+
+    Example:
+        >>> import torch
+        >>> from chatspan.loss import model_inputs
+        >>> batch = {"input_ids": torch.ones(1, 2), "ctx_teacher_input_ids": torch.ones(1, 3), "response_mask": None}
+        >>> model_inputs(batch, torch.nn.Identity(), "teacher")
+        {'input_ids': tensor([[1., 1., 1.]])}
+    """
+    if not is_a(batch, Mapping):
+        raise OptionError(f"batch is {type(batch).__name__}: give the dict that a collator makes")
+    if not isinstance(model, nn.Module):
+        raise OptionError(f"model is {type(model).__name__}: give the model that is called")
+    if not one_of(side, ("student", "teacher")):
+        raise OptionError(f'side={quoted(side)}: say "student" or "teacher"')
+    prefix = "" if side == "student" else "ctx_teacher_"
+    found = {name: batch[f"{prefix}{name}"] for name in _OF_ROWS if f"{prefix}{name}" in batch}
+    for name in _parameters(model):
+        if name not in (*_OF_ROWS, "labels"):
+            value = batch.get(f"{prefix}{name}", batch.get(name))
+            if value is not None:
+                found[name] = value
+    return found
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    """What a model's own forward takes by name, wrappers or not."""
+    base: Any = getattr(model, "get_base_model", None)
+    inside = base() if callable(base) else model
+    names = list(inspect.signature(inside.forward).parameters)
+    within = next((each for name in _INSIDE if isinstance(each := getattr(inside, name, None), nn.Module)), None)
+    return names if within is None else [*names, *_parameters(within)]
 
 
 def _observer(head: nn.Module, seen: _Seen) -> Callable[..., Tensor]:

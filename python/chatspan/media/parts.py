@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from chatspan.errors import MessageError, is_a
 from chatspan.render.origins import Path
 from chatspan.render.request import Messages, unreadable
-from chatspan.rows.steps.media_types import MODALITIES, lacks_medium, one_medium
+from chatspan.rows.media_types import MODALITIES, lacks_medium, one_medium
 
 # What stands for a medium that is no text in the messages that the template gets.
 _STAND_IN = ""

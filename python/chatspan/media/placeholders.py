@@ -12,7 +12,7 @@ from chatspan.errors import ControlTokenError, ExpansionError
 from chatspan.media.parts import MediaPart
 from chatspan.media.processors import placeholders_of
 from chatspan.render.rendered import CharRange
-from chatspan.rows.steps.media_types import MODALITIES
+from chatspan.rows.media_types import MODALITIES
 from chatspan.tokenize.control_tokens import touches
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.errors import ExpansionError, one_line, quoted
+from chatspan.media.remembered import remember_parts
 from chatspan.render.request import Messages, RenderRequest
 
 _MEDIA = ("images", "videos")
@@ -179,6 +180,7 @@ def text_made_of(processor: Any, given: ProcessorInputs, text: str) -> str:
 def _called(processor: Any, given: ProcessorInputs) -> tuple[Mapping[str, Any], Sequence[tuple[str, Any]]]:
     twin = copy.copy(processor)
     twin.tokenizer = recorder = _Recorder(processor.tokenizer)
+    remember_parts(twin)
     media = {name: list(each) for name, each in given.media.items()}
     try:
         outputs: Mapping[str, Any] = twin(text=list(given.texts), **media, **given.options)

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from chatspan.rows.media_types import COLUMNS, PART_TYPES
 from chatspan.rows.messages import Message
 from chatspan.rows.notes import Note
-from chatspan.rows.steps.media_types import COLUMNS, PART_TYPES
 from chatspan.rows.steps.plain import is_empty
 
 Form = Literal["messages", "trace", "pair"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatspan.errors import TraceError, quoted
+from chatspan.rows.media_types import PART_TYPES
 
 Message = dict[str, Any]
 
@@ -30,10 +31,16 @@ RESERVED_KWARGS = frozenset(
 
 
 def content_texts(content: Any) -> list[str]:
-    """The texts of a content: one for a string, one a text part for a list, none for ``None``."""
+    """The texts of a content: one for a string, one a text part for a list, none for ``None`` and for media."""
     if content is None:
         return []
-    return [content] if isinstance(content, str) else [part["text"] for part in content]
+    return [content] if isinstance(content, str) else [part["text"] for part in content if not is_medium(part)]
+
+
+def is_medium(part: Any) -> bool:
+    """Whether a part of a content is an image, a video or audio."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    return isinstance(kind, str) and kind in PART_TYPES
 
 
 def is_blank(content: Any) -> bool:
@@ -59,8 +66,12 @@ def read_messages(messages: Any, name: str, what: str) -> list[Message]:
     return [dict(message) for message in messages]
 
 
-def content_problem(content: Any) -> str | None:
-    """What is wrong with a content that has to be text, or a list of text parts; ``None`` if nothing is."""
+def content_problem(content: Any, *, takes_media: bool = False) -> str | None:
+    """What is wrong with a content that has to be text, or a list of text parts; ``None`` if nothing is.
+
+    Args:
+        takes_media: whether a part may be an image, a video or audio.
+    """
     if content is None or isinstance(content, str):
         return None
     expected = 'expected a string, None, or a list of parts {"type": "text", "text": …}'
@@ -68,7 +79,7 @@ def content_problem(content: Any) -> str | None:
         return f"'content' is {shown(content)}: {expected}"
     for index, part in enumerate(content):
         is_text = isinstance(part, Mapping) and part.get("type", "text") == "text" and isinstance(part.get("text"), str)
-        if not is_text:
+        if not is_text and not (takes_media and is_medium(part)):
             return f"part {index} of 'content' is {shown(part)}: {expected}"
     return None
 

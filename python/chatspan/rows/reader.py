@@ -11,6 +11,7 @@ from chatspan.rows.dialects import alpaca, anthropic, openai, sharegpt
 from chatspan.rows.dialects.calls import tools_of
 from chatspan.rows.dialects.found import DialectError, Found
 from chatspan.rows.habits import Habits, KnowsHabits
+from chatspan.rows.media_types import COLUMN_NAMES, TEACHERS
 from chatspan.rows.messages import RESERVED_KWARGS, Message, name_text, shown
 from chatspan.rows.notes import Note
 from chatspan.rows.options import Format, RowKeywords, RowOptions, checked
@@ -21,7 +22,6 @@ from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
 from chatspan.rows.steps.held import hold, taken
 from chatspan.rows.steps.media import media_of, refuse_media, with_media, with_parts
-from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.nulls import may_have_nulls, without_nulls
 from chatspan.rows.steps.plain import UnmeantError, decoded, is_missing, plain_data
 from chatspan.rows.steps.roles import check_roles
@@ -33,7 +33,7 @@ _TEXTS = ("chat", "system", "trace_id", "prompt", "completion", *alpaca.COLUMNS)
 _OTHERS = ("history", "answers", "steps", "agent", "schema_version", "session_id", "chosen", "rejected")
 # Columns that hold JSON text where a table has to keep what differs from row to row.
 _JSON = frozenset({*CONVERSATIONS, *BESIDE, *_OTHERS}) - {"system", "trace_id", "schema_version", "session_id"}
-_READ = frozenset({*CONVERSATIONS, *BESIDE, *_TEXTS, *_OTHERS}) - frozenset(MEDIA)
+_READ = frozenset({*CONVERSATIONS, *BESIDE, *_TEXTS, *_OTHERS}) - COLUMN_NAMES
 # Those that may be lists of messages.
 _LISTS = frozenset({*CONVERSATIONS, "prompt", "completion", "teacher_messages"})
 _NULLS = (
@@ -71,6 +71,11 @@ class RowReader:
         self.options = options if options is not None else RowOptions()
         self._template = template
         self._per_token = tuple(per_token)
+
+    @property
+    def takes_media(self) -> bool:
+        """Whether messages may have images, videos and audio, for a processor."""
+        return getattr(self._template, "processor", None) is not None
 
     def as_given(self) -> RowReader:
         """A reader of rows whose messages are as their template took them: nothing of them is put into other words."""
@@ -115,7 +120,7 @@ class RowReader:
         if twice is not None:
             notes.append(twice)
         habits = self._habits(tools, keywords)
-        messages = self._with_media(messages, given, notes, is_for_text=habits is not None)
+        messages = self._with_media(messages, media_of(given), notes, is_for_text=habits is not None)
         failed = frozenset(index for index, message in enumerate(messages) if message.get("is_error") is True)
         messages, tool_errors = _without_errors(messages)
         messages, side_arrays = taken(messages, self._per_token)
@@ -126,7 +131,7 @@ class RowReader:
         teacher_loss_messages = row.get("teacher_loss_messages")
         if teacher is not None:
             kind = "pair"
-            teacher, shift = self._teacher(row, habits, notes)
+            teacher, shift = self._teacher(row, given, habits, notes)
             if isinstance(teacher_loss_messages, list):
                 teacher_loss_messages = _shifted(teacher_loss_messages, shift)
         notes += unread_notes(given, read | (BESIDE - {"system", "functions", "tools"}))
@@ -149,13 +154,14 @@ class RowReader:
         )
 
     def _with_media(
-        self, messages: list[Message], given: Mapping[str, Any], notes: list[Note], *, is_for_text: bool
+        self, messages: list[Message], media: Mapping[str, list[Any]], notes: list[Note], *, is_for_text: bool
     ) -> list[Message]:
         """The messages with the row's images and the like as parts; refused where only text can be encoded."""
-        media = media_of(given)
-        messages = with_parts(messages, media, notes)
-        is_read = any(note.code == "media_marks_read" for note in notes)
-        if getattr(self._template, "processor", None) is not None:
+        own: list[Note] = []
+        messages = with_parts(messages, media, own)
+        is_read = any(note.code == "media_marks_read" for note in own)
+        notes += [note for note in own if note not in notes]
+        if self.takes_media:
             return with_media(messages, {} if is_read else media)
         if is_for_text:
             refuse_media(messages, media)
@@ -186,11 +192,17 @@ class RowReader:
         messages, _ = weights_of(messages, notes)
         return self._fitted(messages, habits, notes)
 
-    def _teacher(self, row: Mapping[str, Any], habits: Habits | None, notes: list[Note]) -> tuple[list[Message], int]:
+    def _teacher(
+        self, row: Mapping[str, Any], given: Mapping[str, Any], habits: Habits | None, notes: list[Note]
+    ) -> tuple[list[Message], int]:
         """The teacher's messages, and by how much their indices are shifted."""
         try:
             found = listings.read(row["teacher_messages"], "teacher_messages")
             messages, shift = _with_system(openai.normalized(found.messages, notes), row, set())
+            if self.takes_media:
+                # Its own media, or the student's.
+                media = media_of(given) | media_of(given, TEACHERS)
+                messages = self._with_media(messages, media, notes, is_for_text=True)
             return self._read_on(messages, habits, notes), shift
         except RowError as error:
             # The index is none of the row's own messages.

@@ -72,8 +72,27 @@ def _parts(value: Any) -> Iterator[str]:
             yield from _parts(part)
             yield ","
         yield "]"
+    elif hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+        yield _content(value)
     else:
         yield f"<{type(value).__qualname__} {_written(value)}>"
+
+
+def _content(value: Any) -> str:
+    """Of an image, or of an array or tensor of numbers: the same for two with the same content."""
+    kind = type(value).__qualname__
+    try:
+        array = np.ascontiguousarray(value)
+        if array.dtype.hasobject:
+            return f"<{kind} {_written(value)}>"
+        # The same bytes are other pixels in another mode, or with another palette.
+        mode, palette = getattr(value, "mode", ""), getattr(getattr(value, "palette", None), "palette", b"")
+        # Of bytes Python's own hash is the fastest there is, and keyed.
+        content = hash(array.tobytes())
+        return f"<{kind} {mode if type(mode) is str else ''} {palette!r} {array.dtype} {array.shape} {content:x}>"
+    # What an object of a caller's own raises.
+    except Exception:
+        return f"<{kind} {_written(value)}>"
 
 
 class Difference(NamedTuple):

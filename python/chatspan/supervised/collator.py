@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
 from chatspan.batch.given_rows import each_sampled
-from chatspan.batch.media import media_tensors, require_form
+from chatspan.batch.media import media_row, media_tensors
+from chatspan.batch.media_form import require_form
 from chatspan.batch.padding import ones_like, width_of
 from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
 from chatspan.batch.sides import Side, packed_side, pad_id_of, sequence_widths, ungrouped
@@ -87,7 +88,8 @@ class ChatCollator:
         truncation: what becomes of longer ones: ``"error"``; ``"left"`` or ``"right"``, tokens are cut off there.
         empty_rows: what becomes of rows with nothing to train on: ``"error"``; ``"drop"``, they are left out, with a
             warning, and counted in ``dropped_rows``.
-        packing: whether all rows of a call become one row, without padding if no multiple is given.
+        packing: whether all rows of a call become one row, without padding if no multiple is given. Of a processor
+            those alone whose tensors and positions tell the rows apart.
         pad_to_multiple_of: rows are filled up to a multiple of it; packed ones with a sequence of its own, the last.
         pad_sequences_to_multiple_of: each sequence of a packed row is filled up to a multiple of it, as tensor and
             context parallelism need it.
@@ -222,9 +224,16 @@ class ChatCollator:
             )
         batch = tensors_of(self._batch(kept))
         if self.encoder.processor is not None:
-            width = int(batch["input_ids"].shape[1])
-            batch |= media_tensors([row.encoding for row in read], width, self._form.padding_side)
+            batch |= self._media(read, tuple(batch["input_ids"].shape))
         return batch
+
+    def _media(self, rows: Sequence[SupervisedRow], shape: tuple[int, int]) -> Batch:
+        """What the model takes of the rows' media."""
+        starts = _starts(rows, self._form, shape[1])
+        placed = zip(rows, starts, strict=True)
+        return media_tensors(
+            [media_row(row.encoding, start + np.arange(len(row.labels))) for row, start in placed], shape
+        )
 
     def _ungrouped(self, rows: Sequence[Any]) -> Sequence[Any]:
         """The rows of groups of a packed data set, and of rollouts."""
@@ -311,14 +320,20 @@ def _side_arrays(
     names: Sequence[str], rows: Sequence[TrainedRow], form: _BatchOptions, width: int
 ) -> dict[str, NDArray[Any]]:
     """What each token has beside its label."""
-    lengths = [len(row.labels) for row in rows]
-    widths = sequence_widths(lengths, form.pad_sequences_to_multiple_of).tolist()
-    starts = row_starts(widths, width, form.padding_side, packed=form.packing)
     placed = [
-        PlacedArrays(row.per_token, start + np.arange(length), row.has_sampled, {"row_place": row.place})
-        for row, start, length in zip(rows, starts, lengths, strict=True)
+        PlacedArrays(row.per_token, start + np.arange(len(row.labels)), row.has_sampled, {"row_place": row.place})
+        for row, start in zip(rows, _starts(rows, form, width), strict=True)
     ]
     return batch_arrays(names, placed, width, packed=form.packing)
+
+
+def _starts(rows: Sequence[TrainedRow], form: _BatchOptions, width: int) -> list[int]:
+    """The column at which each row begins."""
+    lengths = [len(row.labels) for row in rows]
+    # Those of a padded row are its own.
+    if form.packing:
+        lengths = sequence_widths(lengths, form.pad_sequences_to_multiple_of).tolist()
+    return row_starts(lengths, width, form.padding_side, packed=form.packing)
 
 
 def _packed(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chatspan.distillation.chats.encoded_chat import EncodedChat
 from chatspan.distillation.examples.example import Example
 from chatspan.distillation.pairs.pair import Pair
-from chatspan.distillation.prompts.responses import example_up_to
+from chatspan.distillation.prompts.responses import example_up_to, require_text
 from chatspan.errors import EmptyBatchError, LayoutError, OptionError, quoted
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def examined_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> li
             f"{type(collator).__name__} has no teacher, or a student with filler text: give a "
             'SelfDistillationCollator or a ComposerDataCollator with layout="indexed"'
         )
+    require_text(collator)
     # Both sides end with the last message that the loss is on, as the model wrote it.
     examples = [example_up_to(one, max(one.loss_messages)) for one in collator._examples(rows) if one.loss_messages]
     pairs = [pair for pair in collator._fitted(collator._pairs(examples)) if pair is not None and len(pair.weights)]

@@ -15,17 +15,13 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from chatspan.errors import LossError, OptionError, quoted
-from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, sdpo_loss, topk_sdpo_loss
+from chatspan.loss import hidden_states_and_head, linear_sdpo_loss, model_inputs, sdpo_loss, topk_sdpo_loss
 from chatspan.loss.no_teacher import has_no_teacher
 from chatspan.options import one_of
 from chatspan.trainer.metrics import StepMetrics
 from chatspan.trainer.options import LogitsOption, require_loss_options
 from chatspan.trainer.teachers import EmaTeacher, TeacherOption, evaluated, require_teacher
 
-_MODEL_KEYS = (
-    *("input_ids", "attention_mask", "position_ids", "cu_seq_lens_q", "cu_seq_lens_k"),
-    *("max_length_q", "max_length_k", "seq_idx", "token_type_ids"),
-)
 _TEACHERS = "ctx_teacher_"
 _CHOICES = ("auto", "hidden", "gathered", "all")
 
@@ -220,7 +216,7 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
         return evaluated(model if self._teacher is None else self.teacher)
 
     def _of_side(self, model: Any, inputs: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        given = {key: inputs[f"{prefix}{key}"] for key in _MODEL_KEYS if f"{prefix}{key}" in inputs}
+        given = model_inputs(inputs, model, "teacher" if prefix else "student")
         return {**given, "use_cache": False} if _takes(self.accelerator.unwrap_model(model), "use_cache") else given
 
     def _logits_of(self, model: Any, inputs: Mapping[str, Any], prefix: str, **more: Any) -> Tensor:

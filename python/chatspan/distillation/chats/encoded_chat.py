@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan.attribute.prompts import OffPrompt
+from chatspan.media.recording import ProcessorInputs
 from chatspan.rollout.sampled_row import SampledRow
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class EncodedChat:
         sampled: by message the tokens whose ids were given, half-open.
         respelled: those of these messages that the template writes in other words than were sampled.
         row: what it was sampled as, in place of a render.
+        inputs_without: of a processor, what it is called with of the chat without some messages, as
+            :func:`chatspan.encode.processed.inputs_without` says.
     """
 
     input_ids: NDArray[np.int64]
@@ -46,6 +49,7 @@ class EncodedChat:
     sampled: Mapping[int, TokenRange] = field(default_factory=dict)
     respelled: frozenset[int] = frozenset()
     row: SampledRow | None = None
+    inputs_without: Callable[..., ProcessorInputs] | None = None
 
     @functools.cached_property
     def encoding(self) -> Encoding | None:

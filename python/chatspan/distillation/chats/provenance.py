@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -16,7 +17,10 @@ from chatspan.distillation.chats.template_errors import require_chat_template, t
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.examples.conversation import Conversation
 from chatspan.encode.pipeline import EncodingPipeline, Rendered, encoding_of
+from chatspan.encode.processed import inputs_without
+from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, StraddleError, TemplateError
+from chatspan.media.processors import is_processor, template_of
 from chatspan.render.origins import root_key, root_of
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import RenderRequest, request_of
@@ -24,7 +28,9 @@ from chatspan.tokenize.tokens import Tokens
 
 
 def is_fast(tokenizer: Any) -> bool:
-    """Whether a tokenizer gives offsets, as HF's fast ones do."""
+    """Whether a tokenizer gives offsets, as HF's fast ones do; or a processor's does."""
+    if is_processor(tokenizer):
+        return is_fast(tokenizer.tokenizer)
     return bool(getattr(tokenizer, "is_fast", False)) and callable(getattr(tokenizer, "apply_chat_template", None))
 
 
@@ -32,9 +38,15 @@ class ProvenanceRoute:
     """Encodes conversations, each with its own template."""
 
     def __init__(self, tokenizer: Any, config: DistillationConfig) -> None:
-        self._tokenizer = tokenizer
+        # What has the chat template.
+        has_own = is_processor(tokenizer) and template_of(tokenizer) is not None
+        self._tokenizer = tokenizer if has_own or not is_processor(tokenizer) else tokenizer.tokenizer
         self._pipeline = EncodingPipeline(
-            tokenizer, backend=config.backend, require_template=False, boundaries=config.boundaries
+            tokenizer,
+            backend=config.backend,
+            require_template=False,
+            boundaries=config.boundaries,
+            takes_processor=True,
         )
         self._straddle = config.straddle
 
@@ -62,11 +74,32 @@ class ProvenanceRoute:
             for is_checked in (True, False)
         }
         rendered = [self._rendered(conversation, renders[conversation.is_checked]) for conversation in conversations]
+        if self._pipeline.processor is not None:
+            return self._processed(conversations, rendered)
         tokens = self._pipeline.tokenize(rendered)
         return [
             self._chat(conversation, each.attributed, found)
             for conversation, each, found in zip(conversations, rendered, tokens, strict=True)
         ]
+
+    def _processed(self, conversations: Sequence[Conversation], rendered: Sequence[Rendered]) -> list[EncodedChat]:
+        """By a processor, which is called once for all."""
+        try:
+            encodings = self._pipeline.encode_rendered(rendered, together=True)
+        # Which of them it is shows one by one.
+        except Exception:
+            encodings = []
+            for conversation, each in zip(conversations, rendered, strict=True):
+                with self._placed(conversation):
+                    encodings += self._pipeline.encode_rendered([each])
+        found = []
+        for conversation, each, encoding in zip(conversations, rendered, encodings, strict=True):
+            assert each.processor_row is not None
+            tokens = Tokens(encoding.input_ids, encoding.table, encoding.backend, given=encoding._given)
+            chat = self._chat(conversation, encoding._attributed, tokens)
+            without = partial(inputs_without, self._pipeline.processor, each.attributed, each.processor_row)
+            found.append(replace(chat, make_encoding=partial(_same, encoding), inputs_without=without))
+        return found
 
     def _request(self, conversation: Conversation) -> RenderRequest:
         require_chat_template(self._tokenizer, conversation)
@@ -144,6 +177,10 @@ class ProvenanceRoute:
         inside = project([_with_blanks_around(text, span) for span in chars], "inside")
         both = zip(touched, inside, strict=True)
         return [(max(t_start, i_start), min(t_end, i_end)) for (t_start, t_end), (i_start, i_end) in both]
+
+
+def _same(encoding: Encoding) -> Encoding:
+    return encoding
 
 
 def _content_ranges(render: Render) -> list[tuple[int, CharRange]]:

@@ -12,7 +12,7 @@ from chatspan.distillation.examples.conversation import Conversation
 from chatspan.distillation.examples.example import Example, Hint
 from chatspan.distillation.examples.traces import ErrorSite, Trace
 from chatspan.errors import HintError
-from chatspan.rows.messages import Message, is_blank
+from chatspan.rows.messages import Message, is_blank, is_medium
 
 _SYSTEM_ROLES = ("system", "developer")
 
@@ -115,7 +115,7 @@ def _require_a_message_before(messages: Sequence[Message], plain: Conversation, 
 def _appended(message: Message, hint: str, place: Any) -> tuple[Message, Hint]:
     """The message with the hint at its end, after a blank line; and where it is."""
     content = message.get("content")
-    if is_blank(content):
+    if is_blank(content) and not _has_media(content):
         return {**message, "content": hint}, place(path=("content",), start_char=0, end_char=len(hint))
     if isinstance(content, str):
         text = f"{content}\n\n{hint}"
@@ -124,7 +124,13 @@ def _appended(message: Message, hint: str, place: Any) -> tuple[Message, Hint]:
     # In the last part's own text: a part of its own would be trimmed or joined as the template likes.
     assert content is not None
     *parts, last = content
+    if is_medium(last):
+        parts, last = [*parts, last], {"type": "text", "text": ""}
     text = f"{last['text']}\n\n{hint}"
     path = ("content", len(parts), "text")
     where = place(path=path, start_char=len(text) - len(hint), end_char=len(text))
     return {**message, "content": [*parts, {**last, "text": text}]}, where
+
+
+def _has_media(content: Any) -> bool:
+    return isinstance(content, (list, tuple)) and any(map(is_medium, content))

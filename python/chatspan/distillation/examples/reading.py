@@ -51,21 +51,21 @@ def _read(row: Any, index: int, reader: RowReader) -> Chat:
     except ChatspanError as error:
         error.row_place = None
         raise error.at(trace_id=trace_id) from None
-    require_texts(chat.messages, trace_id)
+    require_texts(chat.messages, trace_id, takes_media=reader.takes_media)
     if chat.teacher_messages is not None:
-        require_texts(chat.teacher_messages, trace_id)
+        require_texts(chat.teacher_messages, trace_id, takes_media=reader.takes_media)
     return chat
 
 
-def require_texts(messages: Sequence[Mapping[str, Any]], trace_id: str) -> None:
-    """Contents are texts or lists of text parts, and valid Unicode.
+def require_texts(messages: Sequence[Mapping[str, Any]], trace_id: str, *, takes_media: bool = False) -> None:
+    """Contents are texts or lists of text parts, and valid Unicode; for a processor there may be media among them.
 
     Raises:
         TraceError, TextError: with ``turn_index``.
     """
     for index, message in enumerate(messages):
         content = message.get("content")
-        problem = content_problem(content)
+        problem = content_problem(content, takes_media=takes_media)
         if problem is not None:
             raise TraceError(problem, trace_id=trace_id, turn_index=index)
         for text in content_texts(content):

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatspan._core import pair_tokens
+from chatspan.distillation.pairs.media_parts import same_media
 from chatspan.encoding import Encoding
 from chatspan.errors import AlignmentError, OptionError, is_a, quoted
+from chatspan.kinds import Kind
 from chatspan.render.origins import Path
 
 Ints = NDArray[np.int64]
@@ -97,6 +99,7 @@ def align(
     )
     if wanted is None:
         wanted = np.isin(student.message_index, list(message_map))
+    pairs = _with_media(pairs, student, teacher, message_map)
     pairs = pairs[wanted[pairs[:, 0]]]
     paired = np.zeros(len(student), dtype=bool)
     paired[pairs[:, 0]] = True
@@ -104,6 +107,24 @@ def align(
     if len(dropped):
         _check_dropped(student, wanted, dropped, max_dropped)
     return Alignment(pairs[:, 0].copy(), pairs[:, 1].copy(), dropped)
+
+
+def _with_media(pairs: Ints, student: Encoding, teacher: Encoding, message_map: Mapping[int, int]) -> Ints:
+    """The pairs, and those of the same media."""
+    found = [
+        np.column_stack([np.arange(*mine), np.arange(*theirs)])
+        for mine, theirs in (
+            ((mine.start_token, mine.end_token), (theirs.start_token, theirs.end_token))
+            for mine, theirs in same_media(student, teacher, message_map)
+        )
+    ]
+    if not found:
+        return pairs
+    every = np.concatenate([pairs[student.kind[pairs[:, 0]] != Kind.MEDIA], *found])
+    every = every[np.argsort(every[:, 0], kind="stable")]
+    # Media of one message rise on both sides; where a template moves messages, what falls has no counterpart.
+    rising: Ints = every[every[:, 1] == np.maximum.accumulate(every[:, 1])]
+    return rising
 
 
 def _runs(encoding: Encoding, message_map: Mapping[int, int], numbers: dict[tuple[int, Path], int]) -> Ints:

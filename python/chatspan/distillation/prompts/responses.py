@@ -101,8 +101,22 @@ def require_teacher(collator: Any, filler: str) -> None:
         raise OptionError(
             f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
         )
+    require_text(collator)
     if layout == "placeholder":
         raise OptionError(f'layout="placeholder" gives the student filler text, which {filler}: use "indexed"')
+
+
+def require_text(collator: Any) -> None:
+    """A trainer whose rows are ids alone has no place for the tensors of media.
+
+    Raises:
+        OptionError: the collator has a processor.
+    """
+    if getattr(collator, "processor", None) is not None:
+        raise OptionError(
+            f"{type(collator).__name__} has a processor, and here rows are ids alone, without the tensors of media: "
+            "give it the tokenizer for rows of text, or train with chatspan.trainer.SelfDistillationTrainer"
+        )
 
 
 def _one_a_message(example: Example) -> Iterator[Example]:

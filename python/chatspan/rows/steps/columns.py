@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from chatspan.errors import RowError
 from chatspan.rows.dialects import alpaca, atif, completions, glaive, xlam
 from chatspan.rows.dialects.found import Found
+from chatspan.rows.media_types import COLUMN_NAMES as MEDIA
 from chatspan.rows.messages import name_text
 from chatspan.rows.notes import Note
 from chatspan.rows.options import Format
 from chatspan.rows.same_text import text_key
 from chatspan.rows.steps import listings
-from chatspan.rows.steps.media_types import COLUMNS as MEDIA
 from chatspan.rows.steps.plain import is_empty
 
 Row = Mapping[str, Any]

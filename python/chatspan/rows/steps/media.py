@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chatspan.errors import RowError
+from chatspan.rows.media_types import COLUMNS, MODALITIES, PART_TYPES, lacks_medium, one_medium
 from chatspan.rows.notes import Note
-from chatspan.rows.steps.media_types import COLUMNS, MODALITIES, PART_TYPES, lacks_medium, one_medium
 from chatspan.rows.steps.plain import is_empty
 
 _MARKS = re.compile("<(image|video|audio)>")
 
 
-def media_of(row: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What the columns for media hold, by type of part; without empty ones."""
+def media_of(row: Mapping[str, Any], whose: str = "") -> dict[str, list[Any]]:
+    """What the columns for media hold, by type of part; without empty ones.
+
+    Args:
+        whose: what the names of the columns begin with.
+    """
     found: dict[str, list[Any]] = {}
     for column, kind in COLUMNS.items():
-        value: Any = row.get(column)
+        value: Any = row.get(f"{whose}{column}")
         if is_empty(value):
             continue
         is_list = isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1

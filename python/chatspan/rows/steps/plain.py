@@ -13,7 +13,7 @@ import numpy as np
 
 from chatspan.errors import RowError
 from chatspan.rows.dialects.calls import decoded as decoded_text
-from chatspan.rows.steps.media_types import PART_TYPES
+from chatspan.rows.media_types import PART_TYPES
 
 _PLAIN = (str, float, bool, type(None))
 _BINARY = (bytes, bytearray, memoryview)

@@ -16,6 +16,9 @@ COLUMNS = {
     "audios": "audio",
     "audio": "audio",
 }
+# What the columns begin with that are of a teacher's messages, where its media are not the row's.
+TEACHERS = "teacher_"
+COLUMN_NAMES = frozenset([*COLUMNS, *(f"{TEACHERS}{name}" for name in COLUMNS)])
 # Types of parts that are no text, and the kind of each.
 PART_TYPES = {"image": "image", "image_url": "image", "input_image": "image", "video": "video", "video_url": "video"}
 PART_TYPES |= {"audio": "audio", "audio_url": "audio", "input_audio": "audio"}
