@@ -311,6 +311,13 @@ class NativeRender:
     @property
     def text(self) -> str: ...
     @property
+    def length(self) -> int:
+        """How many characters it has."""
+    def text_from(self, start_char: int) -> str:
+        """The text from a character on; the front of it is not made into a text of Python."""
+    def starts_with(self, other: NativeRender) -> bool:
+        """Whether it begins with all of another."""
+    @property
     def input(self) -> TemplateInput: ...
     @property
     def prompt_start_char(self) -> int:

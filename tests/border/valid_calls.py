@@ -183,6 +183,8 @@ METHODS: dict[str, Callable[[], Arguments]] = {
     "Segments.without_results": lambda: {"start": 0, "end": 10},
     "NativeRender.data": lambda: {"structural_roles": ["user"]},
     "NativeRender.fields_behind": lambda: {"start_char": 3},
+    "NativeRender.starts_with": lambda: {"other": render()},
+    "NativeRender.text_from": lambda: {"start_char": 3},
     "NativeRender.runs": lambda: {"find": lambda index, path: path, "make_dump": lambda *dump: dump},
     "NativeRender.segments": lambda: {
         "scaffold": _core.TurnScaffold(**scaffold()),

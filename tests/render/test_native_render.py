@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
 from cases import CHATML, assistant, user
 from chatspan import ChatEncoder, Kind, SelfDistillationCollator, TemplateError
+from chatspan.render.request import RenderRequest
 from conversations import call, calls, schema, tool
+from hypothesis import given
+from hypothesis import strategies as st
 
 TALK = [user("Go."), calls(call("rebook", {"train": "IC 900"}), content="I will."), tool("ok"), assistant("Dóne.")]
 
@@ -109,3 +114,22 @@ def test_a_template_that_never_ends_is_stopped(small: Any) -> None:
     doubling = "{% set n = namespace(x='ab') %}{% for a in range(999) %}{% set n.x = n.x + n.x %}{% endfor %}" + CHATML
     with pytest.raises(TemplateError, match="the chat template was stopped at its limit bytes=1073741824"):
         ChatEncoder(small, chat_template=doubling).encode(TALK)
+
+
+@given(one=st.text(max_size=200), more=st.text(max_size=200), at=st.integers(0, 500))
+def test_a_part_of_a_render_is_that_of_its_text(small: Any, one: str, more: str, at: int) -> None:
+    """What reads a part alone reads as from the whole, whatever the characters."""
+    renderer = ChatEncoder(small, chat_template="{{ messages[0].content }}").pipeline.renderer
+    requests = [RenderRequest([user(text)]) for text in (one, one + more)]
+    shown, longer = renderer.render_batch(requests, now=datetime.now(), scaffold_of=lambda *_: None)
+    assert longer.native is not None
+    # Before the text is made, and after.
+    for _ in range(2):
+        assert longer.native.text_from(at) == (one + more)[at:]
+        assert longer.native.length == len(one + more)
+        assert longer.starts_with(shown)
+        assert shown.starts_with(longer) == one.startswith(one + more)
+        assert longer.text == one + more
+    by_python = replace(longer, given_text=longer.text, native=None)
+    assert (by_python.length, by_python.text_from(at)) == (longer.length, longer.text_from(at))
+    assert by_python.starts_with(shown)

@@ -50,3 +50,20 @@ class Render:
             return self.given_text
         assert self.native is not None
         return self.native.text
+
+    @property
+    def length(self) -> int:
+        """How many characters it has."""
+        return len(self.text) if self.native is None or self.given_text is not None else self.native.length
+
+    def text_from(self, start_char: int) -> str:
+        """The text from a character on; of a render by the core nothing else of it is made."""
+        if self.native is None or self.given_text is not None:
+            return self.text[start_char:]
+        return self.native.text_from(start_char)
+
+    def starts_with(self, other: Render) -> bool:
+        """Whether it begins with all of another."""
+        if self.native is not None and other.native is not None:
+            return self.native.starts_with(other.native)
+        return self.text.startswith(other.text)

@@ -1,5 +1,7 @@
 //! Blanks as Python sees them, and byte positions as characters.
 
+use std::borrow::Cow;
+
 use crate::span::{ByteSpan, CharSpan};
 
 /// What Python's `str.isspace` says: Unicode white space and the four separators U+001C–U+001F.
@@ -40,7 +42,7 @@ pub fn count(text: &str) -> usize {
 pub struct CharIndex<'t> {
     text: &'t str,
     /// Characters before every [`BLOCK`]th byte; none for ASCII, where bytes are characters.
-    before: Vec<u32>,
+    before: Cow<'t, [u32]>,
 }
 
 const BLOCK: usize = 64;
@@ -57,7 +59,17 @@ impl<'t> CharIndex<'t> {
                 chars = chars.saturating_add(beginnings(block));
             }
         }
-        Self { text, before }
+        Self { text, before: Cow::Owned(before) }
+    }
+
+    /// That of a text which has one already; see [`CharIndex::into_blocks`].
+    pub const fn known(text: &'t str, blocks: &'t [u32]) -> Self {
+        Self { text, before: Cow::Borrowed(blocks) }
+    }
+
+    /// What a further one of the same text is made of without going over it.
+    pub fn into_blocks(self) -> Vec<u32> {
+        self.before.into_owned()
     }
 
     /// How many characters.

@@ -31,6 +31,8 @@ pub struct NativeRender {
     /// By message and kind, where it was cut when it was made.
     pub cut: Option<Py<Segments>>,
     pub python_text: OnceLock<Py<PyString>>,
+    /// Of the index of its characters, once it was asked for.
+    pub blocks: OnceLock<Vec<u32>>,
 }
 
 /// (start, end, origin, start in the origin)
@@ -47,6 +49,22 @@ impl NativeRender {
     fn text<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let make = || PyString::new(py, self.as_str()).unbind();
         answer(py, || Ok(self.python_text.get_or_init(make).bind(py).clone()))
+    }
+
+    /// How many characters it has.
+    #[getter]
+    fn length(&self) -> PyResult<usize> {
+        guarded(|| Ok(self.chars().chars_before(self.as_str().len())))
+    }
+
+    /// The render from a character on; nothing of the front is made into a text of Python.
+    fn text_from<'py>(&self, py: Python<'py>, start_char: usize) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(PyString::new(py, self.chars().slice(start_char, usize::MAX))))
+    }
+
+    /// Whether it begins with all of another.
+    fn starts_with(&self, other: &Bound<'_, Self>) -> PyResult<bool> {
+        guarded(|| Ok(self.as_str().starts_with(other.get().as_str())))
     }
 
     /// What it was made of.
@@ -247,7 +265,8 @@ impl NativeRender {
     }
 
     fn chars(&self) -> CharIndex<'_> {
-        CharIndex::new(self.as_str())
+        let blocks = self.blocks.get_or_init(|| CharIndex::new(self.as_str()).into_blocks());
+        CharIndex::known(self.as_str(), blocks)
     }
 }
 

@@ -72,7 +72,7 @@ fn said_of(
     Ok(match outcome {
         Ok((rendered, cut)) => {
             let cut = cut.map(|cut| Py::new(py, Segments::from(cut))).transpose()?;
-            let render = NativeRender { rendered, input, cut, python_text: OnceLock::new() };
+            let render = NativeRender { rendered, input, cut, python_text: OnceLock::new(), blocks: OnceLock::new() };
             ("rendered", Py::new(py, render)?.into_any())
         }
         Err(Halt::Raised(what)) => ("raised", said(&what)),

@@ -6,12 +6,13 @@ import functools
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan._core import attribute
+from chatspan._core import Offsets, attribute
 from chatspan.attribute.attributed import AttributedRender, FieldRun
 from chatspan.attribute.prompts import cause_of
 from chatspan.encode.pipeline import EncodingPipeline
@@ -108,16 +109,28 @@ def bridge(
         return Bridge(encoding.input_ids, encoding.message_index, encoding.kind, rendered.attributed, proof)
     join = crossing.kept_join() if fit is None else fit.join_char
     crossing.require_new(join)
-    text = rendered.render.text
-    tokens = pipeline.tokenize_parts(text, [Piece(0, join, ([], []))], ())
-    message_index, kind, _ = attribute(tokens.table, rendered.attributed.segments)
-    added_end = text[join : max(join, crossing.written.end[1])]
+    # What is tokenized has a character in front, so that it is not taken for a text's beginning.
+    tokens = pipeline.tokenize_parts(crossing.text, [Piece(0, join, ([], []))], ())
+    table = Offsets(tokens.table.to_array().astype(np.int64) + crossing.base, text_length=rendered.render.length)
+    message_index, kind, _ = attribute(table, rendered.attributed.segments)
+    added_end = crossing.text[join : max(join, crossing.written.end[1])]
     proof = Proof(shown.message_index, "kept" if fit is None else fit.how, added_end, rewrite)
     return Bridge(tokens.input_ids, message_index, kind, rendered.attributed, proof)
 
 
+def _behind(run: FieldRun, base: int) -> FieldRun:
+    start, end, *rest = run
+    return (start - base, end - base, *rest)  # type: ignore[return-value]
+
+
 class _Crossing:
-    """The render of the next prompt, beside what was shown and sampled."""
+    """The render of the next prompt, beside what was shown and sampled.
+
+    Attributes:
+        is_extended: whether the render begins with what was shown.
+        base: in front of this character of the render nothing is looked at: it was shown, and proven before.
+        text: the render from there on. A turn costs its own text, not the history's; positions here are of it.
+    """
 
     def __init__(
         self, attributed: AttributedRender, shown: Shown, sampled: Sampled, messages: Sequence[Mapping[str, Any]]
@@ -126,26 +139,32 @@ class _Crossing:
         self._shown = shown
         self._sampled = sampled
         self._messages = messages
-        self._text = attributed.render.text
         self._message_index = shown.message_index
-        self.is_extended = self._text.startswith(shown.text)
-        # In front of that stands what was proven before.
-        self._fields: Sequence[FieldRun] = attributed.fields_behind(len(shown.text) if self.is_extended else 0)
+        self.is_extended = attributed.render.starts_with(shown.attributed.render)
+        shown_chars = shown.attributed.render.length if self.is_extended else 0
+        self.base = max(0, shown_chars - 1)
+        self.text = attributed.render.text_from(self.base)
+        self._begin = shown_chars - self.base
+        self._fields = [_behind(run, self.base) for run in attributed.fields_behind(shown_chars)]
 
     @functools.cached_property
     def written(self) -> Written:
         """What the template writes of the turn."""
-        start = len(self._shown.text) if self.is_extended else self._own_start()
+        start = self._begin if self.is_extended else self._own_start()
         owned = [(max(first, start), last) for first, last in self._own_fields() if last > start]
         region = self._attributed.region(self._message_index)
-        end = None if region is None else region.end_of_turn
+        end = None if region is None or region.end_of_turn is None else self._here(*region.end_of_turn)
         last = max((stop for _, stop in owned), default=start)
         if end is not None and end[0] >= last:
-            return Written(self._text, start, end, end[0] < end[1], owned)
+            return Written(self.text, start, end, end[0] < end[1], owned)
         # What the template writes behind the last field is the turn's, too, as the tags that close a call.
-        region_end = last if region is None or not region.whole else max(last, region.end_char)
-        last = max(last, len(self._text[:region_end].rstrip()))
-        return Written(self._text, start, (last, last), False, owned)
+        region_end = last if region is None or not region.whole else max(last, region.end_char - self.base)
+        last = max(last, len(self.text[:region_end].rstrip()))
+        return Written(self.text, start, (last, last), False, owned)
+
+    def _here(self, start_char: int, end_char: int) -> tuple[int, int]:
+        """A range of the render, in the text."""
+        return (start_char - self.base, end_char - self.base)
 
     def fit(self) -> Fit | None:
         """Where the turn stands; ``None`` where the template writes another.
@@ -180,14 +199,14 @@ class _Crossing:
         if not fits_before:
             raise self._other_stop() if fits_but_stop else self._mismatch()
         begin = self.written.start_char
-        at = first_difference(self._sampled.text, self._text[begin:])
+        at = first_difference(self._sampled.text, self.text[begin:])
         if fits_but_stop:
             cause: Cause = "another_end"
         elif self._drops_reasoning() or drops_reasoning(render.attributed, self._attributed, self._message_index):
             cause = "reasoning_dropped"
         else:
             cause = "turn_rewritten"
-        return self._rewrite(cause, begin + at, self._shown.text + self._sampled.text)
+        return self._rewrite(cause, self.base + begin + at, self._shown.text + self._sampled.text)
 
     def require_new(self, join: int) -> None:
         """The new messages stand behind the join, whole."""
@@ -206,7 +225,6 @@ class _Crossing:
     def _own_fields(self) -> list[tuple[int, int]]:
         """Where the turn's fields stand first; later messages may repeat them, as results repeat the name of a call."""
         owners = self._attributed.render.owners
-        starts = [start for start, _ in owners]
         seen: set[tuple[Any, ...]] = set()
         found = []
         for start, end, index, path, field_start in self._fields:
@@ -214,16 +232,16 @@ class _Crossing:
             if index != self._message_index or path == ("role",) or said in seen:
                 continue
             seen.add(said)
-            at = bisect_right(starts, start) - 1
+            at = bisect_right(owners, start + self.base, key=itemgetter(0)) - 1
             if at < 0 or owners[at][1] in (self._message_index, -1):
                 found.append((start, end))
         return found
 
     def _first_new_char(self) -> int:
         """Where the first field of a new message stands, behind what was shown."""
-        begin = len(self._shown.text)
+        begin = self._begin
         new = (start for start, _, index, _, _ in self._fields if index > self._message_index and start >= begin)
-        return min(new, default=len(self._text))
+        return min(new, default=len(self.text))
 
     def _drops_reasoning(self) -> bool:
         """Whether the template writes the turn without the tags of its reasoning, be it empty."""
@@ -240,7 +258,7 @@ class _Crossing:
             UnrenderedMessageError: it writes a new message in front of that.
         """
         shown, new = self._shown, self._attributed
-        at = first_difference(shown.text, self._text)
+        at = first_difference(shown.text, self.text)
         moved = [run for run in self._fields if run[2] > self._message_index and run[0] <= at < run[1]]
         if moved:
             raise self._moved(moved[0][2], at)
@@ -259,7 +277,7 @@ class _Crossing:
         return 0 <= start <= at
 
     def _rewrite(self, cause: Cause, at: int, shown: str) -> Rewrite:
-        return rewrite_at(cause, self._message_index, at, shown, self._text)
+        return rewrite_at(cause, self._message_index, at, shown, self._attributed.render.text)
 
     def _moved(self, index: int, at: int) -> UnrenderedMessageError:
         error = UnrenderedMessageError(
@@ -268,10 +286,10 @@ class _Crossing:
             message_index=index,
             start_char=at,
         )
-        return described(error, "moved", self._shown.text[at : at + SHOWN], self._text[at : at + SHOWN])
+        return described(error, "moved", self._shown.text[at : at + SHOWN], self.text[at : at + SHOWN])
 
     def _mismatch(self, why: str = "") -> TurnMismatchError:
-        body = self._text[self.written.start_char :]
+        body = self.text[self.written.start_char :]
         at = first_difference(self._sampled.text, body)
         said, has = self._sampled.text[at : at + SHOWN], body[at : at + SHOWN]
         error = TurnMismatchError(
@@ -279,18 +297,18 @@ class _Crossing:
             f"{said!r} was sampled, and the template writes {has!r} of the message; give the message that was parsed "
             "of these tokens",
             message_index=self._message_index,
-            start_char=self.written.start_char + at,
+            start_char=self.base + self.written.start_char + at,
         )
         return described(error, "turn_mismatch", said, has)
 
     def _other_stop(self) -> StopTokenError:
         start, end = self.written.end
-        has = self._text[start:end].strip() or self._text[end : end + SHOWN]
+        has = self.text[start:end].strip() or self.text[end : end + SHOWN]
         error = StopTokenError(
             f"{self._place}: {self._sampled.stop!r} was sampled last, and the template goes on with {has!r}: give the "
             "token_ids without the stop token, and the template ends the turn itself",
             message_index=self._message_index,
-            start_char=start,
+            start_char=self.base + start,
         )
         return described(error, "stop_token", self._sampled.stop, has)
 
