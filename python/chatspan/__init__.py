@@ -65,6 +65,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.attribute.media import Medium
     from chatspan.batch.context_parallel import shard_batch
     from chatspan.batch.packing import pack_dataset
+    from chatspan.batch.plots import plot_lengths, plot_loss_share
     from chatspan.distillation.collator import SelfDistillationCollator
     from chatspan.distillation.composer import ComposerDataCollator
     from chatspan.distillation.model_layout import check_layout
@@ -81,6 +82,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
     from chatspan.rollout.stability.run import stability
     from chatspan.rows.reader import read_row
+    from chatspan.shown.tokens import Token
     from chatspan.supervised.collator import ChatCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
     from chatspan.trainer.trainer import SelfDistillationTrainer
@@ -104,10 +106,13 @@ _LATER = {
     "StabilityEvent": "rollout.stability.report",
     "StabilityReport": "rollout.stability.report",
     "TemplateLimits": "render.limits",
+    "Token": "shown.tokens",
     "UnknownKeywordWarning": "render.renderer",
     "align": "distillation.pairs.alignment",
     "bridge_to_next_turn": "rollout.one_step",
     "check_layout": "distillation.model_layout",
+    "plot_lengths": "batch.plots",
+    "plot_loss_share": "batch.plots",
     "pack_dataset": "batch.packing",
     "read_row": "rows.reader",
     "shard_batch": "batch.context_parallel",
@@ -174,6 +179,7 @@ __all__ = [
     "TemplateError",
     "TemplateLimits",
     "TextError",
+    "Token",
     "TokenizerError",
     "TraceError",
     "TruncationError",
@@ -187,6 +193,8 @@ __all__ = [
     "check_layout",
     "locate",
     "pack_dataset",
+    "plot_lengths",
+    "plot_loss_share",
     "read_row",
     "shard_batch",
     "stability",

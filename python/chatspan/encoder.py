@@ -22,6 +22,7 @@ from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rollout.side_arrays import require_names
 from chatspan.rows.habits import Habits
 from chatspan.rows.options import RowKeywords, checked
+from chatspan.shown.encoder import ShownEncoder
 from chatspan.supervised.map_fn import MapFn
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 
 
-class ChatEncoder:
+class ChatEncoder(ShownEncoder):
     """Encodes conversations for any chat template.
 
     Args:
@@ -75,8 +76,7 @@ class ChatEncoder:
         template_limits: TemplateLimits | None = None,
         boundaries: Boundaries = "as_rendered",
     ) -> None:
-        self.chat_template = chat_template
-        self.template_limits = template_limits
+        self.chat_template, self.template_limits = chat_template, template_limits
         self._pipeline = EncodingPipeline(
             tokenizer,
             takes_processor=True,

@@ -26,6 +26,7 @@ from chatspan.kinds import Kind
 from chatspan.options import one_of, require_key_parts, require_weight
 from chatspan.render.origins import Path, Run
 from chatspan.render.rendered import CharRange, Render
+from chatspan.shown.tokens import ShownTokens
 from chatspan.tokenize.tokens import GivenTokens
 
 What = Literal["turn", "content", "generation"]
@@ -55,9 +56,11 @@ class Span:
     verbatim: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Encoding:
+@dataclass(frozen=True, eq=False, repr=False)
+class Encoding(ShownTokens):
     """A tokenized conversation, and whose each of its ``T`` tokens is.
+
+    ``encoding[3]`` and iteration give :class:`chatspan.Token`; a notebook shows the tokens by message and kind.
 
     Attributes:
         input_ids: int64 ``[T]``.
@@ -83,9 +86,6 @@ class Encoding:
     _given: GivenTokens = field(repr=False, default_factory=dict)
     _media: Sequence[MediaPlace] = field(repr=False, default=())
     _model_inputs: ModelInputs = field(repr=False, default=NO_INPUTS)
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is found when it is asked for is found anew.

@@ -224,6 +224,14 @@ def calls(t: Any) -> dict[str, Call]:
             chatspan.pack_dataset,
             {"rows": [{"messages": [U, A], "teacher_messages": None}], "max_length": 400, "collator": packer},
         ),
+        "plot_lengths": (
+            chatspan.plot_lengths,
+            {"collator": packer, "rows": [{"messages": [U, A], "teacher_messages": None}], "ax": None},
+        ),
+        "plot_loss_share": (
+            chatspan.plot_loss_share,
+            {"collator": packer, "rows": [{"messages": [U, A], "teacher_messages": None}], "ax": None},
+        ),
         "shard_batch": (chatspan.shard_batch, {"batch": evenly([TRACE]), "rank": 0, "world": 1, "order": "zigzag"}),
         "read_row": (chatspan.read_row, {"row": {"messages": [U, A]}, "encoder": encoder, **READER}),
         "ChatEncoder.sampled_rows": (

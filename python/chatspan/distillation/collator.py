@@ -159,7 +159,7 @@ class SelfDistillationCollator:
     def __call__(self, rows: Sequence[Any]) -> Batch:
         rows = ungrouped(rows) if self.config.packing else rows
         with media_remembered():
-            return tensors_of(self._arrays(rows))
+            return tensors_of(self._arrays(rows), None if self._route is None else self._route.pipeline.decode_one)
 
     def _arrays(self, rows: Sequence[Any]) -> Arrays:
         found, dropped_rows = self._rows(rows)

@@ -16,7 +16,7 @@ from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_dat
 from chatspan.encode.processed import ProcessorRow, processed
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
-from chatspan.errors import MessageError, OptionError, TextError, TokenizerError, one_line, quoted
+from chatspan.errors import ChatspanError, MessageError, OptionError, TextError, TokenizerError, one_line, quoted
 from chatspan.media.parts import MediaChat, media_chat, no_media, refuse_media
 from chatspan.media.processors import checked_options, is_processor, require_processor, template_of
 from chatspan.options import LONGEST, BackendOption, Boundaries, one_of
@@ -126,6 +126,15 @@ class EncodingPipeline:
     def backend(self) -> BackendName:
         """``"native"`` or ``"hf"``, with the ``reason``; loads what is not loaded yet."""
         return self._backends.choice
+
+    def summary(self) -> str:
+        """The template and what tokenizes, in words; loads nothing."""
+        try:
+            template = f"template of {len(self._renderer.template(None).source):,} characters"
+        # One of several that is not there, or that cannot be read.
+        except ChatspanError:
+            template = "no template"
+        return f"{template}, {'processor' if self.processor is not None else self._backends.known}"
 
     def engine(self) -> tuple[str, str]:
         """What evaluates the chat template, and why; see :attr:`chatspan.ChatEncoder.renderer`."""

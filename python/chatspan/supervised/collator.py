@@ -222,12 +222,12 @@ class ChatCollator:
                 f"none of {len(found)} rows has anything to train on; collator.has_signal(row) says which of a data "
                 "set have"
             )
-        batch = tensors_of(self._batch(kept))
+        batch = tensors_of(self._batch(kept), self.encoder.decode_one)
         if self.encoder.processor is not None:
             batch |= self._media(read, tuple(batch["input_ids"].shape))
         return batch
 
-    def _media(self, rows: Sequence[SupervisedRow], shape: tuple[int, int]) -> Batch:
+    def _media(self, rows: Sequence[SupervisedRow], shape: tuple[int, int]) -> dict[str, Any]:
         """What the model takes of the rows' media."""
         starts = _starts(rows, self._form, shape[1])
         placed = zip(rows, starts, strict=True)

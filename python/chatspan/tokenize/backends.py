@@ -166,6 +166,13 @@ class Backends:
         backend = self.wait()
         return BackendName(backend.name, self._why(backend.name, backend))
 
+    @property
+    def known(self) -> str:
+        """Which backend it is, as far as that is known without loading."""
+        if self._option == "hf":
+            return "hf"
+        return f"{self._option}, not loaded yet" if self._settled is None else self._settled[1].name
+
     def stats(self) -> dict[str, int]:
         """How many rows went which way, and how the cache of the native tokenizer did."""
         found = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from chatspan.errors import quoted
 from chatspan.rollout.rewrites import SAID
 from chatspan.rollout.stability.outcome import Verdict, Why
 from chatspan.rows.same_text import text_key
+from chatspan.shown.html import table_html
 
 _WIDTH, _INDENT = 96, " " * 13
 _AS_ABOVE, _AS_BEFORE = "as above", "as with the former value"
@@ -191,6 +193,15 @@ class StabilityReport:
             "switches": {name: list(values) for name, values in self.switches.items()},
             "events": [event.to_dict() for event in self.events],
         }
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (section.title, event.verdict, name, "; ".join(details))
+            for section in self.sections
+            for event, name, details in section.rows
+        ]
+        notes = "".join(f"<p>{escape(each.title)}: {escape(each.note)}</p>" for each in self.sections if each.note)
+        return table_html(("", "verdict", "event", "what is rewritten"), rows) + notes
 
     def __str__(self) -> str:
         lines = []
