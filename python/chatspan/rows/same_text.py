@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -72,8 +73,20 @@ def _parts(value: Any) -> Iterator[str]:
             yield from _parts(part)
             yield ","
         yield "]"
+    elif callable(getattr(value, "tobytes", None)):
+        yield _of_data(value)
     else:
         yield f"<{type(value).__qualname__} {_written(value)}>"
+
+
+def _of_data(value: Any) -> str:
+    """An image or an array by what is in it: its ``repr`` says where it is in memory, or leaves something out."""
+    try:
+        form = tuple(str(getattr(value, name, "")) for name in ("mode", "size", "dtype", "shape"))
+        return f"<{form} {hashlib.sha256(value.tobytes()).hexdigest()}>"
+    # Of an image whose file is gone, or a class of a user's own.
+    except Exception:
+        return f"<{type(value).__qualname__} {_written(value)}>"
 
 
 class Difference(NamedTuple):
