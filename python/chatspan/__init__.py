@@ -82,6 +82,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.rollout.stability.run import stability
     from chatspan.rows.reader import read_row
     from chatspan.supervised.collator import ChatCollator
+    from chatspan.supervised.encoded_media import EncodedMediaCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
     from chatspan.trainer.trainer import SelfDistillationTrainer
 
@@ -91,6 +92,7 @@ _LATER = {
     "ChatCollator": "supervised.collator",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "distillation.composer",
+    "EncodedMediaCollator": "supervised.encoded_media",
     "Encoding": "encoding",
     "HintedPrompts": "distillation.prompts.hinted",
     "Medium": "attribute.media",
@@ -132,6 +134,7 @@ __all__ = [
     "DistillationConfig",
     "EmptyBatchError",
     "EmptyRowError",
+    "EncodedMediaCollator",
     "Encoding",
     "EngineError",
     "ExpansionError",

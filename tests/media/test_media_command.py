@@ -235,9 +235,9 @@ def test_the_same_words_about_another_image_are_another_row(folder: str, data: P
     assert [place["row"] for place in repeated["places"]] == ["chats.jsonl:5"]
 
 
-def test_one_of_both_is_named(folder: str, data: Path) -> None:
+def test_one_of_both_is_named(folder: str, data: Path, tmp_path: Path) -> None:
     tokenizer = str(EXAMPLES / "tokenizer")
-    for command in (("inspect",), ("audit",)):
+    for command in (("inspect",), ("audit",), ("encode", "-o", str(tmp_path / "out"))):
         for given, why in (
             ((), "one of them is needed"),
             (("--tokenizer", tokenizer, "--processor", folder), "give one of them"),
