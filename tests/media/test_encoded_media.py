@@ -19,7 +19,15 @@ import datasets
 import pyarrow.parquet as pq
 import torch
 from chats import chats, said
-from chatspan import ChatCollator, ChatEncoder, EncodedMediaCollator, LayoutError, OptionError, RowError
+from chatspan import (
+    ChatCollator,
+    ChatEncoder,
+    EncodedMediaCollator,
+    ExpansionError,
+    LayoutError,
+    OptionError,
+    RowError,
+)
 from chatspan.rows.row import RawRow
 from chatspan.shards.plan import EncodePlan
 from chatspan.shards.worker import ShardWorker, make_shard
@@ -34,6 +42,11 @@ ROWS = [
     {"messages": [{"role": "user", "content": "<image>And <image>?"}, ANSWER], "images": ["dog.png", "cat.png"]},
     {"messages": [{"role": "user", "content": "Say it."}, ANSWER]},
 ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "spec" in metafunc.fixturenames:
+        metafunc.parametrize("spec", SPECS if metafunc.config.getoption("--all") else DOZEN, ids=str)
 
 
 @pytest.fixture(autouse=True)
@@ -176,11 +189,14 @@ def test_batches_are_those_of_the_rows(qwen: Any, folder: str, data: Path, side:
     require_same(EncodedMediaCollator(qwen)(rows[2:]), ChatCollator(qwen)(own[2:]))
 
 
-@pytest.mark.parametrize("spec", DOZEN, ids=str)
 def test_batches_of_real_processors_are_those_of_chat_collator(spec: Spec, tmp_path: Path) -> None:
     processor = processor_of(spec.name)
     given = [messages for name, messages in chats(spec.media).items() if name in ("one", "several")]
     own = [{"messages": messages} for messages in given]
+    try:
+        ChatCollator(processor)(own)
+    except ExpansionError as error:
+        pytest.skip(f"{spec} takes no such batch: {error!s:.80}")
     rows = encoded(processor, own, tmp_path)
     rows = [row | media_columns(messages) for row, messages in zip(rows, given, strict=True)]
     for side in ("right", "left"):

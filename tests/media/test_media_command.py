@@ -6,6 +6,8 @@ import base64
 import io
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,26 @@ def test_an_audit_counts_media(qwen: Any, folder: str, data: Path, processes: st
     assert f"the largest is an image of {dog} tokens, chats.jsonl:2 message 0." in said_of_it
 
 
+def test_processes_work_where_torch_has_had_threads(folder: str, data: Path) -> None:
+    """A forked process has none of them, and would wait for them where there is much to do."""
+    image(1024, 1024).save(data.parent / "cat.png")
+    script = """
+import sys, torch
+from transformers import AutoProcessor
+from chatspan import ChatEncoder
+from chatspan.audit.run import audit
+from chatspan.audit.settings import AuditSettings
+from chatspan.rows.sources import open_source
+torch.set_num_threads(2)
+torch.nn.functional.interpolate(torch.rand(1, 3, 900, 900), size=(500, 500), mode="bicubic")
+encoder = ChatEncoder(AutoProcessor.from_pretrained(sys.argv[1]))
+print(audit(open_source(sys.argv[2]), encoder, AuditSettings(), processes=2).media.media)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", script, folder, str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "Counter({'image': 3})\n", done.stderr
+
+
 def test_an_audit_says_where_a_cut_goes_through_a_medium(qwen: Any, folder: str, data: Path, tmp_path: Path) -> None:
     whole = [len(each) for each in (ChatEncoder(qwen).encode(read(qwen, data, index)) for index in (0, 1))]
     options = ("--max-length", str(whole[0] - 1), "-p", "1")
@@ -187,6 +209,19 @@ def test_parquet_with_images_as_datasets_writes_them(folder: str, data: Path) ->
     pq.write_table(pa.table({"messages": messages, "images": images}), data.parent / "chats.parquet")
     done = chatspan("inspect", str(data.parent / "chats.parquet"), "--processor", folder)
     assert "[image, 4 tokens]What is it?" in done.stdout, done.stderr
+
+
+def test_a_folder_of_datasets_with_images(folder: str, data: Path, tmp_path: Path) -> None:
+    import datasets
+
+    table = {
+        "messages": [ROWS[1]["messages"]],
+        "images": [[str(data.parent / name) for name in ("dog.png", "cat.png")]],
+    }
+    rows = datasets.Dataset.from_dict(table).cast_column("images", datasets.List(datasets.Image()))
+    rows.save_to_disk(str(tmp_path / "saved"))
+    done = chatspan("inspect", str(tmp_path / "saved"), "--processor", folder)
+    assert re.search(r"\[image, \d+ tokens\]And \[image, 4 tokens\]\?", done.stdout), done.stderr
 
 
 @pytest.mark.parametrize(
