@@ -218,7 +218,7 @@ def test_a_folder_of_datasets_with_images(folder: str, data: Path, tmp_path: Pat
         "messages": [ROWS[1]["messages"]],
         "images": [[str(data.parent / name) for name in ("dog.png", "cat.png")]],
     }
-    rows = datasets.Dataset.from_dict(table).cast_column("images", datasets.List(datasets.Image()))
+    rows = datasets.Dataset.from_dict(table).cast_column("images", datasets.Sequence(datasets.Image()))
     rows.save_to_disk(str(tmp_path / "saved"))
     done = chatspan("inspect", str(tmp_path / "saved"), "--processor", folder)
     assert re.search(r"\[image, \d+ tokens\]And \[image, 4 tokens\]\?", done.stdout), done.stderr
