@@ -84,6 +84,7 @@ if _typing.TYPE_CHECKING:
     from chatspan.rows.reader import read_row
     from chatspan.shown.tokens import Token
     from chatspan.supervised.collator import ChatCollator
+    from chatspan.supervised.encoded_media import EncodedMediaCollator
     from chatspan.tokenize.backends import BackendMismatchWarning
     from chatspan.trainer.trainer import SelfDistillationTrainer
 
@@ -93,6 +94,7 @@ _LATER = {
     "ChatCollator": "supervised.collator",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "distillation.composer",
+    "EncodedMediaCollator": "supervised.encoded_media",
     "Encoding": "encoding",
     "HintedPrompts": "distillation.prompts.hinted",
     "Medium": "attribute.media",
@@ -137,6 +139,7 @@ __all__ = [
     "DistillationConfig",
     "EmptyBatchError",
     "EmptyRowError",
+    "EncodedMediaCollator",
     "Encoding",
     "EngineError",
     "ExpansionError",

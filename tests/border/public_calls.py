@@ -15,6 +15,7 @@ from chatspan import (
     CollatorConfig,
     ComposerDataCollator,
     DistillationConfig,
+    EncodedMediaCollator,
     HintedPrompts,
     Kind,
     Rollout,
@@ -92,6 +93,19 @@ class HeadAlone(torch.nn.Module):
         return {"logits": self.head(torch.zeros(1, 2, 4))}
 
 
+class TextProcessor:
+    """A processor that takes no media."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+
+    def apply_chat_template(self, conversations: Any, **_: Any) -> Any:
+        return self(text=[messages[0]["render"] for messages in conversations])
+
+    def __call__(self, text: Any, **_: Any) -> Any:
+        return self.tokenizer(text, padding=True, return_tensors="pt", add_special_tokens=False)
+
+
 def hint(tool_error: Any, error_meta: Any) -> str:
     return "Hint."
 
@@ -139,6 +153,7 @@ def calls(t: Any) -> dict[str, Call]:
     sdft = {"_tokenizer": t, "chat_template_kwargs": {}, "max_prompt_length": None, "teacher_context_builder": None}
     builder = DemonstrationContextBuilder(SimpleNamespace(**sdft), backend="hf")
     batch = composer([TRACE])
+    processor = TextProcessor(t)
     logits = torch.zeros(1, batch["input_ids"].shape[1], len(t))
     store = TeacherStore(tempfile.mkdtemp(), teacher="a")
     store.add(teacher_prompts(batch), scored(batch))
@@ -186,6 +201,28 @@ def calls(t: Any) -> dict[str, Call]:
         "ChatCollator.explain": (collate.explain, {"row": ROW}),
         "ChatCollator.has_signal": (collate.has_signal, {"row": ROW}),
         "ChatCollator.lengths": (collate.lengths, {"rows": [ROW]}),
+        "EncodedMediaCollator": (
+            EncodedMediaCollator,
+            {
+                "processor": processor,
+                "padding_side": "left",
+                "pad_to_multiple_of": 8,
+                "media_folder": "examples",
+            },
+        ),
+        "EncodedMediaCollator()": (
+            EncodedMediaCollator(processor),
+            {
+                "rows": [
+                    {
+                        "input_ids": encoding.input_ids.tolist(),
+                        "labels": encoding.labels().tolist(),
+                        "render": encoding.text,
+                        "media": [],
+                    }
+                ]
+            },
+        ),
         "CollatorConfig": (
             CollatorConfig,
             {

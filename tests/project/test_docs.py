@@ -16,6 +16,8 @@ SHOWN = {"diff": "a change of a reader's own code"}
 # Programs and commands that cannot run here: "page: a part of the code", and why. They are still read.
 NOT_RUN = {
     "docs/ray.md: --engine ray --processes 16": "sixteen workers; tests/ray_data/test_ray.py runs it with two",
+    "docs/media.md: --processor": "a processor of the hub; tests/media/test_media_command.py runs them with one",
+    'docs/media.md: load_dataset("encoded"': "what a command wrote; tests/media/test_encoded_media.py runs it",
     "docs/command-line.md: chatspan teacher": "a server; tests/shards/test_teacher_command.py runs it with one",
 }
 

@@ -63,6 +63,11 @@ class AttributedRender:
         sampled = (self.unsampled_ends, self.respelled)
         return (_restored, (*arguments, sampled, known, self.roles_of_template, self.structural_roles))
 
+    @property
+    def template_text(self) -> str:
+        """What the chat template wrote: the render, and of a processor the one with its placeholders not expanded."""
+        return self.render.text
+
     @functools.cached_property
     def _prompts(self) -> OwnPrompts | None:
         """What renders the row's own prompts; ``None`` after pickling."""

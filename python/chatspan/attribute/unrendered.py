@@ -7,6 +7,7 @@ from typing import Any
 
 from chatspan.render.origins import Path, field_runs
 from chatspan.render.rendered import Render
+from chatspan.rows.media_types import MODALITIES, PLACES
 
 
 def unrendered_texts(render: Render) -> dict[tuple[int, Path], str]:
@@ -29,7 +30,9 @@ def unrendered_texts(render: Render) -> dict[tuple[int, Path], str]:
 
 
 def _strings(messages: Sequence[Mapping[str, Any]]) -> Iterable[tuple[int, Path, Any]]:
-    """The strings of the messages, each once, with the path that the caller gave them."""
+    """The strings of the messages, each once, with the path that the caller gave them; not those of media, which say
+    where their data are.
+    """
     seen: set[int] = set()
     stack = [(index, message) for index, message in enumerate(messages)]
     stack.reverse()
@@ -41,6 +44,17 @@ def _strings(messages: Sequence[Mapping[str, Any]]) -> Iterable[tuple[int, Path,
                 seen.add(id(value))
                 yield index, path, value
         elif isinstance(value, dict):
-            stack += [(index, part) for part in reversed(list(dict.values(value)))]
+            parts = reversed(list(dict.items(value)))
+            stack += [(index, part) for key, part in parts if not _is_place(value, key)]
         elif isinstance(value, (list, tuple)):
             stack += [(index, part) for part in reversed(value)]
+
+
+def _is_place(part: dict[Any, Any], key: Any) -> bool:
+    """Whether it says where the data of a medium are, which no template has to write."""
+    kind = dict.get(part, "type")
+    name = str.__str__(kind) if isinstance(kind, str) else ""
+    if name not in MODALITIES or key not in (name, *PLACES):
+        return False
+    path: Any = getattr(kind, "_path", ())
+    return len(path) == 3 and path[0] == "content" and path[2] == "type"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.audit.media import media_cut_by
 from chatspan.encoding import Encoding
 
 
@@ -20,6 +21,7 @@ class Cuts:
         messages: that lose all of their tokens.
         last_turns: rows whose last assistant turn loses its end.
         untrained: rows that keep no trained token.
+        media: rows of which a medium would lose tokens, so that they cannot be cut.
     """
 
     rows: int = 0
@@ -28,6 +30,7 @@ class Cuts:
     messages: int = 0
     last_turns: int = 0
     untrained: int = 0
+    media: int = 0
 
     def add(self, other: Cuts) -> None:
         """Adds those of other rows."""
@@ -37,11 +40,12 @@ class Cuts:
 
 def cuts_of(encoding: Encoding, mask: NDArray[np.bool_], max_length: int) -> dict[str, Cuts]:
     """What a row that is too long would lose, cut off on the left and on the right."""
-    count = len(encoding)
-    return {
-        "left": _cut(encoding, mask, slice(count - max_length, count)),
-        "right": _cut(encoding, mask, slice(0, max_length)),
-    }
+    return {side: _cut(encoding, mask, kept) for side, kept in kept_tokens(len(encoding), max_length).items()}
+
+
+def kept_tokens(count: int, max_length: int) -> dict[str, slice]:
+    """What is kept of so many tokens, cut off on the left and on the right."""
+    return {"left": slice(count - max_length, count), "right": slice(0, max_length)}
 
 
 def _cut(encoding: Encoding, mask: NDArray[np.bool_], kept: slice) -> Cuts:
@@ -55,4 +59,5 @@ def _cut(encoding: Encoding, mask: NDArray[np.bool_], kept: slice) -> Cuts:
         messages=len(before - after),
         last_turns=int(last is not None and not kept.start <= last < kept.stop),
         untrained=int(bool(mask.any()) and not mask[kept].any()),
+        media=int(bool(media_cut_by(encoding, kept))),
     )

@@ -18,7 +18,7 @@ from chatspan.audit.checks.prompts import BORDER, OFF_PROMPT
 from chatspan.audit.checks.roles import ROLES
 from chatspan.audit.failures import NO_TURN, RAISED
 from chatspan.audit.findings import Group
-from chatspan.audit.rows import EMPTY, TOO_LONG
+from chatspan.audit.rows import CUT_MEDIA, EMPTY, TOO_LONG
 from chatspan.audit.run import DUPLICATES
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.totals import KIND_COUNT, Totals
@@ -44,6 +44,7 @@ CATEGORIES = (
     CONTROL,
     ROLES,
     TOO_LONG,
+    CUT_MEDIA,
     DUPLICATES,
     READ,
 )
@@ -76,6 +77,16 @@ class Report:
         return sorted(groups, key=lambda g: (g.severity != "problem", CATEGORIES.index(g.category), -g.rows, g.what))
 
     @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return sum(int(line.sum()) for line in self.totals.tokens.values())
+
+    @property
+    def media_in_words(self) -> str:
+        """The media in a sentence; empty where there are none."""
+        return self.totals.media.words(self.totals.rows, self.tokens)
+
+    @property
     def problems(self) -> int:
         """How many kinds of problems there are."""
         return sum(group.severity == "problem" for group in self.groups)
@@ -92,13 +103,14 @@ class Report:
             "rows": totals.rows,
             "rows_that_raise": totals.failed,
             "messages": dict(totals.messages),
-            "tokens": sum(int(line.sum()) for line in totals.tokens.values()),
+            "tokens": self.tokens,
             "tokens_in_loss": sum(int(line.sum()) for line in totals.trained.values()),
             "problems": self.problems,
             "findings": [group.as_json() for group in self.groups],
             "tokens_by_role": tokens_by_role(totals),
             "lengths": summary(totals.lengths),
             "lengths_in_loss": summary(totals.trained_lengths),
+            "media": self._media(),
             "cuts": None
             if settings.max_length is None
             else {
@@ -115,6 +127,11 @@ class Report:
             else None,
             "against": [peer.as_json() for peer in self.against],
         }
+
+    def _media(self) -> dict[str, Any] | None:
+        """The media, and how many tokens of them rows have that have some."""
+        found = self.totals.media.as_json(self.tokens)
+        return None if found is None else {**found, "tokens_a_row": summary(self.totals.media.lengths)}
 
 
 def _missing_roles(report: Report) -> list[Group]:

@@ -11,6 +11,7 @@ from chatspan.audit.against.result import PeerReport
 from chatspan.audit.findings import Group
 from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
 from chatspan.audit.splits import SplitExample, Splits, splits_in_words
+from chatspan.audit.totals import Totals
 from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
 from chatspan.kinds import Kind
 from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
@@ -84,19 +85,12 @@ def _body(report: Report) -> Iterator[str]:
         yield "<h2>Tokens a row</h2>"
         yield _histogram("all tokens", summary(totals.lengths), "")
         yield _histogram("tokens in the loss", summary(totals.trained_lengths), "t")
+    if report.media_in_words:
+        yield "<h2>Media</h2>"
+        yield f"<p>{escape(report.media_in_words)}</p>"
+        yield _histogram("tokens of media, of the rows that have some", summary(totals.media.lengths), "")
     if report.settings.max_length is not None:
-        yield f"<h2>A cut to {report.settings.max_length:,} tokens</h2>"
-        heads = (
-            "cut off on the",
-            "rows",
-            "tokens lost",
-            "in the loss",
-            "whole messages",
-            "ends of last turns",
-            "rows with nothing left",
-        )
-        cuts = [(escape(side), *(f"{n:,}" for n in cut.__dict__.values())) for side, cut in totals.cuts.items()]
-        yield _table(heads, cuts, numbers=range(1, 7))
+        yield from _cuts(report.settings.max_length, totals)
     if totals.ends:
         yield "<h2>Ends of assistants’ turns</h2>"
         ends = [
@@ -106,6 +100,22 @@ def _body(report: Report) -> Iterator[str]:
         yield _table(("what ends them", "turns", "in the loss", "end-of-sequence token"), ends, numbers=(1,))
     for peer in report.against:
         yield from _peer(peer)
+
+
+def _cuts(max_length: int, totals: Totals) -> Iterator[str]:
+    yield f"<h2>A cut to {max_length:,} tokens</h2>"
+    heads = (
+        "cut off on the",
+        "rows",
+        "tokens lost",
+        "in the loss",
+        "whole messages",
+        "ends of last turns",
+        "rows with nothing left",
+        "rows with a medium cut",
+    )
+    cuts = [(escape(side), *(f"{n:,}" for n in cut.__dict__.values())) for side, cut in totals.cuts.items()]
+    yield _table(heads, cuts, numbers=range(1, 8))
 
 
 def _finding(group: Group) -> Sequence[str]:

@@ -19,7 +19,8 @@ from chatspan.audit.checks.prompts import border_findings, off_prompt_findings
 from chatspan.audit.checks.roles import role_findings
 from chatspan.audit.failures import RAISED, failure, unknown_turn
 from chatspan.audit.findings import Finding
-from chatspan.audit.lengths import cuts_of
+from chatspan.audit.lengths import cuts_of, kept_tokens
+from chatspan.audit.media import media_cut_by, tokens_of
 from chatspan.audit.settings import AuditSettings
 from chatspan.audit.splits import add_splits
 from chatspan.audit.totals import Totals, digest_of
@@ -31,6 +32,7 @@ from chatspan.encoding import Encoding
 from chatspan.errors import OptionError, TurnBoundaryError
 from chatspan.render.renderer import ChatRenderer
 from chatspan.rows.conversations import Chat
+from chatspan.rows.media_types import one_medium
 from chatspan.rows.reader import RowReader
 from chatspan.rows.row import RawRow
 from chatspan.supervised.options import SupervisedOptions
@@ -38,6 +40,7 @@ from chatspan.supervised.selection import trained_messages, trained_tokens
 
 EMPTY = "nothing to train on"
 TOO_LONG = "rows over --max-length"
+CUT_MEDIA = "media that a cut to --max-length goes through"
 
 
 class RowAuditor:
@@ -60,7 +63,7 @@ class RowAuditor:
         # Also in a worker process, where it would else load beside the first rows and slow them down.
         encoder.warm_up()
         self._encoder = encoder
-        self._renderer = ChatRenderer(encoder.tokenizer, chat_template=encoder.chat_template)
+        self._renderer = ChatRenderer(encoder.tokenizer, chat_template=encoder.pipeline.chat_template)
         self._settings = settings
         self._reader = RowReader(settings.rows, encoder)
         self._options = settings.supervised()
@@ -80,6 +83,7 @@ class RowAuditor:
                 encoding = self._encoded(chat)
                 chat = with_selection(chat, encoding, self._options)
                 found += self._findings(totals, chat, encoding)
+                totals.media.add(encoding, raw.place)
                 if self._settings.turns:
                     add_turns(totals.turns, raw.place, chat, encoding, self._settings)
                 if self._settings.stability:
@@ -129,6 +133,7 @@ class RowAuditor:
             quote = f"{len(encoding):,} tokens"
             advice = "a cut loses what is told below; drop the rows, split them, or train on more"
             yield Finding(TOO_LONG, f"more than {settings.max_length:,} tokens", "problem", advice, quote=quote)
+            yield from _cut_media(encoding, settings.max_length)
         totals.add_tokens(encoding, mask)
         if refused is None:
             totals.ends.update(end for _, end in turn_ends(encoding, mask, settings.stop_ids, chat.loss_messages))
@@ -147,6 +152,24 @@ def with_selection(chat: Chat, encoding: Encoding, options: SupervisedOptions) -
 def mask_of(encoding: Encoding, chat: Chat, options: SupervisedOptions) -> NDArray[np.bool_]:
     """What is trained; bool ``[T]``."""
     return trained_tokens(encoding, chat.loss_messages, chat.weights, options)[0]
+
+
+def _cut_media(encoding: Encoding, max_length: int) -> Iterator[Finding]:
+    """The sides on which a cut would go through a medium, or leave one out."""
+    for side, kept in kept_tokens(len(encoding), max_length).items():
+        cut = media_cut_by(encoding, kept)
+        if cut:
+            first = cut[0]
+            what = f"{one_medium(first.modality)} of {tokens_of(first):,} tokens among {len(encoding):,}"
+            yield Finding(
+                CUT_MEDIA,
+                f"cut off on the {side}",
+                "problem",
+                "such rows are rejected, since a model gets media whole: drop the rows, leave out messages, or have "
+                "the processor make smaller media",
+                first.message_index,
+                what,
+            )
 
 
 def _empty(encoding: Encoding) -> Finding:

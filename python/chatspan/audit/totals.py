@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from chatspan.audit.findings import Groups
 from chatspan.audit.lengths import Cuts
+from chatspan.audit.media import MediaCounts
 from chatspan.audit.splits import Splits
 from chatspan.audit.turn_ends import TurnEnd
 from chatspan.audit.turns import TurnForms
@@ -34,6 +35,7 @@ class Totals:
         messages: by role.
         lengths, trained_lengths: how many rows have so many tokens, and so many in the loss.
         cuts: by the side that is cut off.
+        media: images, videos and audio.
         ends: of assistants' turns.
         turns: how they stand, where that was asked for.
         splits: rows as sampled, where that was asked for.
@@ -50,6 +52,7 @@ class Totals:
         self.lengths: Counter[int] = Counter()
         self.trained_lengths: Counter[int] = Counter()
         self.cuts: dict[str, Cuts] = {"left": Cuts(), "right": Cuts()}
+        self.media = MediaCounts()
         self.ends: Counter[TurnEnd] = Counter()
         self.turns = TurnForms()
         self.splits = Splits()
@@ -85,6 +88,7 @@ class Totals:
             (self.ends, later.ends),
         ):
             mine_counter.update(their_counter)  # type: ignore[arg-type]
+        self.media.merge(later.media)
         self.turns.merge(later.turns)
         self.splits.merge(later.splits)
         for side, cuts in later.cuts.items():

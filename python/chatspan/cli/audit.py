@@ -36,7 +36,8 @@ class OffPromptName(str, enum.Enum):
 
 def audit(
     file: options.File,
-    tokenizer: options.Tokenizer,
+    tokenizer: options.TokenizerOrNone = None,
+    processor: options.Processor = None,
     template: options.Template = None,
     loss: options.Loss = options.LossName.turn,
     end_of_turn: options.EndOfTurn = options.EndName.token,
@@ -132,7 +133,7 @@ def audit(
 
     - unknown roles, system messages in the middle, tool results without a call
 
-    - rows over --max-length
+    - rows over --max-length, and media that a cut to it goes through
 
     - with --off-prompt error, turns that no prompt of inference leads to
 
@@ -143,17 +144,21 @@ def audit(
     from chatspan.rows.sources import open_source
     from chatspan.tokenize.stops import stop_ids
 
+    name = options.model_name(tokenizer, processor)
     names = _peer_names(against or [])
+    if processor is not None and (names or stability):
+        option = "--against" if names else "--stability"
+        raise CliError(f"{option} is of what a tokenizer makes of text: give --tokenizer, and rows without media")
     if html is not None:
         check_output(html, force=force)
     with waiting(f"reading {file}"):
         source = open_source(file, split=split, subset=subset)
-    encoder = load_encoder(tokenizer, template)
+    encoder = load_encoder(tokenizer, template, processor)
     settings = AuditSettings(
         loss.value,
         end_of_turn.value,
         max_length,
-        stop_ids(encoder.tokenizer, tokenizer),
+        stop_ids(encoder.tokenizer, name),
         off_prompt.value,
         turns,
         options.row_options(column, row_format, tool_arguments, null_content, text_parts),
@@ -161,7 +166,7 @@ def audit(
         stability,
     )
     report = _report(
-        source, encoder, settings, tokenizer, names, limit, against_rows or None, processes or os.cpu_count() or 1
+        source, encoder, settings, name, names, limit, against_rows or None, processes or os.cpu_count() or 1
     )
     if html is not None:
         from chatspan.audit.report_html import report_as_html

@@ -240,13 +240,16 @@ def _bars(counts: list[int], width: int = 24) -> str:
 
 def _remarks(report: Report) -> Iterator[Text]:
     totals, settings = report.totals, report.settings
+    if report.media_in_words:
+        yield Text(f"\n{printable(report.media_in_words)}")
     for side, cuts in totals.cuts.items():
         if cuts.rows:
+            media = f" {plural(cuts.media, 'row')} would have a medium cut, and are rejected." if cuts.media else ""
             yield Text(
                 f"\nCut off on the {side}, {plural(cuts.rows, 'row')} of more than {settings.max_length:,} tokens "
                 f"would lose {plural(cuts.tokens, 'token')}, {cuts.trained:,} of them in the loss, and "
                 f"{plural(cuts.messages, 'whole message')}; {cuts.last_turns:,} would lose the end of their last turn, "
-                f"{cuts.untrained:,} all that is trained."
+                f"{cuts.untrained:,} all that is trained.{media}"
             )
     for end, turns in totals.ends.most_common():
         text = "nothing" if end.text is None else visible_words(end.text)

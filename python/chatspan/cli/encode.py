@@ -59,8 +59,9 @@ class EngineName(str, enum.Enum):
 
 def encode(
     file: options.File,
-    tokenizer: options.Tokenizer,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder to write.", show_default=False)],
+    tokenizer: options.TokenizerOrNone = None,
+    processor: options.Processor = None,
     file_format: Annotated[
         FormatName,
         typer.Option("--format", help="parquet: for load_dataset(DIR); arrow: for load_from_disk(DIR)."),
@@ -112,7 +113,8 @@ def encode(
 ) -> None:
     """Tokenize a data set, with labels, into files that datasets loads.
 
-    Columns: row_index, input_ids, labels (-100 where there is no loss), message_index, kind. A row that fails goes to
+    Columns: row_index, input_ids, labels (-100 where there is no loss), message_index, kind; with --processor also
+    render and media, of which chatspan.EncodedMediaCollator makes batches with pixels. A row that fails goes to
     rejects.jsonl with its error, and the exit code is 1. A run that was stopped goes on where it was when the same
     command is given again.
     """
@@ -120,13 +122,14 @@ def encode(
     from chatspan.rows.sources import open_source
     from chatspan.shards.plan import EncodePlan, manifest_of, require_apart
 
-    require_apart(out, file, tokenizer, template)
+    require_apart(out, file, options.model_name(tokenizer, processor), template)
     write = _writer(engine)
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     plan = EncodePlan(
         source=file,
         tokenizer=tokenizer,
+        processor=processor,
         template=template,
         column=column,
         row_format=None if row_format is None else row_format.value,
@@ -147,7 +150,7 @@ def encode(
     )
     # Options that cannot be are said before a folder is made.
     plan.supervised()
-    encoder = load_encoder(tokenizer, template)
+    encoder = load_encoder(tokenizer, template, processor)
     summary = _encoded(
         source, plan, encoder, manifest_of(plan, encoder), out, force, _workers(engine, processes), write
     )

@@ -30,7 +30,8 @@ class HintPlacementName(str, enum.Enum):
 
 def inspect(
     file: options.File,
-    tokenizer: options.Tokenizer,
+    tokenizer: options.TokenizerOrNone = None,
+    processor: options.Processor = None,
     row: Annotated[int, typer.Option("--row", "-n", min=0, metavar="N", help="Which row, from 0 on.")] = 0,
     template: options.Template = None,
     loss: options.Loss = options.LossName.turn,
@@ -74,13 +75,14 @@ def inspect(
     from chatspan.rows.sources import open_source, read_row
     from chatspan.view.rows import HintOptions, views_of_chat
 
+    name = options.model_name(tokenizer, processor)
     if html is not None:
         if as_json:
             raise CliError("--html and --json show it in two ways: give one of them")
         check_output(html, force=force)
     with waiting(f"reading {file}"):
         raw = read_row(open_source(file, split=split, subset=subset), row)
-    encoder = load_encoder(tokenizer, template)
+    encoder = load_encoder(tokenizer, template, processor)
     how = options.row_options(column, row_format, tool_arguments, null_content, text_parts)
     chat = RowReader(how, encoder).read(raw)
     for note in chat.notes:
@@ -96,7 +98,7 @@ def inspect(
     if html is not None:
         from chatspan.page.build import page_of_views
 
-        page = page_of_views(views, mask=_mask_of(views[0], loss), subtitle=tokenizer)
+        page = page_of_views(views, mask=_mask_of(views[0], loss), subtitle=name)
         write_output(html, page, force=force)
         stdout().print(
             f"wrote {printable(str(html))}: {size_text(len(page.encode()))}, open it in a browser", soft_wrap=True

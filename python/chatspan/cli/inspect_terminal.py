@@ -27,6 +27,7 @@ STYLES = {
     Kind.DOCUMENTS: "blue",
     Kind.OTHER_FIELD: "bright_blue",
     Kind.TOOL_RESULT: "green",
+    Kind.MEDIA: "bright_magenta",
 }
 LOSS_STYLE = "bold on dark_green"
 # Where there are no colours.
@@ -90,16 +91,19 @@ def _block(console: Console, side: SideView, block: Block, loss: str) -> Rendera
 
 
 def _coloured(console: Console, side: SideView, tokens: Sequence[int], loss: str) -> Text:
-    """The text of tokens. Tokens that share a character show it once."""
+    """The text of tokens. Tokens that share a character show it once, those of a medium say what it is."""
     encoding, mask = side.encoding, side.masks[loss]
     plain = console.color_system is None
+    media = {token: medium for medium in side.media for token in range(medium.start_token, medium.end_token)}
     text = Text()
     shown = 0
-    for (kind, trained), run in groupby(tokens, key=lambda i: (int(encoding.kind[i]), bool(mask[i]))):
-        piece = ""
+    for (kind, trained, medium), run in groupby(
+        tokens, key=lambda i: (int(encoding.kind[i]), bool(mask[i]), media.get(i))
+    ):
+        piece = "" if medium is None else f"[{medium.words}]"
         for token in run:
             start, end = (int(edge) for edge in encoding.offsets[token])
-            piece += encoding.text[max(start, shown) : end]
+            piece += encoding.text[max(start, shown) : end] if medium is None else ""
             shown = max(shown, end)
         style = STYLES[Kind(kind)]
         if trained:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from chatspan.cli.console import waiting
 from chatspan.cli.failures import CliError
+from chatspan.cli.options import model_name
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import TokenizerError
+from chatspan.media import pretrained
 from chatspan.tokenize.pretrained import load_pretrained, require_folder
 
 
-def load_encoder(tokenizer: str, template: str | None) -> ChatEncoder:
-    """The encoder of a tokenizer's name or folder, with a template's file or text in place of its own.
+def load_encoder(tokenizer: str | None, template: str | None, processor: str | None = None) -> ChatEncoder:
+    """The encoder of a tokenizer's or a processor's name or folder, with a template's file or text in place of its own.
 
     Raises:
-        CliError: there is no such tokenizer, or no such template.
+        CliError: there is no such tokenizer or processor, or no such template.
         TokenizerError: it has no chat template, or gives no offsets.
     """
     chat_template = None if template is None else read_template(template)
-    loaded = load_tokenizer(tokenizer)
-    if chat_template is None and not getattr(loaded, "chat_template", None):
-        raise CliError(f"the tokenizer {tokenizer} has no chat template: give one with --template FILE")
+    name = model_name(tokenizer, processor)
+    what = "tokenizer" if processor is None else "processor"
+    loaded = load_tokenizer(name) if processor is None else load_processor(name)
+    own = (getattr(each, "chat_template", None) for each in (loaded, getattr(loaded, "tokenizer", None)))
+    if chat_template is None and not any(own):
+        raise CliError(f"the {what} {name} has no chat template: give one with --template FILE")
     return ChatEncoder(loaded, chat_template=chat_template)
 
 
@@ -46,9 +52,22 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         CliError: there is none.
     """
+    return _loaded(name, "tokenizer", load_pretrained)
+
+
+def load_processor(name: str) -> Any:
+    """The processor of a folder or of the hub.
+
+    Raises:
+        CliError: there is none.
+    """
+    return _loaded(name, "processor", pretrained.load_processor)
+
+
+def _loaded(name: str, what: str, load: Callable[[str], Any]) -> Any:
     try:
         # Before transformers is imported.
-        require_folder(name)
+        require_folder(name, what)
     except TokenizerError as error:
         raise CliError(error.message) from None
     with waiting("importing transformers"):
@@ -56,8 +75,8 @@ def load_tokenizer(name: str) -> Any:
     transformers.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     where = "" if Path(name).exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
-    with waiting(f"loading the tokenizer {name}{where}"):
+    with waiting(f"loading the {what} {name}{where}"):
         try:
-            return load_pretrained(name)
+            return load(name)
         except TokenizerError as error:
             raise CliError(error.message) from None

@@ -41,13 +41,23 @@ File = Annotated[
         show_default=False,
     ),
 ]
-Tokenizer = Annotated[
-    str,
+_TOKENIZER = typer.Option(
+    "--tokenizer",
+    "-t",
+    metavar="NAME",
+    help="A folder, or a model on the Hugging Face hub.",
+    rich_help_panel=_MODEL,
+    show_default=False,
+)
+Tokenizer = Annotated[str, _TOKENIZER]
+# Where a processor may be given in its place.
+TokenizerOrNone = Annotated[str | None, _TOKENIZER]
+Processor = Annotated[
+    str | None,
     typer.Option(
-        "--tokenizer",
-        "-t",
+        "--processor",
         metavar="NAME",
-        help="A folder, or a model on the Hugging Face hub.",
+        help="In place of --tokenizer, for rows with images, videos or audio: a folder, or a model on the hub.",
         rich_help_panel=_MODEL,
         show_default=False,
     ),
@@ -94,6 +104,18 @@ Processes = Annotated[
     int | None,
     typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
 ]
+
+
+def model_name(tokenizer: str | None, processor: str | None) -> str:
+    """The name of the tokenizer or the processor.
+
+    Raises:
+        typer.BadParameter: neither is given, or both are.
+    """
+    if (tokenizer is None) == (processor is None):
+        what = "one of them is needed" if tokenizer is None else "they are alternatives: give one of them"
+        raise typer.BadParameter(what, param_hint="'--tokenizer' / '--processor'")
+    return str(tokenizer if processor is None else processor)
 
 
 def process_count(given: int | None) -> int:

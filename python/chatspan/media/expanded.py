@@ -84,6 +84,11 @@ class ExpandedRender(AttributedRender):
             engine=render.engine,
         )
 
+    @property
+    def template_text(self) -> str:
+        """What the chat template wrote, placeholders not expanded."""
+        return self._base.template_text
+
     @functools.cached_property
     def conventions(self) -> Conventions:
         """What the tokenizer and the template agree on."""

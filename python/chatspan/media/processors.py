@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,19 @@ def checked_options(processor: Any, options: Any) -> Mapping[str, Any]:
     if not is_a(options, Mapping) or not all(is_a(name, str) for name in options):
         raise OptionError(f"processor_kwargs={quoted(options)}: give a mapping of names to values")
     return dict(options)
+
+
+def settings_text(processor: Any) -> str:
+    """What a processor is set to, beside its tokenizer and its template, as text by which it is known again."""
+    parts = {name: part.to_dict() for name, part in vars(processor).items() if _is_part(name, part)}
+    plain = {name: value for name, value in vars(processor).items() if type(value) in (str, int, float, bool)}
+    plain.pop("chat_template", None)
+    found = {"processor": type(processor).__name__, **plain, **parts}
+    return json.dumps(found, sort_keys=True, default=lambda value: type(value).__name__)
+
+
+def _is_part(name: str, value: Any) -> bool:
+    return name != "tokenizer" and callable(getattr(value, "to_dict", None))
 
 
 def placeholders_of(processor: Any, modality: str) -> list[str]:

@@ -7,6 +7,8 @@ const SLICE_MILLISECONDS = 12;
 const PIECE_TOKENS = 400;
 // A line that is longer is broken, and the break marked: browsers lay out a paragraph as a whole.
 const LONGEST_LINE = 1600;
+// A picture with its frame.
+const MEDIUM_PIXELS = 150;
 // Longer ones start folded, if the template, a system message or a tool wrote them.
 const FOLD_TOKENS = 350;
 const FOLDED_ROLES = new Set(["system", "developer", "tool", "function", "tools", "documents"]);
@@ -45,7 +47,7 @@ function drawRow(view, numbers, article) {
     }
     block.isAlone = view.sides.length === 2 && blocks.includes(null);
     row.append(drawBlock(block));
-    height = Math.max(height, 60 + (block.isFolded ? 160 : (block.end - block.start) * 1.6));
+    height = Math.max(height, 60 + (block.isFolded ? 160 : heightOf(block.side, block.start, block.end)));
   }
   row.style.containIntrinsicBlockSize = `auto ${Math.round(height)}px`;
   article.append(row);
@@ -135,35 +137,69 @@ function drawWhole(block) {
   while ((block.drawn ?? block.start) < block.end) drawPiece(block);
 }
 
+// About how high tokens are, in pixels, before they are laid out.
+function heightOf(side, start, end) {
+  const media = side.media.filter((medium) => medium.start_token >= start && medium.start_token < end);
+  const shown = media.reduce((tokens, medium) => tokens - medium.tokens, end - start);
+  return shown * 1.6 + media.length * MEDIUM_PIXELS;
+}
+
 // A piece ends behind a newline, if it can: as an element of its own it begins a new line.
 function drawPiece(block) {
   const { side } = block;
   const start = block.drawn ?? block.start;
   const piece = make("div", "piece");
   let i = start;
-  for (; i < block.end; i++) {
-    const length = i - start;
+  while (i < block.end) {
+    const length = piece.childElementCount;
     if (length >= PIECE_TOKENS && side.texts[i - 1].endsWith("\n")) break;
     if (length >= LONGEST_LINE && !side.partOf.has(i)) break;
-    piece.append(drawToken(side, i, block));
+    const medium = side.mediumOf.get(i);
+    piece.append(medium ? drawMedium(side, medium, block) : drawToken(side, i, block));
+    i = medium ? Math.min(medium.end_token, block.end) : i + 1;
   }
   if (start > block.start && !side.texts[start - 1].endsWith("\n")) piece.classList.add("same-line");
   if (i - start > PIECE_TOKENS / 2 && (start > block.start || i < block.end)) piece.classList.add("far");
-  piece.style.containIntrinsicBlockSize = `auto ${Math.round((i - start) * 1.6)}px`;
+  piece.style.containIntrinsicBlockSize = `auto ${Math.round(heightOf(side, start, i))}px`;
   block.text.append(piece);
   block.drawn = i;
   return i - start;
 }
 
-function drawToken(side, i, block) {
+function tokenElement(side, i, block) {
   const element = document.createElement("span");
   let names = `t k${side.kind[i]}`;
-  if (i & 1) names += " odd";
   for (const name in side.masks) if (side.inMask[name][i]) names += ` in-${name}`;
   if (side.isStraddling.has(i)) names += " straddles";
   if (side.view.sides.length === 2 && side.counterpart[i] < 0 && !block.isAlone) names += " only";
   element.className = names;
   element.setAttribute("data-i", i);
+  return element;
+}
+
+// One element for all tokens of a medium: its picture, if there is one, and what it is.
+function drawMedium(side, medium, block) {
+  const element = tokenElement(side, medium.start_token, block);
+  element.className += " medium";
+  if (medium.picture) {
+    const picture = document.createElement("img");
+    picture.alt = "";
+    picture.src = medium.picture;
+    element.append(picture);
+  }
+  const label = make("span", "medium-label");
+  label.append(make("b", "", medium.modality));
+  for (const line of [count(medium.tokens, "token"), `content[${medium.part}]`, medium.about]) {
+    if (line) label.append(make("span", "", line));
+  }
+  element.append(label);
+  for (let i = medium.start_token; i < medium.end_token; i++) side.elements[i] = element;
+  return element;
+}
+
+function drawToken(side, i, block) {
+  const element = tokenElement(side, i, block);
+  if (i & 1) element.className += " odd";
   if (side.partOf.has(i)) {
     element.className += " part";
     element.textContent = side.texts[i];

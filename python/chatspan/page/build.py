@@ -41,7 +41,7 @@ def page_of_views(views: Sequence[View], *, mask: str, subtitle: str = "") -> st
     script = "\n".join(['"use strict";', *(_read(name) for name in SCRIPTS)])
     title = views[0].title if views else "chatspan"
     parts = {
-        "policy": policy(style, script),
+        "policy": policy(style, script, has_pictures=_has_pictures(views)),
         "title": html.escape(title.encode("utf-8", "replace").decode()),
         "style": style,
         "data": as_script_text(page_data(views, mask=mask, subtitle=subtitle)),
@@ -51,11 +51,16 @@ def page_of_views(views: Sequence[View], *, mask: str, subtitle: str = "") -> st
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _read("page.html"))
 
 
-def policy(style: str, script: str) -> str:
-    """A Content-Security-Policy under which only this style and this script work, and no text becomes HTML."""
+def policy(style: str, script: str, *, has_pictures: bool = False) -> str:
+    """A Content-Security-Policy under which only this style and this script work, and no text becomes HTML.
+
+    Args:
+        has_pictures: whether pictures that stand in the page's own data are shown.
+    """
     return "; ".join(
         [
             "default-src 'none'",
+            *(["img-src data:"] if has_pictures else []),
             f"style-src '{_digest(style)}'",
             f"script-src '{_digest(script)}'",
             "base-uri 'none'",
@@ -63,6 +68,10 @@ def policy(style: str, script: str) -> str:
             "require-trusted-types-for 'script'",
         ]
     )
+
+
+def _has_pictures(views: Sequence[View]) -> bool:
+    return any(medium.picture is not None for view in views for side in view.sides for medium in side.media)
 
 
 def _digest(text: str) -> str:

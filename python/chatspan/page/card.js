@@ -27,7 +27,8 @@ function showToken(found) {
 
 function cardContent(side, token) {
   const text = make("p", "card-text other");
-  showText(text, side.texts[token] || "⟨no text⟩");
+  const medium = side.mediumOf.get(token);
+  showText(text, medium ? mediumText(medium) : side.texts[token] || "⟨no text⟩");
   const list = make("dl");
   for (const [name, value, className] of cardFacts(side, token)) {
     const fact = make("dd", className);
@@ -41,16 +42,20 @@ function cardContent(side, token) {
 function cardFacts(side, token) {
   const owner = side.message_index[token];
   const kind = kinds[side.kind[token]];
-  const [start, end] = side.offsets[token];
+  const medium = side.mediumOf.get(token);
+  const start = side.offsets[token][0];
+  const end = side.offsets[medium ? medium.end_token - 1 : token][1];
+  const path = medium ? `content[${medium.part}]` : pathOf(side, token);
   const facts = [
     ["id", String(side.input_ids[token])],
     ["token", `${token}${side.view.sides.length === 2 ? ` of the ${side.name}` : ""}`],
     ["owner", owner < 0 ? "no message" : isolated(`message ${owner}, ${side.roles[owner]}`)],
-    ["path", isolated(pathOf(side, token) ?? "– (not of a field)"), "path"],
+    ["path", isolated(path ?? "– (not of a field)"), "path"],
     ["kind", kindLabel(side.kind[token], kind)],
     ["characters", start === end ? `none, at ${start}` : `${start}–${end}`],
     ["masks", MASKS.filter((name) => name in side.masks && side.inMask[name][token]).join(", ") || "none"],
   ];
+  if (medium) facts.push(["medium", `tokens ${medium.start_token}–${medium.end_token - 1}`]);
   const whole = side.partOf.get(token);
   if (whole !== undefined) facts.push(["part of", isolated(whole || "no character")]);
   if (side.isStraddling.has(token)) facts.push(["across", "an edge: its first character decides"]);
@@ -95,6 +100,8 @@ function pin(found) {
 
 function movePin(found) {
   if (!found || found.token < 0 || found.token >= found.side.length) return;
+  const medium = found.side.mediumOf.get(found.token);
+  if (medium) found.token = medium.start_token;
   const block = blockOf(found.side, found.token);
   const element = tokenElementOf(found.side, found.token);
   if (block.isFolded) foldRow(block, false);

@@ -120,7 +120,9 @@ function onKey(event) {
     const other = otherSide(shown.side);
     if (other && shown.side.counterpart[shown.token] >= 0) movePin({ side: other, token: shown.side.counterpart[shown.token] });
   } else if (isPinned && shown && !event.target.matches("input") && /^Arrow(Left|Right)$/.test(event.key)) {
-    movePin({ side: shown.side, token: shown.token + (event.key === "ArrowRight" ? 1 : -1) });
+    const isRight = event.key === "ArrowRight";
+    const end = shown.side.mediumOf.get(shown.token)?.end_token ?? shown.token + 1;
+    movePin({ side: shown.side, token: isRight ? end : shown.token - 1 });
   } else return;
   event.preventDefault();
 }

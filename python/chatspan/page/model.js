@@ -19,6 +19,7 @@ const KIND_SAYS = {
   documents: "of the documents",
   other_field: "of another field",
   tool_result: "what a tool answered, with what announces it",
+  media: "what a processor makes of an image, a video or audio",
 };
 
 const data = JSON.parse(document.getElementById("data").textContent);
@@ -40,6 +41,10 @@ function prepare(view, side, number) {
   side.counterpart = new Int32Array(length).fill(-1);
   side.partOf = new Map(side.parts);
   side.isStraddling = new Set(side.straddling);
+  side.mediumOf = new Map();
+  for (const medium of side.media) {
+    for (let i = medium.start_token; i < medium.end_token; i++) side.mediumOf.set(i, medium);
+  }
   side.isDropped = new Set(number === 0 ? view.dropped : []);
   side.inMask = { none: new Uint8Array(length) };
   for (const name of MASKS) {
@@ -78,6 +83,10 @@ function blockOf(side, token) {
     else high = middle - 1;
   }
   return side.blocks[low];
+}
+
+function mediumText(medium) {
+  return `[${medium.modality}, ${count(medium.tokens, "token")}]`;
 }
 
 function countIn(mask, start, end) {

@@ -29,6 +29,7 @@ class JsonLinesSource:
     def __init__(self, path: Path) -> None:
         self.name = str(path)
         self._path = path
+        self._folder = str(path.parent)
         self._size = path.stat().st_size
         self._is_packed = path.suffix == ".gz"
 
@@ -59,7 +60,7 @@ class JsonLinesSource:
             if not line or line.isspace():
                 continue
             position = None if self._is_packed else min(1.0, read / self._size)
-            yield RawRow(index, f"{name}:{number}", line, position)
+            yield RawRow(index, f"{name}:{number}", line, position, folder=self._folder)
             index += 1
 
 
@@ -68,6 +69,7 @@ class JsonArraySource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
+        self._folder = str(path.parent)
         with opened(path) as file:
             data = file.read()
         self._mark = hash_of(data)
@@ -93,7 +95,8 @@ class JsonArraySource:
         for _ in range(min(start, count) if passed is not None else 0):
             passed(self._mark)  # type: ignore[misc]
         for index in range(start, count):
-            yield RawRow(index, f"row {index}", self._values[index], (index + 1) / count, self._mark)
+            value, position = self._values[index], (index + 1) / count
+            yield RawRow(index, f"row {index}", value, position, self._mark, folder=self._folder)
         if self._broken is not None:
             raise broken(self.name, count, self._broken)
 
@@ -185,13 +188,33 @@ class ParquetSource:
                     for batch in file.iter_batches(_ROWS_AT_ONCE, row_groups=[group]):
                         skipped = min(max(0, start - index), batch.num_rows)
                         index += skipped
-                        for row in _rows_of_batch(batch.slice(skipped), index, self._count, mark):
+                        for row in self._rows_of(batch.slice(skipped), index, mark):
                             yield row
                             index += 1
                 except (pa.ArrowException, OSError) as error:
                     if getattr(error, "errno", None) is None and index:
                         raise broken(self.name, index, error) from None
                     raise SourceError(f"{self._path} cannot be read after row {index}: {error_line(error)}") from None
+
+    def _rows_of(self, batch: Any, first: int, mark: bytes) -> Iterator[RawRow]:
+        """Rows of a table; one whose values cannot be read says why."""
+        try:
+            values: list[Any] | None = batch.to_pylist()
+        # A text that is no UTF-8, a time that no calendar has: which row it is shows one by one.
+        except Exception:
+            values = None
+        for offset in range(batch.num_rows):
+            value, failure = None, None
+            if values is not None:
+                value = values[offset]
+            else:
+                try:
+                    value = batch.slice(offset, 1).to_pylist()[0]
+                except Exception as error:
+                    failure = f"{type(error).__name__}: {error_line(error)}"
+            index = first + offset
+            position = (index + 1) / self._count
+            yield RawRow(index, f"row {index}", value, position, mark, failure, str(self._path.parent))
 
 
 def _group_mark(raw: IO[bytes], about: Any) -> bytes:
@@ -205,26 +228,6 @@ def _group_mark(raw: IO[bytes], about: Any) -> bytes:
         raw.seek(first)
         found.append(hash_of(raw.read(column.total_compressed_size)))
     return hash_of(b"".join(found))
-
-
-def _rows_of_batch(batch: Any, first: int, count: int, mark: bytes) -> Iterator[RawRow]:
-    """Rows of a table; one whose values cannot be read says why."""
-    try:
-        values: list[Any] | None = batch.to_pylist()
-    # A text that is no UTF-8, a time that no calendar has: which row it is shows one by one.
-    except Exception:
-        values = None
-    for offset in range(batch.num_rows):
-        value, failure = None, None
-        if values is not None:
-            value = values[offset]
-        else:
-            try:
-                value = batch.slice(offset, 1).to_pylist()[0]
-            except Exception as error:
-                failure = f"{type(error).__name__}: {error_line(error)}"
-        index = first + offset
-        yield RawRow(index, f"row {index}", value, (index + 1) / count, mark, failure)
 
 
 def opened(path: Path) -> IO[bytes]:

@@ -7,6 +7,8 @@ from typing import Any
 
 # The types of parts that transformers' processors read.
 MODALITIES = ("image", "video", "audio")
+# The keys of a part that say where its medium is, beside the one of its type.
+PLACES = ("url", "path", "base64")
 # The columns of TRL, LLaMA-Factory and LLaVA, and the type of part of each.
 COLUMNS = {
     "images": "image",
@@ -26,7 +28,7 @@ PART_TYPES |= {"audio": "audio", "audio_url": "audio", "input_audio": "audio"}
 
 def lacks_medium(part: Mapping[str, Any], kind: str) -> bool:
     """Whether a part of this kind has neither its medium nor the place of it."""
-    return all(part.get(key) is None for key in (kind, "url", "path", "base64"))
+    return all(part.get(key) is None for key in (kind, *PLACES))
 
 
 def one_medium(kind: str) -> str:

@@ -120,6 +120,9 @@ def _start(worker: object, work: Callable[..., object], parent: int, by_signal: 
     # Ctrl-C goes to all processes of a terminal; the first one decides what becomes of it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if "torch" in sys.modules:
+        # The processes share the cores; and torch's threads are not there after a fork, for which it would wait.
+        sys.modules["torch"].set_num_threads(1)
     _mine[:] = [worker, work]
 
 

@@ -22,6 +22,7 @@ from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
 from chatspan.rows.steps.held import hold, taken
 from chatspan.rows.steps.media import media_of, refuse_media, with_media, with_parts
+from chatspan.rows.steps.media_data import with_data
 from chatspan.rows.steps.nulls import may_have_nulls, without_nulls
 from chatspan.rows.steps.plain import UnmeantError, decoded, is_missing, plain_data
 from chatspan.rows.steps.roles import check_roles
@@ -91,7 +92,7 @@ class RowReader:
         """
         try:
             line = raw.value if isinstance(raw.value, bytes) else None
-            return self._read(raw.parsed(), line)
+            return self._read(raw.parsed(), line, raw.folder)
         except (DialectError, UnmeantError) as error:
             raise raw.error(error.message).at(message_index=error.message_index) from None
         except ChatspanError as error:
@@ -102,8 +103,13 @@ class RowReader:
         except Exception as error:
             raise raw.error(f"it cannot be read: {type(error).__name__}: {one_line(error)}") from error
 
-    def _read(self, given: Mapping[str, Any], line: bytes | None) -> Chat:
-        """A row's columns → its conversation; with the JSON line that they were, if they were one."""
+    def _read(self, given: Mapping[str, Any], line: bytes | None, folder: str | None) -> Chat:
+        """A row's columns → its conversation.
+
+        Args:
+            line: the JSON line that they were, if they were one.
+            folder: see :class:`chatspan.rows.row.RawRow`.
+        """
         notes: list[Note] = []
         row = self._columns(given, line, notes)
         found, form = conversation_of(row, self.options.column, self.options.format, list(given))
@@ -120,7 +126,7 @@ class RowReader:
         if twice is not None:
             notes.append(twice)
         habits = self._habits(tools, keywords)
-        messages = self._with_media(messages, media_of(given), notes, is_for_text=habits is not None)
+        messages = self._with_media(messages, media_of(given), notes, folder, is_for_text=habits is not None)
         failed = frozenset(index for index, message in enumerate(messages) if message.get("is_error") is True)
         messages, tool_errors = _without_errors(messages)
         messages, side_arrays = taken(messages, self._per_token)
@@ -131,7 +137,7 @@ class RowReader:
         teacher_loss_messages = row.get("teacher_loss_messages")
         if teacher is not None:
             kind = "pair"
-            teacher, shift = self._teacher(row, given, habits, notes)
+            teacher, shift = self._teacher(row, given, folder, habits, notes)
             if isinstance(teacher_loss_messages, list):
                 teacher_loss_messages = _shifted(teacher_loss_messages, shift)
         notes += unread_notes(given, read | (BESIDE - {"system", "functions", "tools"}))
@@ -154,15 +160,22 @@ class RowReader:
         )
 
     def _with_media(
-        self, messages: list[Message], media: Mapping[str, list[Any]], notes: list[Note], *, is_for_text: bool
+        self,
+        messages: list[Message],
+        media: Mapping[str, list[Any]],
+        notes: list[Note],
+        folder: str | None,
+        *,
+        is_for_text: bool,
     ) -> list[Message]:
         """The messages with the row's images and the like as parts; refused where only text can be encoded."""
         own: list[Note] = []
         messages = with_parts(messages, media, own)
         is_read = any(note.code == "media_marks_read" for note in own)
         notes += [note for note in own if note not in notes]
-        if self.takes_media:
-            return with_media(messages, {} if is_read else media)
+        processor = getattr(self._template, "processor", None)
+        if processor is not None:
+            return with_data(with_media(messages, {} if is_read else media), folder, processor)
         if is_for_text:
             refuse_media(messages, media)
         elif media and not is_read:
@@ -193,7 +206,12 @@ class RowReader:
         return self._fitted(messages, habits, notes)
 
     def _teacher(
-        self, row: Mapping[str, Any], given: Mapping[str, Any], habits: Habits | None, notes: list[Note]
+        self,
+        row: Mapping[str, Any],
+        given: Mapping[str, Any],
+        folder: str | None,
+        habits: Habits | None,
+        notes: list[Note],
     ) -> tuple[list[Message], int]:
         """The teacher's messages, and by how much their indices are shifted."""
         try:
@@ -202,7 +220,7 @@ class RowReader:
             if self.takes_media:
                 # Its own media, or the student's.
                 media = media_of(given) | media_of(given, TEACHERS)
-                messages = self._with_media(messages, media, notes, is_for_text=True)
+                messages = self._with_media(messages, media, notes, folder, is_for_text=True)
             return self._read_on(messages, habits, notes), shift
         except RowError as error:
             # The index is none of the row's own messages.

@@ -24,6 +24,8 @@ class RawRow:
         mark: what changes if the row changes, such as a hash of the part of the file that it is from; ``None``: the
             value itself, see :func:`chatspan.rows.marks.mark_of`.
         failure: why its value could not be read; it has none then.
+        folder: where files that it names by relative paths are looked for, if they are not there from the working
+            directory: that of the file it was read from.
     """
 
     index: int
@@ -32,6 +34,7 @@ class RawRow:
     position: float | None = None
     mark: bytes | None = None
     failure: str | None = None
+    folder: str | None = None
 
     def parsed(self) -> Mapping[str, Any]:
         """The row's columns.

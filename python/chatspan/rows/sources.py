@@ -148,6 +148,7 @@ class _DatasetSource:
 
     def __init__(self, name: str, split: str, subset: str | None) -> None:
         self.name = name
+        self._folder = name if Path(name).is_dir() else None
         try:
             import datasets
         except ImportError:
@@ -202,7 +203,8 @@ class _DatasetSource:
         while index < count:
             try:
                 for row in self._rows.skip(index):
-                    yield RawRow(index, f"row {index}", row, (index + 1) / count, marks[index])
+                    position = (index + 1) / count
+                    yield RawRow(index, f"row {index}", row, position, marks[index], folder=self._folder)
                     index += 1
             except SourceError:
                 raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from chatspan.encoding import Encoding
+from chatspan.rows.steps.media_data import data_of, source_of
 
 SCHEMA = pa.schema(
     [
@@ -20,9 +21,29 @@ SCHEMA = pa.schema(
         ("kind", pa.list_(pa.uint8())),
     ]
 )
+_WEIGHT = pa.field("loss_weight", pa.list_(pa.float32()))
+_MEDIUM = pa.struct(
+    [
+        ("message_index", pa.int32()),
+        ("part", pa.int32()),
+        ("modality", pa.string()),
+        ("start_token", pa.int32()),
+        ("end_token", pa.int32()),
+        ("source", pa.string()),
+    ]
+)
+# What a processor is handed again, since its tensors are not kept.
+_OF_PROCESSOR = (pa.field("render", pa.string()), pa.field("media", pa.list_(_MEDIUM)))
+
+Messages = Sequence[Mapping[str, Any]]
 
 
-WEIGHTED_SCHEMA = SCHEMA.append(pa.field("loss_weight", pa.list_(pa.float32())))
+def schema_of(*, weights: bool = False, media: bool = False) -> Any:
+    """The columns of shards, with weights, and of a processor with what stands in place of its tensors."""
+    schema = SCHEMA
+    for field in (*([_WEIGHT] if weights else []), *(_OF_PROCESSOR if media else ())):
+        schema = schema.append(field)
+    return schema
 
 
 def columns_of(
@@ -30,13 +51,15 @@ def columns_of(
     encodings: Sequence[Encoding],
     labels: Sequence[NDArray[np.int64]],
     weights: Sequence[NDArray[np.float32]] | None = None,
+    messages: Sequence[Messages] | None = None,
 ) -> Any:
-    """A record batch of :data:`SCHEMA`, or with weights of :data:`WEIGHTED_SCHEMA`.
+    """A record batch of :func:`schema_of`.
 
     Args:
         rows: the index of each encoding's row.
         labels: of each encoding, int64 ``[T]``.
         weights: of each encoding, float32 ``[T]``.
+        messages: of each encoding that a processor made, its messages.
     """
     edges = np.cumsum([0, *(len(encoding) for encoding in encodings)]).astype(np.int32)
 
@@ -51,6 +74,26 @@ def columns_of(
         lists([encoding.message_index for encoding in encodings], np.int32),
         lists([encoding.kind for encoding in encodings], np.uint8),
     ]
-    if weights is None:
-        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
-    return pa.RecordBatch.from_arrays([*columns, lists(weights, np.float32)], schema=WEIGHTED_SCHEMA)
+    if weights is not None:
+        columns.append(lists(weights, np.float32))
+    if messages is not None:
+        media = [_media(encoding, each) for encoding, each in zip(encodings, messages, strict=True)]
+        renders = [encoding._attributed.template_text for encoding in encodings]
+        columns += [pa.array(renders, pa.string()), pa.array(media, pa.list_(_MEDIUM))]
+    schema = schema_of(weights=weights is not None, media=messages is not None)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _media(encoding: Encoding, messages: Messages) -> list[dict[str, Any]]:
+    """Where the media stand, and where they are loaded from; ``source`` is null where the row has the data itself."""
+    return [
+        {
+            "message_index": each.message_index,
+            "part": each.path[-1],
+            "modality": each.modality,
+            "start_token": each.start_token,
+            "end_token": each.end_token,
+            "source": source_of(data_of(messages, each.message_index, int(each.path[-1]), each.modality)),
+        }
+        for each in encoding.media
+    ]

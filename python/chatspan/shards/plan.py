@@ -16,6 +16,7 @@ from chatspan.encode.truncation import Truncation
 from chatspan.encoder import ChatEncoder
 from chatspan.encoding import What
 from chatspan.errors import OutputError
+from chatspan.media.processors import settings_text
 from chatspan.rows.marks import hex_of
 from chatspan.rows.options import Format as RowFormat
 from chatspan.rows.options import NullContent, TextParts, ToolArguments
@@ -42,7 +43,7 @@ class EncodePlan:
         source, split, subset: the data set, see :func:`chatspan.rows.sources.open_source`.
         column, row_format, tool_arguments, null_content, text_parts: how rows are read, see
             :class:`chatspan.RowOptions`.
-        tokenizer, template: by the names that a person gave; what is in them is in the manifest too.
+        tokenizer, processor, template: by the names that a person gave; what is in them is in the manifest too.
         loss, end_of_turn, train_on, loss_weight: which tokens have labels, and weights beside them, see
             :class:`chatspan.ChatCollator`.
         max_length, truncation, special_tokens: see :meth:`chatspan.ChatEncoder.encode`.
@@ -51,7 +52,8 @@ class EncodePlan:
     """
 
     source: str
-    tokenizer: str
+    tokenizer: str | None = None
+    processor: str | None = None
     template: str | None = None
     column: str | None = None
     row_format: RowFormat | None = None
@@ -94,13 +96,15 @@ class EncodePlan:
 
 def manifest_of(plan: EncodePlan, encoder: ChatEncoder) -> dict[str, Any]:
     """The plan, and by what its inputs are known again."""
-    tokenizer = encoder.tokenizer
-    template = encoder.chat_template if encoder.chat_template is not None else tokenizer.chat_template
-    inputs = {
+    tokenizer, own = encoder.tokenizer, encoder.pipeline.chat_template
+    template = own if own is not None else tokenizer.chat_template
+    inputs: dict[str, Any] = {
         "source": _source_print(plan.source),
         "tokenizer": _digest(tokenizer.backend_tokenizer.to_str().encode()),
         "template": _digest(json.dumps(template, sort_keys=True).encode()),
     }
+    if encoder.processor is not None:
+        inputs["processor"] = _digest(settings_text(encoder.processor).encode())
     return {"chatspan": __version__, "options": asdict(plan), "inputs": inputs}
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from chatspan.attribute.media import NO_INPUTS
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
 from chatspan.rows.marks import digest_of
 from chatspan.rows.row import RawRow, naming
 from chatspan.shards import whole_files
-from chatspan.shards.columns import SCHEMA, WEIGHTED_SCHEMA, columns_of
+from chatspan.shards.columns import columns_of, schema_of
 from chatspan.shards.files import table_bytes
 from chatspan.shards.plan import EncodePlan
 from chatspan.shards.records import ShardRecord, file_print, rejects_path, shard_path, write_record
 from chatspan.shards.whole_files import write_whole
+from chatspan.supervised.options import SupervisedOptions
 from chatspan.supervised.rows import IGNORED, SupervisedRow, outcomes_of
 
 # Rows that are tokenized in one call. More do not make it faster, and take more memory.
 _ROWS_AT_ONCE = 32
 # Words of rows are in some notes, and roles are: a data set with thousands of them shall not fill a record.
 _WORDS_KEPT = 50
+# Of binary data in a row that is rejected.
+_LONGEST_BYTES = 1000
 
 
 @dataclass
@@ -75,21 +80,36 @@ def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
     batches = []
     each = iter(rows)
     while some := list(islice(each, _ROWS_AT_ONCE)):
-        outcomes = outcomes_of(worker.encoder.pipeline, some, options)
+        outcomes = _outcomes(worker.encoder.pipeline, some, options)
         made = [(row.index, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, SupervisedRow)]
         rejects += [_reject(row, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, Exception)]
         if made:
             with naming(some):
-                batches.append(_batch(made, record))
+                batches.append(_batch(made, record, has_media=worker.encoder.processor is not None))
     record.rejected = len(rejects)
     lines = "".join(map(_line, rejects)).encode("utf-8", "surrogatepass")
-    schema = WEIGHTED_SCHEMA if options.has_weights else SCHEMA
+    schema = schema_of(weights=options.has_weights, media=worker.encoder.processor is not None)
     table = table_bytes(batches, worker.plan.file_format, schema)
     record.shard, record.rejects = file_print(memoryview(table)), file_print(lines)
     return Shard(number=rows[0].index // worker.plan.rows_per_shard, table=table, rejects=lines, record=record)
 
 
-def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord) -> Any:
+def _outcomes(
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions
+) -> list[SupervisedRow | Exception | None]:
+    """What became of rows; of a processor, whose tensors are large and are not written, one by one without them."""
+    if pipeline.processor is None:
+        return outcomes_of(pipeline, rows, options)
+    found = []
+    for row in rows:
+        [made] = outcomes_of(pipeline, [row], options)
+        if isinstance(made, SupervisedRow):
+            made = replace(made, encoding=replace(made.encoding, _model_inputs=NO_INPUTS))
+        found.append(made)
+    return found
+
+
+def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord, *, has_media: bool) -> Any:
     """The rows as a record batch, counted."""
     for _, row in made:
         record.tokens += len(row.encoding)
@@ -103,6 +123,7 @@ def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord) -> An
         [row.encoding for _, row in made],
         [row.labels for _, row in made],
         weights or None,
+        [row.chat.messages for _, row in made] if has_media else None,
     )
 
 
@@ -125,10 +146,16 @@ def save_shard(folder: Path, shard: Shard) -> None:
 def _line(reject: dict[str, Any]) -> str:
     """A reject as a line of JSON, also where its row is none."""
     try:
-        return json.dumps(reject, ensure_ascii=False, default=str, allow_nan=False) + "\n"
+        return json.dumps(reject, ensure_ascii=False, default=_shown, allow_nan=False) + "\n"
     # A key that no JSON has, a number of too many digits, a NaN, an object that is not what it says.
     except Exception:
         return json.dumps({**reject, "row": _text(reject["row"])}, ensure_ascii=False, default=str) + "\n"
+
+
+def _shown(value: Any) -> str:
+    """What is no JSON; not the data of an image, which are long."""
+    is_long = isinstance(value, (bytes, bytearray)) and len(value) > _LONGEST_BYTES
+    return f"<{len(value):,} bytes>" if is_long else str(value)
 
 
 def _text(value: Any) -> str:

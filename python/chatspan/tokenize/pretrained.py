@@ -8,8 +8,11 @@ from typing import Any
 from chatspan.errors import TokenizerError, one_line
 
 
-def require_folder(name: str) -> None:
+def require_folder(name: str, what: str = "tokenizer") -> None:
     """Refuses a name that can only be a folder's and is not: without a network the hub is asked for a minute.
+
+    Args:
+        what: what is to be loaded.
 
     Raises:
         TokenizerError: there is no such folder.
@@ -17,7 +20,7 @@ def require_folder(name: str) -> None:
     path = Path(name)
     is_path = path.is_absolute() or name.startswith((".", "~")) or (path.parent != Path(".") and path.parent.exists())
     if is_path and not path.exists():
-        raise TokenizerError(f"there is no tokenizer in {name}: no such folder; name a folder or a model on the hub")
+        raise TokenizerError(f"there is no {what} in {name}: no such folder; name a folder or a model on the hub")
 
 
 def load_pretrained(name: str) -> Any:

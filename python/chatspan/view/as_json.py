@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,8 @@ def side_as_json(side: SideView) -> dict[str, Any]:
     """One side.
 
     ``kind`` and ``path`` count in ``kinds`` and ``paths``, -1 for no field; ``offsets`` are characters of the render;
-    ``parts`` are tokens that are only a part of characters, with those; ``masks`` are half-open ranges of tokens.
+    ``parts`` are tokens that are only a part of characters, with those; ``masks`` are half-open ranges of tokens, and
+    so are those of ``media``, which the page shows as pictures.
     """
     encoding = side.encoding
     paths = list(dict.fromkeys(path for path in side.paths if path is not None))
@@ -49,6 +51,7 @@ def side_as_json(side: SideView) -> dict[str, Any]:
         "straddling": encoding.straddling.tolist(),
         "unrendered": [[index, list(path)] for index, path in encoding.unrendered],
         "truncated": encoding.truncated,
+        "media": [{**asdict(medium), "tokens": medium.tokens} for medium in side.media],
     }
 
 

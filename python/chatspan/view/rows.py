@@ -55,8 +55,21 @@ def views_of_chat(
     if chat.form == "messages":
         encoding = encoded_chat(encoder, chat)
         chosen = trained_messages(chat, encoding.roles, "all")
-        view = view_of_encoding(encoding, encoder.tokenizer, title, end_of_turn=end_of_turn, loss_messages=chosen)
+        view = view_of_encoding(
+            encoding,
+            encoder.tokenizer,
+            title,
+            end_of_turn=end_of_turn,
+            loss_messages=chosen,
+            messages=chat.messages,
+            processor=encoder.processor,
+        )
         return [view]
+    if encoder.processor is not None:
+        raise OptionError(
+            "the row has a student and a teacher, which are made by a tokenizer alone: give --tokenizer, or a row "
+            "without 'tool_error' and 'teacher_messages'"
+        )
     # Only these need torch.
     from chatspan.distillation.config import CollatorConfig, DistillationConfig
     from chatspan.view.pair import view_of_pair

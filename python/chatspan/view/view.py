@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from chatspan.attribute.turns import EndOfTurn
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError
 from chatspan.render.origins import Path
+from chatspan.view.media import MediumView, media_views
 
 Mask = NDArray[np.bool_]
 
@@ -31,6 +32,7 @@ class SideView:
             ``"loss"`` of a student and a teacher.
         refused: the masks that cannot be told, and why.
         hint_messages: the messages of a teacher that hold a hint.
+        media: images, videos and audio, in the order of their tokens.
     """
 
     name: str
@@ -40,6 +42,7 @@ class SideView:
     masks: Mapping[str, Mask]
     refused: Mapping[str, str] = field(default_factory=dict)
     hint_messages: Sequence[int] = ()
+    media: Sequence[MediumView] = ()
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,17 @@ def view_of_encoding(
     *,
     end_of_turn: EndOfTurn = "token",
     loss_messages: Collection[int] | None = None,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    processor: Any = None,
 ) -> View:
     """One conversation.
 
     Args:
         loss_messages: the messages that may be in the loss; ``None`` for all.
+        messages, processor: what was encoded, and by what, for pictures of its media.
     """
     side = side_view(encoding, tokenizer, "conversation", end_of_turn=end_of_turn, loss_messages=loss_messages)
-    return View(title, [side])
+    return View(title, [replace(side, media=media_views(encoding, messages, processor))])
 
 
 def side_view(

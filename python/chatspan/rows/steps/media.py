@@ -149,6 +149,6 @@ def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequ
 
 def _refused(what: str) -> str:
     return (
-        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) in its place, as "
-        "to ChatEncoder and ChatCollator, or remove it to train on the text alone"
+        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) in its place, to "
+        "ChatEncoder, ChatCollator or chatspan --processor, or remove it to train on the text alone"
     )
