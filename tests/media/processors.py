@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 import transformers
 from transformers import AutoTokenizer
 from zoo import EXAMPLES
@@ -188,6 +190,28 @@ def built(name: str, model_type: str, media: tuple[str, ...]) -> Any:
     return processor
 
 
+def built_or_skipped(spec: Spec) -> Any:
+    """The processor of a spec, in tests that skip what a version of transformers lacks, or wants for it."""
+    try:
+        return built(spec.name, spec.model_type, spec.media)
+    except Exception as error:
+        pytest.skip(f"{spec} cannot be made here: {type(error).__name__}: {str(error).strip():.80}")
+
+
+def own_call(processor: Any, messages: list[Any], *, options: dict[str, Any] | None = None, **keywords: Any) -> Any:
+    """transformers' own.
+
+    Args:
+        options: of the processor's call, which older versions take among the others.
+    """
+    options = options or {}
+    if "processor_kwargs" in inspect.signature(type(processor).apply_chat_template).parameters:
+        options = {"processor_kwargs": options}
+    return processor.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_tensors="pt", **keywords, **options
+    )
+
+
 def placeholder(processor: Any, modality: str) -> str:
     """What a template writes for a medium."""
     for name in (f"{modality}_placeholder_token", f"{modality}_token"):
@@ -214,9 +238,12 @@ def _made(spec: Spec, tokenizer: Any) -> Any:
 
 
 def _known(mapping: str, model_type: str) -> str | None:
-    from transformers.models.auto import feature_extraction_auto, image_processing_auto, video_processing_auto
-
-    for module in (image_processing_auto, video_processing_auto, feature_extraction_auto):
+    for name in ("image_processing_auto", "video_processing_auto", "feature_extraction_auto"):
+        try:
+            module = importlib.import_module(f"transformers.models.auto.{name}")
+        # Of videos before 4.52.
+        except ImportError:
+            continue
         found = getattr(module, mapping, {}).get(model_type)
         if found is not None:
             if isinstance(found, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
 
@@ -25,14 +26,14 @@ from chatspan import (
     TokenizerError,
     TruncationError,
 )
-from processors import PALIGEMMA, SPECS, built, image, medium
+from processors import PALIGEMMA, SPECS, built_or_skipped, image, medium, own_call
 
 CHAT = [said("user", medium("image", 3), "What is it?"), said("assistant", "A cat.")]
 
 
 def processor_of(name: str) -> Any:
     spec = next(each for each in SPECS if each.name.startswith(name))
-    return built(spec.name, spec.model_type, spec.media)
+    return built_or_skipped(spec)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def test_it_is_pickled_with_its_tensors(qwen: Any) -> None:
 
 @pytest.mark.parametrize("options", [{"add_generation_prompt": True}, {"continue_final_message": True}], ids=str)
 def test_the_options_of_apply_chat_template(qwen: Any, options: dict[str, Any]) -> None:
-    own = qwen.apply_chat_template(CHAT, tokenize=True, return_dict=True, return_tensors="pt", **options)
+    own = own_call(qwen, CHAT, **options)
     encoding = ChatEncoder(qwen).encode(CHAT, **options)
     assert encoding.input_ids.tolist() == own["input_ids"][0].tolist()
 
@@ -112,6 +113,17 @@ def test_the_processors_own_keywords(qwen: Any) -> None:
         )
     with pytest.raises(OptionError, match="processor_kwargs=3: give a mapping"):
         ChatEncoder(qwen).encode(CHAT, processor_kwargs=3)  # type: ignore[arg-type]
+
+
+def test_keywords_of_one_modality_are_those_of_each_call(qwen: Any) -> None:
+    """Where a second call tells the places of the media, too; and the caller's stay as they are."""
+    options = {"images_kwargs": {"max_pixels": 28 * 28 * 4}}
+    messages = chats(("image",))["adjacent"]
+    own = own_call(qwen, messages, options={"images_kwargs": dict(options["images_kwargs"])})
+    for _ in range(2):
+        encoding = ChatEncoder(qwen).encode(messages, processor_kwargs=options)
+        assert encoding.input_ids.tolist() == own["input_ids"][0].tolist()
+    assert options == {"images_kwargs": {"max_pixels": 28 * 28 * 4}}
 
 
 @pytest.mark.parametrize("form", ["url", "path", "openai", "base64"])
@@ -198,8 +210,19 @@ def test_what_a_processor_raises_says_so(qwen: Any) -> None:
         ChatEncoder(qwen).encode([said("user", {"type": "image", "url": "/nowhere.png"}, "What?"), CHAT[1]])
 
 
+def test_a_processor_that_is_not_called_is_refused(qwen: Any) -> None:
+    class OfItsOwn(type(qwen)):  # type: ignore[misc]
+        def apply_chat_template(self, *args: Any, **keywords: Any) -> Any:
+            return {"input_ids": [[1]]}
+
+    own = copy.copy(qwen)
+    own.__class__ = OfItsOwn
+    with pytest.raises(ExpansionError, match=r"OfItsOwn\.apply_chat_template does not call the processor with text"):
+        ChatEncoder(own).encode(CHAT)
+
+
 def test_a_processor_that_changes_the_text_is_refused() -> None:
-    processor = built(PALIGEMMA.name, PALIGEMMA.model_type, PALIGEMMA.media)
+    processor = built_or_skipped(PALIGEMMA)
     processor.image_processor.image_seq_length = 16
     processor.image_seq_length = 16
     with pytest.raises(ExpansionError, match="PaliGemmaProcessor changes the render outside of its placeholders"):

@@ -60,11 +60,11 @@ def processed(
     """
     # Before the processor, which would say less of what is wrong.
     holders = [placeholders(processor, attributed, row.parts) for attributed, row, _ in rows]
-    calls = [_together(processor, [row for _, row, _ in rows])] if together else None
+    calls = [_together(processor, [row for _, row, _ in rows], backend)] if together else None
     found = []
     for at, (attributed, row, special_tokens) in enumerate(rows):
         alone = functools.cache(partial(_inputs_of, processor, [row]))
-        made, place = (calls[0], at) if calls else (made_of(processor, alone()), 0)
+        made, place = (calls[0], at) if calls else (made_of(processor, alone(), backend), 0)
         chat = expanded_chat(processor, attributed, holders[at], alone, made.rows[place])
         tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
         inputs = ModelInputs(made.outputs, place)
@@ -72,11 +72,13 @@ def processed(
     return found
 
 
-def _together(processor: Any, rows: Sequence[ProcessorRow]) -> Made:
-    """One call for all; of chats with other keywords than each other one that is put together."""
+def _together(processor: Any, rows: Sequence[ProcessorRow], backend: Backend) -> Made:
+    """One call for all; put together of chats with other keywords than each other, or of which some have no media."""
     if all(_is_called_alike(rows[0], row) for row in rows):
-        return made_of(processor, _inputs_of(processor, rows))
-    return made_of(processor, joined([_inputs_of(processor, [row]) for row in rows]))
+        given = _inputs_of(processor, rows)
+        if given.is_by_chat:
+            return made_of(processor, given, backend)
+    return made_of(processor, joined([_inputs_of(processor, [row]) for row in rows]), backend)
 
 
 def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
