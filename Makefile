@@ -13,7 +13,7 @@ HINT_ROLE ?= system
 LAYOUT ?= aligned
 # With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered.
 COMPAT := oldest newest4
-COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py
+COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py tests/media
 # With verl, which wants a transformers of its own.
 VERL_TESTS ?= tests/trainers/test_verl_library.py tests/trainers/test_verl_agent_loop.py
 # With ms-swift, which wants older versions of transformers and TRL.

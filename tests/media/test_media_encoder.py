@@ -62,9 +62,12 @@ def test_what_is_known_of_a_chat_with_an_image(qwen: Any) -> None:
     ]
     assert encoding.unrendered == []
     assert encoding.off_prompt == {}
-    assert set(encoding.model_inputs) == {"mm_token_type_ids", "pixel_values", "image_grid_thw"}
-    ids = encoding.model_inputs["mm_token_type_ids"][0].numpy()
-    assert (ids.astype(bool) == (encoding.kind == Kind.MEDIA)).all()
+    # What has a value for each token is another one in older versions.
+    of_tokens = {name for name in encoding.model_inputs if name.endswith("token_type_ids")}
+    assert set(encoding.model_inputs) - of_tokens == {"pixel_values", "image_grid_thw"}
+    if "mm_token_type_ids" in of_tokens:
+        ids = encoding.model_inputs["mm_token_type_ids"][0].numpy()
+        assert (ids.astype(bool) == (encoding.kind == Kind.MEDIA)).all()
     assert "media" in encoding.explain()
 
 
@@ -231,6 +234,10 @@ def test_a_processor_that_changes_the_text_is_refused() -> None:
 
 def test_text_between_the_media_is_needed_where_nothing_else_tells() -> None:
     processor = processor_of("Idefics2")
+    try:
+        own_call(processor, CHAT)
+    except AttributeError as error:
+        pytest.skip(f"transformers' own takes no chat here: {error}")
     with pytest.raises(ExpansionError, match="nothing tells where the expansion of one placeholder ends"):
         ChatEncoder(processor).encode(chats(("image",))["adjacent"])
 

@@ -38,12 +38,14 @@ def words(texts: str) -> list[str]:
 def test_ids_texts_and_media(spec: Spec, processor: Any, say: Callable[[str], None]) -> None:
     encoder = ChatEncoder(processor, backend="hf")
     came: Counter[str] = Counter()
+    why = ""
     for name, messages in chats(spec.media).items():
         try:
             own = own_call(processor, messages)
         # transformers' processor takes no such chat.
-        except Exception:
+        except Exception as error:
             came["not taken by the processor"] += 1
+            why = f"{type(error).__name__}: {' '.join(str(error).split()):.100}"
             continue
         try:
             encoding = encoder.encode(messages)
@@ -56,6 +58,8 @@ def test_ids_texts_and_media(spec: Spec, processor: Any, say: Callable[[str], No
         _check_media(encoding, messages)
         _check_mask(encoder, encoding, messages)
         came["exact"] += 1
+    if set(came) == {"not taken by the processor"}:
+        pytest.skip(f"{spec}: transformers' own takes none of the chats here: {why}")
     assert came["exact"] or any(key.startswith("refused") for key in came)
     say(f"{spec}: chats with media {dict(came)}")
 

@@ -94,8 +94,10 @@ def _of_tokens(name: str, own: torch.Tensor, encoding: Encoding) -> torch.Tensor
         raise LayoutError(
             f"{name} has a value for each of the processor's tokens, and token_ids stand in place of some"
         )
-    # Those of media are as many as they were; of text they are 0.
+    # Those of media are as many as they were; of text they are 0, and so are all that a tokenizer itself gives.
     of_media = torch.from_numpy(encoding.kind == Kind.MEDIA)
+    if not own.any():
+        return own.new_zeros(len(encoding))
     if int(of_media.sum()) != int((own != 0).sum()):
         raise LayoutError(f"{name} is not 0 for other tokens than those of media, and token_ids stand in place of some")
     found = own.new_zeros(len(encoding))

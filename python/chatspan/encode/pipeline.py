@@ -261,7 +261,7 @@ class EncodingPipeline:
                 for each in rendered
                 if each.processor_row is not None
             ]
-            return processed(self.processor, self._backends.current(), rows, encoding_of, together=together)
+            return processed(self.processor, self._backends.loaded(), rows, encoding_of, together=together)
         tokens = self.tokenize(rendered, with_segments=True)
         return [
             encoding_of(each.attributed, self._guarded(each, found))

@@ -13,6 +13,7 @@ from chatspan.attribute.media import ModelInputs
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
 from chatspan.encode.token_ids import TokenIds, sampled_pieces
 from chatspan.encoding import Encoding
+from chatspan.errors import ExpansionError
 from chatspan.media.parts import MediaPart
 from chatspan.media.placeholders import placeholders
 from chatspan.media.recording import Made, ProcessorInputs, inputs_of, joined, made_of
@@ -42,6 +43,9 @@ class ProcessorRow(NamedTuple):
     options: Mapping[str, Any]
 
 
+_Chat = tuple[AttributedRender, ProcessorRow]
+
+
 def processed(
     processor: Any,
     backend: Backend,
@@ -60,10 +64,11 @@ def processed(
     """
     # Before the processor, which would say less of what is wrong.
     holders = [placeholders(processor, attributed, row.parts) for attributed, row, _ in rows]
-    calls = [_together(processor, [row for _, row, _ in rows], backend)] if together else None
+    chats = [(attributed, row) for attributed, row, _ in rows]
+    calls = [_together(processor, chats, backend)] if together else None
     found = []
     for at, (attributed, row, special_tokens) in enumerate(rows):
-        alone = functools.cache(partial(_inputs_of, processor, [row]))
+        alone = functools.cache(partial(_inputs_of, processor, [(attributed, row)]))
         made, place = (calls[0], at) if calls else (made_of(processor, alone(), backend), 0)
         chat = expanded_chat(processor, attributed, holders[at], alone, made.rows[place])
         tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
@@ -72,13 +77,19 @@ def processed(
     return found
 
 
-def _together(processor: Any, rows: Sequence[ProcessorRow], backend: Backend) -> Made:
+def _together(processor: Any, chats: Sequence[_Chat], backend: Backend) -> Made:
     """One call for all; put together of chats with other keywords than each other, or of which some have no media."""
-    if all(_is_called_alike(rows[0], row) for row in rows):
-        given = _inputs_of(processor, rows)
-        if given.is_by_chat:
-            return made_of(processor, given, backend)
-    return made_of(processor, joined([_inputs_of(processor, [row]) for row in rows]), backend)
+    given = _inputs_of(processor, chats) if all(_is_called_alike(chats[0][1], row) for _, row in chats) else None
+    if given is not None and given.is_by_chat:
+        return made_of(processor, given, backend)
+    apart = joined([_inputs_of(processor, [chat]) for chat in chats])
+    try:
+        return made_of(processor, apart, backend)
+    except ExpansionError:
+        # Older ones that take the media of all as one list take no empty list of a chat.
+        if given is None:
+            raise
+        return made_of(processor, given, backend)
 
 
 def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
@@ -89,9 +100,10 @@ def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
         return False
 
 
-def _inputs_of(processor: Any, rows: Sequence[ProcessorRow]) -> ProcessorInputs:
-    first = rows[0]
-    return inputs_of(processor, [row.messages for row in rows], first.request, first.source, first.options)
+def _inputs_of(processor: Any, chats: Sequence[_Chat]) -> ProcessorInputs:
+    conversations = [(row.messages, attributed.render.text) for attributed, row in chats]
+    first = chats[0][1]
+    return inputs_of(processor, conversations, first.request, first.source, first.options)
 
 
 def _tokens(

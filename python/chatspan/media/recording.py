@@ -20,6 +20,8 @@ from chatspan.tokenize.backends import Backend
 _MEDIA = ("images", "videos", "video_metadata")
 # A list of all; ``audios`` in transformers before 4.54.
 _AUDIO = ("audio", "audios")
+# A template that writes the last message alone.
+_LAST_TEXT = "{{- messages[-1]['content'][0]['text'] -}}"
 # Where the copy of a processor notes what it is called with.
 _SEEN = "_chatspan_seen"
 
@@ -92,11 +94,16 @@ class _Recorder:
 
 
 def inputs_of(
-    processor: Any, conversations: Sequence[Messages], request: RenderRequest, source: str, options: Mapping[str, Any]
+    processor: Any,
+    conversations: Sequence[tuple[Messages, str]],
+    request: RenderRequest,
+    source: str,
+    options: Mapping[str, Any],
 ) -> ProcessorInputs:
     """What a processor's own ``apply_chat_template`` hands to it of chats, media loaded.
 
     Args:
+        conversations: the messages of each, and their render.
         request: the keywords of the template, which are those of all; its messages do not count.
         source: the chat template.
         options: keywords of the processor's call.
@@ -104,30 +111,21 @@ def inputs_of(
     Raises:
         ExpansionError: it raises, as where a medium cannot be loaded.
     """
-    twin, kind = copy.copy(processor), cast(Any, type(processor))
-    twin.__class__, takes_options_apart = _noting(kind)
+    chats = [[dict(message) for message in messages] for messages, _ in conversations]
     options = {"return_tensors": "pt", **options}
-    if takes_options_apart:
-        keywords = {"processor_kwargs": options, "return_tensors": options.pop("return_tensors")}
-    else:
-        keywords = options
     try:
-        twin.apply_chat_template(
-            [[dict(message) for message in messages] for messages in conversations],
-            chat_template=source,
-            tools=request.tools,
-            documents=request.documents,
-            add_generation_prompt=request.add_generation_prompt,
-            continue_final_message=request.continue_final_message,
-            tokenize=True,
-            return_dict=True,
-            **keywords,
-            **request.template_kwargs,
-        )
+        try:
+            seen = _noted(processor, chats, request, source, options)
+        # Transformers before 5 take no contents but lists of parts.
+        except (TypeError, KeyError):
+            if all(isinstance(message.get("content"), list) for messages in chats for message in messages):
+                raise
+            rendered = [_of_parts(messages, text) for messages, (_, text) in zip(chats, conversations, strict=True)]
+            plain = RenderRequest((), template_kwargs=request.template_kwargs)
+            seen = _noted(processor, rendered, plain, _LAST_TEXT, options)
     # What processors raise, and what loads media, has no common base.
     except Exception as error:
         raise _raised(processor, error) from error
-    seen: dict[str, Any] = vars(twin).get(_SEEN, {})
     texts = seen.pop("text", None)
     if texts is None:
         raise ExpansionError(
@@ -137,6 +135,37 @@ def inputs_of(
     # What the caller gave as a keyword stays one.
     given = {name: seen.pop(name, None) for name in (*_MEDIA, *_AUDIO) if name not in options}
     return ProcessorInputs(list(texts), {name: list(each) for name, each in given.items() if each}, seen)
+
+
+def _noted(
+    processor: Any, chats: list[list[dict[str, Any]]], request: RenderRequest, source: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The keywords with which ``apply_chat_template`` calls a processor; empty: it does not."""
+    twin, kind = copy.copy(processor), cast(Any, type(processor))
+    twin.__class__, takes_options_apart = _noting(kind)
+    keywords = dict(options)
+    if takes_options_apart:
+        keywords = {"return_tensors": keywords.pop("return_tensors"), "processor_kwargs": keywords}
+    twin.apply_chat_template(
+        chats,
+        chat_template=source,
+        tools=request.tools,
+        documents=request.documents,
+        add_generation_prompt=request.add_generation_prompt,
+        continue_final_message=request.continue_final_message,
+        tokenize=True,
+        return_dict=True,
+        **keywords,
+        **request.template_kwargs,
+    )
+    seen: dict[str, Any] = vars(twin).get(_SEEN, {})
+    return seen
+
+
+def _of_parts(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Messages with the same media, whose contents are parts, and a last one that is the whole render."""
+    media = [{**each, "content": each["content"] if isinstance(each.get("content"), list) else []} for each in messages]
+    return [*media, {"role": "user", "content": [{"type": "text", "text": text}]}]
 
 
 @functools.lru_cache(maxsize=64)
@@ -194,6 +223,11 @@ def made_of(processor: Any, given: ProcessorInputs, backend: Backend) -> Made:
         options["return_text_replacement_offsets"] = True
     outputs, recorded = _called(processor, given._replace(options=options))
     outputs = dict(outputs)
+    if len(outputs["input_ids"]) != len(given.texts):
+        raise ExpansionError(
+            f"{type(processor).__name__} gives {len(outputs['input_ids'])} rows of ids for {len(given.texts)} chats: "
+            "give them one by one"
+        )
     replaced = outputs.pop("text_replacement_offsets", None)
     return Made(outputs, [_row(outputs, recorded, replaced, at, backend) for at in range(len(given.texts))])
 
