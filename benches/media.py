@@ -57,17 +57,19 @@ def report_media(report: Report, rounds: int) -> None:
         calls = [functools.partial(_own, case), functools.partial(encoder.encode, case.messages)]
         times = alternate(calls, max(rounds, _FEWEST_ROUNDS))
         parts = _parts(case, max(rounds, _FEWEST_ROUNDS))
-        share = float(np.median(parts[:, 1] / parts[:, 0]))
+        # The fastest of each: what else runs slows down the processor's threads more than what has one.
+        processors, own = parts.min(axis=0)
+        share = float(own / processors)
         met = met and (case.size != _MEGAPIXEL or share < _TARGET)
         size = "×".join(map(str, case.size))
         both = (median(each) for each in times.T)
-        row = (case.name, size, f"{tokens:,}", *both, ratio(ratios(times, 1)), median(parts[:, 1]), f"{share:.1%}")
+        row = (case.name, size, f"{tokens:,}", *both, ratio(ratios(times, 1)), f"{own:.2f}", f"{share:.1%}")
         table.add_row(*row)
     report.show(
         table,
         f"Target: chatspan's own under {_TARGET:.0%} beside an image of a megapixel: {'met' if met else 'NOT met'}.",
         f"{max(rounds, _FEWEST_ROUNDS)} pairs. Its own is what encode takes without the processor's calls; share: of",
-        "these. Processors have their class's default parts.",
+        "these, both at their fastest. Processors have their class's default parts.",
     )
 
 

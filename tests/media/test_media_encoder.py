@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import threading
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from chatspan import (
     TokenizerError,
     TruncationError,
 )
-from processors import PALIGEMMA, SPECS, built_or_skipped, image, medium, own_call
+from processors import PALIGEMMA, SPECS, built_or_skipped, image, medium, own_call, tokenizer_with
 
 CHAT = [said("user", medium("image", 3), "What is it?"), said("assistant", "A cat.")]
 
@@ -146,6 +147,17 @@ def test_the_forms_in_which_transformers_takes_images(qwen: Any, form: str, tmp_
     found = ChatEncoder(qwen).encode([said("user", part, "What is it?"), CHAT[1]])
     assert found.input_ids.tolist() == wanted.input_ids.tolist()
     assert torch.equal(found.model_inputs["pixel_values"], wanted.model_inputs["pixel_values"])
+
+
+def test_the_first_call_waits_for_the_native_tokenizer(qwen: Any) -> None:
+    """A processor's call changes its tokenizer, at which older ones fail while a thread loads from them."""
+    another = copy.copy(qwen)
+    spec = next(each for each in SPECS if each.name.startswith("Qwen2VL"))
+    another.tokenizer = tokenizer_with(spec, ["<|of this test alone|>"])
+    encoder = ChatEncoder(another)
+    assert encoder.encode(CHAT).text == ChatEncoder(qwen).encode(CHAT).text
+    assert [thread.name for thread in threading.enumerate() if thread.name == "chatspan-load"] == []
+    assert encoder.backend == "native"
 
 
 def test_sampled_ids_stand_in_place_of_their_turn(qwen: Any) -> None:
