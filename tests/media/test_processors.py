@@ -45,7 +45,7 @@ def test_ids_texts_and_media(spec: Spec, processor: Any, say: Callable[[str], No
         # transformers' processor takes no such chat.
         except Exception as error:
             came["not taken by the processor"] += 1
-            why = f"{type(error).__name__}: {' '.join(str(error).split()):.100}"
+            why = why or f"{type(error).__name__}: {' '.join(str(error).split()):.100}"
             continue
         try:
             encoding = encoder.encode(messages)
