@@ -11,9 +11,10 @@ TOKENIZER ?= examples/tokenizer
 HINT_PLACEMENT ?= before_turn
 HINT_ROLE ?= system
 LAYOUT ?= aligned
-# With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered.
-COMPAT := oldest newest4
-COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py
+# With older versions of transformers, in small environments on top of VENV: what depends on how templates are rendered,
+# and processors.
+COMPAT := oldest newest4 early5
+COMPAT_TESTS ?= tests/render/test_identity_zoo.py tests/distillation/test_sentinels_zoo.py tests/render/test_traced_str.py tests/encode/test_encoder.py tests/media
 # With verl, which wants a transformers of its own.
 VERL_TESTS ?= tests/trainers/test_verl_library.py tests/trainers/test_verl_agent_loop.py
 # With ms-swift, which wants older versions of transformers and TRL.
@@ -50,7 +51,7 @@ test-rust:
 test-python: $(VENV)/.built
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-test-compat: $(COMPAT:%=test-compat-%)  ## COMPAT_TESTS with the oldest transformers declared and the newest 4.x
+test-compat: $(COMPAT:%=test-compat-%)  ## COMPAT_TESTS with the oldest transformers declared, the newest 4.x and an early 5
 
 $(COMPAT:%=test-compat-%): test-compat-%: $(VENV)-compat/%/.installed $(VENV)/.built
 	@$(<D)/bin/python -c "import transformers as t, tokenizers as k, jinja2 as j; \

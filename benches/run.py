@@ -26,6 +26,7 @@ from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
 from linear_loss import report_linear_loss
 from loader import report_loader
 from loss import report_loss
+from media import report_media
 from native import report_native
 from reading import report_reading
 from rollouts import report_rollouts
@@ -63,6 +64,7 @@ def main() -> None:
         "linear-loss": lambda: report_linear_loss(report, rounds),
         "reading": lambda: report_reading(report, inputs, zoo, rounds),
         "rollouts": lambda: report_rollouts(report, inputs, rounds),
+        "media": lambda: report_media(report, rounds),
         "import": lambda: report_import_time(report, rounds),
     }
     if arguments.only is not None and arguments.only not in benches:

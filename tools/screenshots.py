@@ -1,4 +1,4 @@
-"""Makes the pictures of the docs: pages in a headless Chromium, and what commands print on a terminal.
+"""Makes the pictures of the docs: pages in a headless Chromium, what commands print on a terminal, and drawings.
 
 ``make screenshots`` makes all of ``SHOTS``; ``python tools/screenshots.py NAME …`` those of these names.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import os
 import subprocess
 import sys
@@ -77,11 +78,24 @@ class Page:
     steps: Sequence[tuple[str, str]] = field(default=())
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What a module of this folder draws as an SVG, light and dark.
+
+    Attributes:
+        name: of the picture.
+        module: whose ``svg()`` it is.
+    """
+
+    name: str
+    module: str
+
+
 TRACE = ("inspect", "examples/sample_traces.jsonl", "--tokenizer", "examples/tokenizer")
 
 CHATS = ("audit", "examples/sample_chats.jsonl", "--tokenizer", "examples/tokenizer", "--max-length", "60")
 
-SHOTS: Sequence[Terminal | Page] = (
+SHOTS: Sequence[Terminal | Page | Drawing] = (
     Terminal("inspect-terminal", TRACE, columns=124, lines=((0, 3), (36, 59))),
     Page(
         "inspect-page",
@@ -99,29 +113,44 @@ SHOTS: Sequence[Terminal | Page] = (
     ),
     Terminal("audit-terminal", (*CHATS, "--against", "prefix-delta"), columns=104),
     Page("audit-page", (*CHATS, "--html"), size=(1000, 1000)),
+    Drawing("media-row", "media_picture"),
 )
 
 
 def main(names: Sequence[str]) -> None:
-    from browser import chromium
-
     unknown = set(names) - {shot.name for shot in SHOTS}
     if unknown:
         sys.exit(f"no such pictures: {', '.join(sorted(unknown))}; there are {', '.join(shot.name for shot in SHOTS)}")
     OUT.mkdir(parents=True, exist_ok=True)
+    chosen = [shot for shot in SHOTS if not names or shot.name in names]
+    for shot in chosen:
+        if isinstance(shot, Drawing):
+            path = OUT / f"{shot.name}.svg"
+            path.write_text(importlib.import_module(shot.module).svg(), encoding="utf-8")
+            say_size(path)
+    shoot([shot for shot in chosen if not isinstance(shot, Drawing)])
+
+
+def shoot(shots: Sequence[Terminal | Page]) -> None:
+    if not shots:
+        return
+    from browser import chromium
+
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
-        for shot in SHOTS:
-            if names and shot.name not in names:
-                continue
+        for shot in shots:
             path = OUT / f"{shot.name}.png"
             if isinstance(shot, Terminal):
                 shoot_terminal(browser, shot, Path(folder), path)
             else:
                 shoot_page(browser, shot, Path(folder), path)
-            size = path.stat().st_size
-            print(f"{path.relative_to(REPO)}: {size / 1e3:,.0f} kB")
-            if size > MOST_BYTES:
-                sys.exit(f"{path.name} has {size:,} bytes, more than {MOST_BYTES:,}: make it smaller")
+            say_size(path)
+
+
+def say_size(path: Path) -> None:
+    size = path.stat().st_size
+    print(f"{path.relative_to(REPO)}: {size / 1e3:,.0f} kB")
+    if size > MOST_BYTES:
+        sys.exit(f"{path.name} has {size:,} bytes, more than {MOST_BYTES:,}: make it smaller")
 
 
 def shoot_terminal(browser: Any, shot: Terminal, folder: Path, path: Path) -> None:

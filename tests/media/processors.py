@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 import transformers
 from transformers import AutoTokenizer
 from zoo import EXAMPLES
@@ -107,7 +109,12 @@ SPECS: tuple[Spec, ...] = (
         options={"num_image_tokens": 729, "vision_feature_select_strategy": "full"},
     ),
     Spec("Idefics3Processor", "idefics3"),
-    Spec("InternVLProcessor", "internvl", ("image", "video")),
+    Spec(
+        "InternVLProcessor",
+        "internvl",
+        ("image", "video"),
+        parts={"image_processor": "GotOcr2ImageProcessor"},
+    ),
     Spec("PixtralProcessor", "pixtral"),
     Spec("MllamaProcessor", "mllama", named={"image_token": "<|image|>"}, has_bos=True),
     Spec("Emu3Processor", "emu3", has_bos=True),
@@ -147,6 +154,7 @@ SPECS: tuple[Spec, ...] = (
     Spec("QianfanOCRProcessor", "qianfan_ocr"),
     Spec("JanusProcessor", "janus"),
 )
+MODALITIES = ("image", "video", "audio")
 PALIGEMMA = Spec("PaliGemmaProcessor", "paligemma", has_bos=True)
 DOZEN = SPECS[:12]
 
@@ -183,18 +191,57 @@ def built(name: str, model_type: str, media: tuple[str, ...]) -> Any:
         str(getattr(value, "content", value)) for key, value in vars(first).items() if key.endswith("_token") and value
     ]
     processor = _made(spec, tokenizer_with(spec, own))
-    media_of = {each: placeholder(processor, each) for each in ("image", "video", "audio")}
-    processor.chat_template = TEMPLATE.replace("MEDIA", repr({key: value for key, value in media_of.items() if value}))
+    media_of = dict.fromkeys(MODALITIES, "")
+    for modality in MODALITIES:
+        # The first that it takes; what none has, no chat has.
+        for token in reversed(placeholders(processor, modality)):
+            media_of[modality] = token
+            processor.chat_template = _template(media_of)
+            if modality in media and _takes(processor, medium(modality, 0)):
+                break
+    processor.chat_template = _template(media_of)
     return processor
 
 
-def placeholder(processor: Any, modality: str) -> str:
-    """What a template writes for a medium."""
-    for name in (f"{modality}_placeholder_token", f"{modality}_token"):
-        token = getattr(processor, name, None)
-        if token:
-            return str(getattr(token, "content", token))
-    return ""
+def _template(media_of: dict[str, str]) -> str:
+    return TEMPLATE.replace("MEDIA", repr({key: value for key, value in media_of.items() if value}))
+
+
+def _takes(processor: Any, part: dict[str, Any]) -> bool:
+    try:
+        own_call(processor, [{"role": "user", "content": [part, {"type": "text", "text": "a"}]}])
+    except Exception:
+        return False
+    return True
+
+
+def built_or_skipped(spec: Spec) -> Any:
+    """The processor of a spec, in tests that skip what a version of transformers lacks, or wants for it."""
+    try:
+        return built(spec.name, spec.model_type, spec.media)
+    except Exception as error:
+        pytest.skip(f"{spec} cannot be made here: {type(error).__name__}: {str(error).strip():.80}")
+
+
+def own_call(processor: Any, messages: list[Any], *, options: dict[str, Any] | None = None, **keywords: Any) -> Any:
+    """transformers' own.
+
+    Args:
+        options: of the processor's call, which older versions take among the others.
+    """
+    options = options or {}
+    if "processor_kwargs" in inspect.signature(type(processor).apply_chat_template).parameters:
+        options = {"processor_kwargs": options}
+    return processor.apply_chat_template(
+        messages, tokenize=True, return_dict=True, return_tensors="pt", **keywords, **options
+    )
+
+
+def placeholders(processor: Any, modality: str) -> list[str]:
+    """What a template may write for a medium."""
+    names = (*(["boi_token"] if modality == "image" else []), f"{modality}_token", f"{modality}_placeholder_token")
+    tokens = (getattr(processor, name, None) for name in names)
+    return [str(getattr(token, "content", token)) for token in tokens if token]
 
 
 def _made(spec: Spec, tokenizer: Any) -> Any:
@@ -208,15 +255,29 @@ def _made(spec: Spec, tokenizer: Any) -> Any:
         ("audio_processor", "FEATURE_EXTRACTOR_MAPPING_NAMES"),
     ):
         if part in wanted:
-            name = spec.parts.get(part) or _known(mapping, spec.model_type)
+            name = spec.parts.get(part) or _known(mapping, spec.model_type) or _named(kind, part)
             parts[part] = None if name is None else getattr(transformers, name)()
+    if hasattr(kind, "attributes"):
+        # Before 5 a processor takes parts of the classes alone that it names.
+        classes = {f"{name}_class": type(each).__name__ for name, each in (*parts.items(), ("tokenizer", tokenizer))}
+        kind = type(kind.__name__, (kind,), {**classes, "__module__": kind.__module__})
     return kind(**({"tokenizer": tokenizer} if "tokenizer" in wanted else {}), **parts, **spec.options)
 
 
-def _known(mapping: str, model_type: str) -> str | None:
-    from transformers.models.auto import feature_extraction_auto, image_processing_auto, video_processing_auto
+def _named(kind: Any, part: str) -> str | None:
+    """The class that a processor names for a part itself, as those before 5 do."""
+    found = getattr(kind, f"{part}_class", None)
+    name = found if found is None or isinstance(found, str) else next(each for each in found if each)
+    return None if name is None or name.startswith("Auto") else name
 
-    for module in (image_processing_auto, video_processing_auto, feature_extraction_auto):
+
+def _known(mapping: str, model_type: str) -> str | None:
+    for name in ("image_processing_auto", "video_processing_auto", "feature_extraction_auto"):
+        try:
+            module = importlib.import_module(f"transformers.models.auto.{name}")
+        # Of videos before 4.52.
+        except ImportError:
+            continue
         found = getattr(module, mapping, {}).get(model_type)
         if found is not None:
             if isinstance(found, dict):

@@ -97,8 +97,10 @@ def _of_tokens(name: str, value: torch.Tensor, row: MediaRow) -> torch.Tensor:
         raise LayoutError(
             f"{name} has a value for each of the processor's tokens, and token_ids stand in place of some"
         )
-    # Those of media are as many as they were; of text they are 0.
+    # Those of media are as many as they were; of text they are 0, and so are all that a tokenizer itself gives.
     of_media = torch.from_numpy(row.of_media)
+    if not own.any():
+        return own.new_zeros(len(of_media))
     if int(of_media.sum()) != int((own != 0).sum()):
         raise LayoutError(f"{name} is not 0 for other tokens than those of media, and token_ids stand in place of some")
     found = own.new_zeros(len(of_media))

@@ -100,7 +100,7 @@ def _axes(ax: Any) -> Any:
 def _required(collator: Any, rows: Any) -> Sequence[Any]:
     if not callable(collator) or not callable(getattr(collator, "lengths", None)):
         raise OptionError(f"collator is {type(collator).__name__}: give a collator, such as ChatCollator(tokenizer)")
-    found = listed_rows(rows)
+    found: Sequence[Any] = listed_rows(rows)
     if not len(found):
         raise OptionError("rows are an empty list: give at least one row")
     return found

@@ -169,8 +169,8 @@ class SelfDistillationCollator:
                 "keep_empty=False; collator.has_signal(row) says which of a data set have a loss"
             )
         batch = batch_of(found, self.config, self._pad_id)
-        if self.processor is not None:
-            batch = with_media(batch, found, self.config, self.processor)
+        if self.processor is not None and self._route is not None:
+            batch = with_media(batch, found, self.config, self._route.pipeline)
         batch["dropped_rows"] = np.array([dropped_rows], dtype=np.int64)
         return batch
 

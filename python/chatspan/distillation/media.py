@@ -16,7 +16,7 @@ from chatspan.batch.sides import Side, sequence_widths
 from chatspan.distillation.chats.encoded_chat import EncodedChat
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
-from chatspan.encode.processed import made_together
+from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import LayoutError, TruncationError
 from chatspan.kinds import Kind
 from chatspan.media.positions import makes_own_positions
@@ -26,7 +26,7 @@ _TEACHER = "ctx_teacher_"
 
 
 def with_media(
-    batch: dict[str, Any], rows: Sequence[Row], config: DistillationConfig, processor: Any
+    batch: dict[str, Any], rows: Sequence[Row], config: DistillationConfig, pipeline: EncodingPipeline
 ) -> dict[str, Any]:
     """A batch with the tensors of its media.
 
@@ -38,7 +38,7 @@ def with_media(
         TruncationError: messages with media were left out for length, and the processor makes others of the rest.
     """
     student = _of_side(
-        [(row.pair.student, row.pair.student_tokens, row.student) for row in rows], "", batch, config, processor
+        [(row.pair.student, row.pair.student_tokens, row.student) for row in rows], "", batch, config, pipeline
     )
     found = dict(batch)
     sides = {"": student}
@@ -49,10 +49,10 @@ def with_media(
             else (row.pair.teacher, row.pair.teacher_tokens, row.teacher)
             for row in rows
         ]
-        sides[_TEACHER] = _of_side(teacher, _TEACHER, batch, config, processor)
+        sides[_TEACHER] = _of_side(teacher, _TEACHER, batch, config, pipeline)
     for prefix, (tied, of_media) in sides.items():
         found |= {f"{prefix}{name}": value for name, value in tied.items()}
-        if of_media and makes_own_positions(processor):
+        if of_media and makes_own_positions(pipeline.processor):
             del found[f"{prefix}position_ids"]
     found |= student[1]
     if _TEACHER in sides:
@@ -86,7 +86,7 @@ def _of_side(
     prefix: str,
     batch: dict[str, Any],
     config: DistillationConfig,
-    processor: Any,
+    pipeline: EncodingPipeline,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What has a value for each token, and what is of media alone."""
     shape = tuple(batch[f"{prefix}input_ids"].shape)
@@ -94,7 +94,7 @@ def _of_side(
     if config.packing:
         widths = sequence_widths(widths, config.pad_sequences_to_multiple_of).tolist()
     starts = row_starts(widths, shape[1], config.padding_side, packed=config.packing)
-    made = _made(chats, processor)
+    made = _made(chats, pipeline)
     rows = [
         MediaRow(each, len(tokens), slice(None), _kinds(chat, tokens) == Kind.MEDIA, start + side.columns)
         for each, (chat, tokens, side), start in zip(made, chats, starts, strict=True)
@@ -112,7 +112,7 @@ def _kinds(chat: EncodedChat, tokens: Ints) -> NDArray[np.uint8]:
     return chat.encoding.kind[tokens]
 
 
-def _made(chats: Sequence[tuple[EncodedChat, Ints, Side]], processor: Any) -> list[ModelInputs]:
+def _made(chats: Sequence[tuple[EncodedChat, Ints, Side]], pipeline: EncodingPipeline) -> list[ModelInputs]:
     """What the processor returned of the rows in one call; in a call of its own where these are not those of one."""
     own = [chat.encoding._model_inputs for chat, _, _ in chats if chat.encoding is not None]
     if len(own) < len(chats):
@@ -128,7 +128,7 @@ def _made(chats: Sequence[tuple[EncodedChat, Ints, Side]], processor: Any) -> li
         and all(each.of_call is own[0].of_call and each.place == at for at, each in enumerate(own))
     ):
         return own
-    made = made_together(processor, [_inputs_of(chat, tokens) for chat, tokens, _ in chats])
+    made = pipeline.made_together([_inputs_of(chat, tokens) for chat, tokens, _ in chats])
     for row, (chat, tokens, _) in zip(made.rows, chats, strict=True):
         if len(tokens) < len(chat.input_ids) and not np.array_equal(row.ids, chat.input_ids[tokens]):
             raise TruncationError(

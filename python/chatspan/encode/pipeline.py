@@ -13,12 +13,13 @@ from chatspan._core import TurnScaffold, attribute
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
-from chatspan.encode.processed import ProcessorRow, processed
+from chatspan.encode.processed import ProcessorRow, made_together, processed
 from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, MessageError, OptionError, TextError, TokenizerError, one_line, quoted
 from chatspan.media.parts import MediaChat, media_chat, no_media, refuse_media
 from chatspan.media.processors import checked_options, is_processor, require_processor, template_of
+from chatspan.media.recording import Made, ProcessorInputs
 from chatspan.options import LONGEST, BackendOption, Boundaries, one_of
 from chatspan.render.habits import TemplateHabits
 from chatspan.render.jinja.template import ChatTemplate
@@ -270,12 +271,20 @@ class EncodingPipeline:
                 for each in rendered
                 if each.processor_row is not None
             ]
-            return processed(self.processor, self._backends.current(), rows, encoding_of, together=together)
+            return processed(self.processor, self._backends.loaded(), rows, encoding_of, together=together)
         tokens = self.tokenize(rendered, with_segments=True)
         return [
             encoding_of(each.attributed, self._guarded(each, found))
             for each, found in zip(rendered, tokens, strict=True)
         ]
+
+    def made_together(self, given: Sequence[ProcessorInputs]) -> Made:
+        """What the processor makes in one call of what it is called with of several chats.
+
+        Raises:
+            ExpansionError: it raises, or the chats need other options than each other.
+        """
+        return made_together(self.processor, given, self._backends.loaded())
 
     def _guarded(self, rendered: Rendered, tokens: Tokens) -> Tokens:
         """The tokens; of those that are not to be as rendered, no control token has characters of the data."""

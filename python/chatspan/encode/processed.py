@@ -43,6 +43,11 @@ class ProcessorRow(NamedTuple):
     options: Mapping[str, Any]
 
 
+_Chat = tuple[AttributedRender, ProcessorRow]
+# By modality the keywords with which a processor is called.
+_KEYWORDS = {"image": ("images",), "video": ("videos", "video_metadata"), "audio": ("audio", "audios")}
+
+
 def processed(
     processor: Any,
     backend: Backend,
@@ -61,11 +66,12 @@ def processed(
     """
     # Before the processor, which would say less of what is wrong.
     holders = [placeholders(processor, attributed, row.parts) for attributed, row, _ in rows]
-    calls = [_together(processor, [row for _, row, _ in rows])] if together else None
+    chats = [(attributed, row) for attributed, row, _ in rows]
+    calls = [_together(processor, chats, backend)] if together else None
     found = []
     for at, (attributed, row, special_tokens) in enumerate(rows):
-        alone = functools.cache(partial(_inputs_of, processor, [row]))
-        made, place = (calls[0], at) if calls else (made_of(processor, alone()), 0)
+        alone = functools.cache(partial(_inputs_of, processor, [(attributed, row)]))
+        made, place = (calls[0], at) if calls else (made_of(processor, alone(), backend), 0)
         chat = expanded_chat(processor, attributed, holders[at], alone, made.rows[place])
         tokens = _tokens(processor.tokenizer, backend, chat, row, special_tokens)
         inputs = ModelInputs(made.outputs, place)
@@ -85,7 +91,7 @@ def inputs_without(
     Raises:
         ExpansionError: it loads other media than the parts say.
     """
-    given = _inputs_of(processor, [row])
+    given = _inputs_of(processor, [(attributed, row)])
     if not left_out:
         return given
     edges, owners, _ = (array.tolist() for array in attributed.segments.to_arrays())
@@ -94,35 +100,44 @@ def inputs_without(
         for start, end, owner in zip(edges[:-1], edges[1:], owners, strict=True)
     ]
     text = "".join(attributed.render.text[start:end] for start, end in ranges if start < end)
-    media = {}
-    for modality, name in (("image", "images"), ("video", "videos"), ("audio", "audio")):
+    media: dict[str, list[Any]] = {}
+    for modality, names in _KEYWORDS.items():
         own = [part for part in row.parts if part.modality == modality]
-        loaded = given.media.get(name, [])
-        loaded = loaded if name == "audio" else [each for of_chat in loaded for each in of_chat]
-        if len(loaded) != len(own):
-            raise ExpansionError(
-                f"the processor loads {len(loaded)} {name} of {len(own)} parts, so that none of them can be left out"
-            )
-        kept = [each for each, part in zip(loaded, own, strict=True) if part.message_index not in left_out]
-        if kept:
-            media[name] = kept if name == "audio" else [kept]
+        for name, loaded in ((name, given.media[name]) for name in names if name in given.media):
+            is_by_chat = modality != "audio"
+            flat = [each for of_chat in loaded for each in of_chat] if is_by_chat else loaded
+            if len(flat) != len(own):
+                raise ExpansionError(
+                    f"the processor loads {len(flat)} {name} of {len(own)} parts, so that none of them can be left out"
+                )
+            kept = [each for each, part in zip(flat, own, strict=True) if part.message_index not in left_out]
+            if kept:
+                media[name] = [kept] if is_by_chat else kept
     return ProcessorInputs([text], media, given.options)
 
 
-def made_together(processor: Any, given: Sequence[ProcessorInputs]) -> Made:
+def made_together(processor: Any, given: Sequence[ProcessorInputs], backend: Backend) -> Made:
     """What a processor makes in one call of what it is called with of several chats.
 
     Raises:
         ExpansionError: it raises, or the chats need other options than each other.
     """
-    return made_of(processor, joined(given))
+    return made_of(processor, joined(given), backend)
 
 
-def _together(processor: Any, rows: Sequence[ProcessorRow]) -> Made:
-    """One call for all; of chats with other keywords than each other one that is put together."""
-    if all(_is_called_alike(rows[0], row) for row in rows):
-        return made_of(processor, _inputs_of(processor, rows))
-    return made_of(processor, joined([_inputs_of(processor, [row]) for row in rows]))
+def _together(processor: Any, chats: Sequence[_Chat], backend: Backend) -> Made:
+    """One call for all; put together of chats with other keywords than each other, or of which some have no media."""
+    given = _inputs_of(processor, chats) if all(_is_called_alike(chats[0][1], row) for _, row in chats) else None
+    if given is not None and given.is_by_chat:
+        return made_of(processor, given, backend)
+    apart = joined([_inputs_of(processor, [chat]) for chat in chats])
+    try:
+        return made_of(processor, apart, backend)
+    except ExpansionError:
+        # Older ones that take the media of all as one list take no empty list of a chat.
+        if given is None:
+            raise
+        return made_of(processor, given, backend)
 
 
 def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
@@ -133,9 +148,10 @@ def _is_called_alike(one: ProcessorRow, other: ProcessorRow) -> bool:
         return False
 
 
-def _inputs_of(processor: Any, rows: Sequence[ProcessorRow]) -> ProcessorInputs:
-    first = rows[0]
-    return inputs_of(processor, [row.messages for row in rows], first.request, first.source, first.options)
+def _inputs_of(processor: Any, chats: Sequence[_Chat]) -> ProcessorInputs:
+    conversations = [(row.messages, attributed.render.text) for attributed, row in chats]
+    first = chats[0][1]
+    return inputs_of(processor, conversations, first.request, first.source, first.options)
 
 
 def _tokens(

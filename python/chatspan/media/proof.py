@@ -50,12 +50,13 @@ def proven(
     Raises:
         ExpansionError: the processor changed something else, or nothing tells where an expansion ends.
     """
-    wider = with_wrappers(attributed, found)
-    for placeholders in [list(found)] if wider == list(found) else [list(found), wider]:
-        expansions = _placed(processor, attributed.render.text, placeholders, row, expand)
-        if expansions is not None:
-            return expansions
-    raise _changed(processor, attributed.render.text, found, row.text)
+    text = attributed.render.text
+    expansions = _placed(processor, text, list(found), row, expand)
+    if expansions is None and (wider := with_wrappers(attributed, found)) != list(found):
+        expansions = _placed(processor, text, wider, row, expand)
+    if expansions is None:
+        raise _changed(processor, text, found, row.text)
+    return expansions
 
 
 def _placed(

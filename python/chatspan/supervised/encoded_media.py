@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 
 from chatspan._core import Offsets
 from chatspan.attribute.media import ModelInputs
-from chatspan.batch.media import media_tensors, require_form
+from chatspan.batch.media import media_row, media_tensors
+from chatspan.batch.media_form import require_form
 from chatspan.batch.padding import padded, padded_ids, width_of
+from chatspan.batch.per_token import row_starts
 from chatspan.batch.sides import pad_id_of
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encoding import Encoding
 from chatspan.errors import LayoutError, OptionError, RowError, one_line, place_of_row, quoted
 from chatspan.kinds import Kind
-from chatspan.media.recording import RecordedRow, inputs_of, made_of
+from chatspan.media.recording import RecordedRow, inputs_of
 from chatspan.options import PaddingSide, require_choices, require_counts
 from chatspan.render.request import RenderRequest
 from chatspan.rows.media_types import MODALITIES, one_medium
@@ -102,7 +104,7 @@ class EncodedMediaCollator:
         require_counts(self, "pad_to_multiple_of")
         if media_folder is not None and not isinstance(media_folder, str):
             raise OptionError(f"media_folder={quoted(media_folder)}: give the path of a folder, or None")
-        self._processor, self._decode = processor, pipeline.decode
+        self._pipeline = pipeline
         self._folder = media_folder
         self._pad_id = pad_id_of(pipeline.tokenizer)
 
@@ -119,7 +121,9 @@ class EncodedMediaCollator:
         weights = [row.weights for row in read if row.weights is not None]
         if weights:
             batch["loss_weight"] = self._weights(read, width)
-        return tensors_of(batch) | media_tensors(encodings, width, self.padding_side)
+        starts = row_starts([len(row.input_ids) for row in read], width, self.padding_side, packed=False)
+        placed = [media_row(each, start + np.arange(len(each))) for each, start in zip(encodings, starts, strict=True)]
+        return tensors_of(batch, self._pipeline.decode_one) | media_tensors(placed, (len(read), width))
 
     def _width(self, rows: Sequence[_Row]) -> int:
         return width_of((len(row.input_ids) for row in rows), self.pad_to_multiple_of)
@@ -134,8 +138,11 @@ class EncodedMediaCollator:
 
     def _processed(self, rows: Sequence[_Row]) -> list[Encoding]:
         """The rows' own tokens, with what the processor made of the batch."""
-        conversations = [[{"role": "user", "render": row.render, "content": list(row.parts)}] for row in rows]
-        made = made_of(self._processor, inputs_of(self._processor, conversations, RenderRequest(()), _TEMPLATE, {}))
+        conversations = [
+            ([{"role": "user", "render": row.render, "content": list(row.parts)}], row.render) for row in rows
+        ]
+        given = inputs_of(self._pipeline.processor, conversations, RenderRequest(()), _TEMPLATE, {})
+        made = self._pipeline.made_together([given])
         return [
             self._encoding(row, recorded, ModelInputs(made.outputs, index), place_of_row(index))
             for index, (row, recorded) in enumerate(zip(rows, made.rows, strict=True))
@@ -150,7 +157,7 @@ class EncodedMediaCollator:
         ids, own = row.input_ids, recorded.ids
         kept = _kept(ids, own)
         # Sampled and escaped ids are other ids of the same text.
-        if kept is None and self._decode(ids) not in self._decode(own):
+        if kept is None and self._pipeline.decode(ids) not in self._pipeline.decode(own):
             raise LayoutError(
                 f"the processor makes {len(own):,} tokens of it that are not its {len(ids):,} input_ids: give the "
                 "processor that it was encoded with, with the same settings and media, or encode the rows anew",
@@ -218,7 +225,7 @@ class EncodedMediaCollator:
                     f"it: add a column {kind}s with the data of those without a source, in their order"
                 )
             parts.append({"type": kind, kind: data})
-        [message] = with_data([{"role": "user", "content": parts}], self._folder, self._processor)
+        [message] = with_data([{"role": "user", "content": parts}], self._folder, self._pipeline.processor)
         return list(message["content"])
 
 

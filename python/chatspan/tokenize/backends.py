@@ -134,6 +134,13 @@ class Backends:
         self._warn()
         return self._settled[1] if self._settled is not None else self._hf
 
+    def loaded(self) -> Backend:
+        """The backend to encode with now, waited for: for who has others change the tokenizer meanwhile.
+
+        A processor's call sets the padding, at which tokenizers before 0.23 fail while another thread uses them.
+        """
+        return self.current() if self._is_hf() or self._is_settled() else self.wait()
+
     def wait(self) -> Backend:
         """The backend to stay with, loaded; the tokenizer is looked at anew.
 
