@@ -294,9 +294,21 @@ def test_what_is_no_processor_says_what_to_give(folder: str, data: Path, tmp_pat
     for option in (("--stability",), ("--against", "hf")):
         done = chatspan("audit", str(data), "--processor", folder, *option)
         assert f"{option[0]} is of what a tokenizer makes of text: give --tokenizer" in done.stderr
-    pair = {**ROWS[2], "teacher_messages": ROWS[2]["messages"]}
-    done = chatspan("inspect", str(write_rows(tmp_path / "pairs.jsonl", [pair])), "--processor", folder)
-    assert "the row has a student and a teacher, which are made by a tokenizer alone" in done.stderr
+
+
+def test_a_student_and_a_teacher_with_pictures(folder: str, data: Path) -> None:
+    """Both sides' media stand in place of their tokens."""
+    row = json.loads(data.read_text(encoding="utf-8").splitlines()[0])
+    pair = {**row, "teacher_messages": [{"role": "system", "content": "It is a cat."}, *row["messages"]]}
+    pairs = write_rows(data.parent / "pairs.jsonl", [pair])
+    done = chatspan("inspect", str(pairs), "--processor", folder, "--json")
+    [view] = json.loads(done.stdout)
+    media = [[(each["modality"], each["tokens"]) for each in side["media"]] for side in view["sides"]]
+    assert media[0] == media[1] != []
+    assert [each["message_index"] for side in view["sides"] for each in side["media"][:1]] == [0, 1]
+    page = data.parent / "pair.html"
+    assert chatspan("inspect", str(pairs), "--processor", folder, "--html", str(page)).returncode == 0
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == 2 * len(media[0])
 
 
 def test_missing_packages_are_named(folder: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,11 +65,6 @@ def views_of_chat(
             processor=encoder.processor,
         )
         return [view]
-    if encoder.processor is not None:
-        raise OptionError(
-            "the row has a student and a teacher, which are made by a tokenizer alone: give --tokenizer, or a row "
-            "without 'tool_error' and 'teacher_messages'"
-        )
     # Only these need torch.
     from chatspan.distillation.config import CollatorConfig, DistillationConfig
     from chatspan.view.pair import view_of_pair
@@ -83,8 +78,9 @@ def views_of_chat(
             hint_placement=hints.placement,
             hint_role=hints.role,
         )
+    given = encoder.tokenizer if encoder.processor is None else encoder.processor
     if encoder.chat_template is not None:
         if not isinstance(encoder.chat_template, str):
             raise OptionError("a trace or a pair takes one template, not several by name")
-        encoder.tokenizer.chat_template = encoder.chat_template
-    return view_of_pair(chat.as_row(), encoder.tokenizer, config, title)
+        given.chat_template = encoder.chat_template
+    return view_of_pair(chat.as_row(), given, config, title)
