@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
 import json
+import lzma
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from chatspan import ChatspanError, RowError, SourceError
@@ -21,6 +26,12 @@ from chatspan.rows.sources import open_source, read_row
 USER = {"role": "user", "content": "Hi"}
 CALL = {"id": "c1", "type": "function", "function": {"name": "rebook", "arguments": {"train": "IC 900"}}}
 ASSISTANT = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+PACKERS: dict[str, Any] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": lambda data: pa.Codec("zstd").compress(data, asbytes=True),
+}
 CHATS = [{"messages": [USER, {"role": "assistant", "content": f"Answer {i}"}]} for i in range(5)]
 
 
@@ -120,8 +131,12 @@ def test_without_the_library_datasets(tmp_path: Path, monkeypatch: pytest.Monkey
         ("blank.jsonl", b"\n \n", "has no rows in it"),
         ("bad.parquet", b"no parquet", "cannot be read as Parquet"),
         ("bad.jsonl.gz", b"\x1f\x8b no gzip", "cannot read .*bad.jsonl.gz"),
-        ("data.csv", b"a,b\n1,2\n", "reads JSON lines, JSON arrays, Parquet"),
-        ("data.jsonl.zst", b"\x28\xb5\x2f\xfd", "reads JSON lines, JSON arrays, Parquet"),
+        ("data.tsv", b"a\tb\n1\t2\n", "reads JSON lines, JSON arrays, Parquet, Arrow and CSV"),
+        ("data.jsonl.zst", b"\x28\xb5\x2f\xfd", "cannot read|has no rows in it"),
+        ("bad.jsonl.xz", b"\xfd7zXZ\x00 no xz", "cannot read .*bad.jsonl.xz"),
+        ("bad.jsonl.bz2", b"BZh no bz2", "cannot read .*bad.jsonl.bz2"),
+        ("bad.arrow", b"ARROW1 no table", "cannot be read as Arrow"),
+        ("bad.csv", b"a,b\n1,2,3\n", "cannot be read as CSV"),
     ],
 )
 def test_what_cannot_be_read(tmp_path: Path, name: str, data: bytes | None, said: str) -> None:
@@ -199,3 +214,63 @@ def test_one_object_over_many_lines_is_a_row(tmp_path: Path) -> None:
     (tmp_path / "cut.json").write_text(json.dumps(trajectory, indent=2)[:-4])
     with pytest.raises(RowError, match=r"^cut\.json:1: not JSON"):
         RowReader().read(next(open_source(str(tmp_path / "cut.json")).rows()))
+
+
+@pytest.mark.parametrize("ending", ["bz2", "xz", "zst", "gz"])
+def test_packed_lines(tmp_path: Path, ending: str) -> None:
+    packed = tmp_path / f"data.jsonl.{ending}"
+    packed.write_bytes(PACKERS[ending](lines(CHATS)))
+    source = open_source(str(packed))
+    assert rows_of(source) == list(enumerate(CHATS))
+    assert rows_of(source, 2) == list(enumerate(CHATS))[2:]
+    assert next(source.rows(1)).place == f"data.jsonl.{ending}:2"
+    array = tmp_path / f"data.json.{ending}"
+    array.write_bytes(PACKERS[ending](json.dumps(CHATS).encode()))
+    assert rows_of(open_source(str(array))) == list(enumerate(CHATS))
+
+
+@pytest.mark.parametrize("ending", ["bz2", "xz", "zst"])
+def test_a_packed_file_that_is_cut_ends_with_what_was_read(tmp_path: Path, ending: str) -> None:
+    many = [{"messages": [{"role": "user", "content": os.urandom(3000).hex()}]} for _ in range(300)]
+    whole = PACKERS[ending](lines(many))
+    (tmp_path / f"cut.jsonl.{ending}").write_bytes(whole[: len(whole) // 2])
+    source = open_source(str(tmp_path / f"cut.jsonl.{ending}"))
+    found: list[RawRow] = []
+    with pytest.raises(SourceError, match=r"is broken after its first [0-9]+ rows|cannot read"):
+        found.extend(source.rows())
+    assert len(found) < 300
+
+
+def test_tables_of_arrow_and_csv(tmp_path: Path) -> None:
+    table = pa.table({"messages": [json.dumps(chat["messages"]) for chat in CHATS], "id": list(range(len(CHATS)))})
+    with pa.OSFile(str(tmp_path / "file.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    with pa.OSFile(str(tmp_path / "stream.arrow"), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    pa.csv.write_csv(table, tmp_path / "data.csv")
+    for name in ("file.arrow", "stream.arrow", "data.csv"):
+        source = open_source(str(tmp_path / name))
+        read = [RowReader().read(row) for row in source.rows()]
+        assert [chat.messages for chat in read] == [chat["messages"] for chat in CHATS], name
+        assert [row.index for row in source.rows(2)] == list(range(2, len(CHATS)))
+        marks: list[bytes] = []
+        list(source.rows(len(CHATS), marks.append))
+        assert len(marks) == len(CHATS)
+
+
+@pytest.mark.parametrize("ending", ["", "bz2", "xz", "zst", "gz"])
+def test_the_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    data = lines(CHATS) if not ending else PACKERS[ending](lines(CHATS))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    source = open_source("-")
+    assert rows_of(source) == list(enumerate(CHATS)) == rows_of(source)
+    assert next(source.rows()).place == f"stdin.jsonl{ending and '.'}{ending}:1"
+
+
+def test_the_standard_input_is_parquet_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pa.Table.from_pylist(CHATS), tmp_path / "data.parquet")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "data.parquet").read_bytes())))
+    assert len(rows_of(open_source("-"))) == len(CHATS)
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(SourceError, match="- is the standard input, and nothing is piped into it"):
+        open_source("-")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from chatspan.rows.row import RawRow
 from chatspan.view.rows import views_of_chat
 from commands import chatspan, started
 from rich.console import Console
-from zoo import EXAMPLES
+from zoo import EXAMPLES, REPO
 
 TOKENIZER = str(EXAMPLES / "tokenizer")
 TRACES = str(EXAMPLES / "sample_traces.jsonl")
@@ -159,3 +161,19 @@ def test_a_wrong_tokenizer_or_file_ends_in_one_line(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "convert"])
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path, command: str) -> None:
+    """As ``| head -1``."""
+    data = tmp_path / "d.jsonl"
+    data.write_text("\n".join(json.dumps({"messages": [*CHAT] * 300}) for _ in range(30)), encoding="utf-8")
+    tokenizer = ("--tokenizer", str(EXAMPLES / "tokenizer")) if command == "inspect" else ()
+    line = [sys.executable, "-m", "chatspan", command, str(data), *tokenizer]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=REPO) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert b"Traceback" not in process.stderr.read()

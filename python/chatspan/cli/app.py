@@ -17,10 +17,9 @@ from chatspan.cli.teacher import teacher
 app = typer.Typer(
     name="chatspan",
     help="Whose is each token of a rendered chat? See one conversation, audit a data set, encode it, convert it.",
-    epilog="FILE is JSON lines, a JSON array, Parquet, a folder or a data set of the Hugging Face hub, with "
-    "'messages', 'conversations', 'prompt' and 'completion', or 'turns' in each row.",
+    epilog="FILE is JSON lines, a JSON array, Parquet, Arrow, CSV, a folder or a data set of the Hugging Face hub, "
+    "with 'messages', 'conversations', 'prompt' and 'completion', or 'turns' in each row; or - for what is piped in.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},

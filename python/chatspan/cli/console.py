@@ -26,6 +26,10 @@ class SafeConsole(Console):
     Text of a table is made :func:`chatspan.cli.text.printable` before, so that columns have the right width.
     """
 
+    def on_broken_pipe(self) -> None:
+        """Whoever reads has seen enough, which is no failure, as Rich takes it for."""
+        raise BrokenPipeError
+
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a renderable."""
         for segment in super().render(renderable, options):

@@ -27,6 +27,10 @@ class CliError(Exception):
     """What ends a command, in a line."""
 
 
+class SeenEnough(Exception):
+    """Whoever reads the output wants no more of it."""
+
+
 class Stopped(Exception):
     """Somebody stopped the command; with what is to be said of it."""
 
@@ -44,6 +48,9 @@ def stoppable(command: Callable[..., None]) -> Callable[..., None]:
             command(**options)
         except KeyboardInterrupt:
             raise Stopped("stopped") from None
+        except BrokenPipeError:
+            # Of which the CLI library makes a failure.
+            raise SeenEnough from None
         except EOFError as error:
             # The CLI library takes it for an end of what a person types, and says "Aborted." alone.
             raise RuntimeError(f"EOFError: {error}") from error
@@ -63,11 +70,11 @@ def exit_code_of(app: Callable[..., Any]) -> int:
         return code if isinstance(code, int) else 0
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except BrokenPipeError:
+    except (SeenEnough, BrokenPipeError):
         # Whoever read the output has seen enough. Python would complain once more when it closes stdout.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 0
     except (Stopped, KeyboardInterrupt) as stop:
         _say(str(stop) or "stopped")
         return STOPPED

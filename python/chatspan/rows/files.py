@@ -1,26 +1,23 @@
-"""Files → rows: JSON lines, a JSON array, Parquet. A row that cannot be read costs no other."""
+"""Files → rows: JSON lines, a JSON array, Parquet, Arrow, CSV. A row that cannot be read costs no other."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from chatspan.errors import SourceError, one_line
 from chatspan.rows.marks import hash_of
+from chatspan.rows.packed import DAMAGE, PACKED, opened
 from chatspan.rows.row import BrokenSourceError, RawRow
 
 Passed = Callable[[bytes], object]
 
 # Rows that are made of a table at once.
 _ROWS_AT_ONCE = 256
-# Lines are longer than Python's own buffer.
-_BUFFERED = 1 << 18
-# What a gzip file that is damaged raises; without a number of the system, which has its own reasons.
-_DAMAGE = (OSError, EOFError, zlib.error)
+# Of CSV: a conversation may be a long line of it.
+_BLOCK_BYTES = 1 << 24
 
 
 class JsonLinesSource:
@@ -31,7 +28,7 @@ class JsonLinesSource:
         self._path = path
         self._folder = str(path.parent)
         self._size = path.stat().st_size
-        self._is_packed = path.suffix == ".gz"
+        self._is_packed = path.suffix.lower() in PACKED
 
     def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
         """See :class:`chatspan.rows.row.Source`; the mark of a row is its line."""
@@ -44,7 +41,7 @@ class JsonLinesSource:
                         yield row
                     elif passed is not None:
                         passed(row.value)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             if index and getattr(error, "errno", None) is None:
                 raise broken(self.name, index, error) from None
             raise unreadable(self.name, error) from None
@@ -230,11 +227,59 @@ def _group_mark(raw: IO[bytes], about: Any) -> bytes:
     return hash_of(b"".join(found))
 
 
-def opened(path: Path) -> IO[bytes]:
-    """A file, unpacked."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    return path.open("rb", buffering=_BUFFERED)
+class TableSource:
+    """Arrow's own file, or CSV, whose columns hold JSON where they hold more than text; a batch of rows at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self._is_csv = path.suffix.lower() == ".csv"
+        if next(self.rows(), None) is None:
+            raise no_rows(str(path))
+
+    def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
+        """See :class:`chatspan.rows.row.Source`; the mark of a row is the hash of its batch."""
+        import pyarrow as pa
+
+        index = 0
+        try:
+            for batch in self._batches():
+                mark = hash_of(batch.serialize().to_pybytes())
+                for value in batch.to_pylist():
+                    if index >= start:
+                        yield RawRow(index, f"row {index}", value, None, mark, folder=str(self._path.parent))
+                    elif passed is not None:
+                        passed(mark)
+                    index += 1
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if index and getattr(error, "errno", None) is None:
+                raise broken(self.name, index, error) from None
+            kind = "CSV" if self._is_csv else "Arrow"
+            raise SourceError(f"{self._path} cannot be read as {kind}: {error_line(error)}") from None
+
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow as pa
+        from pyarrow import csv
+
+        if self._is_csv:
+            # Texts have line feeds, and a column of JSON stays text until the reader of rows takes it.
+            yield from csv.open_csv(
+                self._path,
+                read_options=csv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=csv.ParseOptions(newlines_in_values=True),
+                convert_options=csv.ConvertOptions(strings_can_be_null=True),
+            )
+            return
+        with pa.OSFile(str(self._path)) as file:
+            try:
+                whole = pa.ipc.open_file(file)
+            except pa.ArrowInvalid:
+                # As datasets keeps its tables.
+                file.seek(0)
+                yield from pa.ipc.open_stream(file)
+                return
+            for number in range(whole.num_record_batches):
+                yield whole.get_batch(number)
 
 
 def broken(name: str, index: int, error: object) -> BrokenSourceError:

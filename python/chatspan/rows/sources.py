@@ -1,9 +1,8 @@
-"""What a person names on the command line → rows: JSON lines, JSON arrays, Parquet, folders and names of the hub."""
+"""What a person names on the command line → rows: files, the standard input, folders and names of the hub."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,15 @@ from chatspan.rows.files import (
     JsonLinesSource,
     ParquetSource,
     Passed,
+    TableSource,
     error_line,
     is_one_object,
     no_rows,
-    opened,
     unreadable,
 )
 from chatspan.rows.marks import hash_of, written_out
 from chatspan.rows.notes import Note
+from chatspan.rows.packed import DAMAGE, PACKED, STDIN, kept_stdin, opened
 from chatspan.rows.row import RawRow, Source
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
@@ -30,16 +30,17 @@ _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
 # Rows of a table that have one mark.
 _PIECE_ROWS = 256
 # What can be told without a look into the file; all else is tried as JSON lines.
-_OTHER_SUFFIXES = (".csv", ".tsv", ".xlsx", ".arrow", ".zst", ".xz", ".bz2", ".zip", ".tar", ".pkl", ".npz", ".yaml")
+_OTHER_SUFFIXES = (".tsv", ".xlsx", ".zip", ".tar", ".pkl", ".npz", ".yaml")
+_TABLES = (".arrow", ".csv")
 
 
 def open_source(name: str, *, split: str = "train", subset: str | None = None) -> Source:
     """The rows of a file, a folder or a data set of the Hugging Face hub.
 
     Args:
-        name: a file of JSON lines, a JSON array or a Parquet file, by its ending (``.gz`` may follow those of JSON; a
-            ``.json`` file may also be one object over many lines, which is a row); a
-            folder that :mod:`datasets` can load; or a name on the hub.
+        name: a file of JSON lines, a JSON array, Parquet, Arrow or CSV, by its ending (``.gz``, ``.bz2``, ``.xz`` or
+            ``.zst`` may follow those of JSON; a ``.json`` file may also be one object over many lines, which is a row);
+            a folder that :mod:`datasets` can load; a name on the hub; or ``-``, the standard input.
         split, subset: of a folder or a data set of the hub.
 
     Raises:
@@ -47,13 +48,15 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
 
     A file of JSON lines that is a session log of a coding agent has a row for each conversation in it.
     """
+    if name == STDIN:
+        name = str(kept_stdin())
     path = Path(name)
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    kind = next((suffix for suffix in reversed(suffixes) if suffix != ".gz"), "")
+    kind = next((suffix for suffix in reversed(suffixes) if suffix not in PACKED), "")
     if path.is_dir():
         return _DatasetSource(name, split, subset)
     if not path.exists():
-        if kind in _SUFFIXES or path.is_absolute() or name.startswith((".", "~")):
+        if kind in (*_SUFFIXES, *_TABLES) or path.is_absolute() or name.startswith((".", "~")):
             raise SourceError(f"there is no file {name}: check the path")
         return _DatasetSource(name, split, subset)
     try:
@@ -61,15 +64,19 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
             raise SourceError(f"{name} is empty: name a file with one JSON object a line, or a Parquet file")
         if kind == ".parquet":
             return ParquetSource(path)
+        if kind in _TABLES:
+            return TableSource(path)
         if kind in _OTHER_SUFFIXES:
-            raise SourceError(f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet: convert it")
+            raise SourceError(
+                f"{name} is {kind}; chatspan reads JSON lines, JSON arrays, Parquet, Arrow and CSV: convert it"
+            )
         with opened(path) as file:
             begins_with = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if begins_with == b"[" or (kind == ".json" and is_one_object(path)):
             return JsonArraySource(path)
         session = _session_kind(path)
         return JsonLinesSource(path) if session is None else _SessionSource(path, session)
-    except (OSError, EOFError, zlib.error) as error:
+    except DAMAGE as error:
         raise unreadable(name, error) from None
 
 
