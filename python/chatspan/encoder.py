@@ -287,7 +287,7 @@ class ChatEncoder(ShownEncoder):
             train_on=train_on,
             loss_weight=loss_weight,
             per_token=per_token,
-            **checked(row_options),
+            **checked(row_options, ChatEncoder.as_map_fn),
         )
         return MapFn(self._pipeline, options, columns)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from chatspan.options import require_choices
 
@@ -44,8 +46,11 @@ class RowOptions:
         require_choices(self, tool_arguments=ToolArguments, null_content=NullContent, text_parts=TextParts)
 
 
-def checked(given: RowKeywords) -> RowKeywords:
+def checked(given: RowKeywords, of: Callable[..., Any] | None = None) -> RowKeywords:
     """The keyword arguments of what reads rows.
+
+    Args:
+        of: what was called with them, whose other parameters may have been meant.
 
     Raises:
         TypeError: one of them is none; with the nearest name.
@@ -53,7 +58,8 @@ def checked(given: RowKeywords) -> RowKeywords:
     known = list(RowKeywords.__annotations__)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
+            others = [] if of is None else list(inspect.signature(of).parameters)
+            near = difflib.get_close_matches(name, [*known, *others], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"options for reading rows: {', '.join(known)}"
             raise TypeError(f"unexpected keyword argument {name!r}: {hint}")
     return given

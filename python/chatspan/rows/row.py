@@ -134,6 +134,9 @@ def _json_name(value: Any) -> str:
 
 def _no_row(value: Any) -> str:
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
+        # A message has a role, which no row has.
+        if not any("role" in item or "from" in item for item in value):
+            return "got a list of rows where a row was expected: a batch in a batch; give the rows in one list"
         return "got a list of messages where a row was expected: give {'messages': [...]}"
     return f"a row is a dict with a column of messages, a dataclass, or a row of a table; got {type(value).__name__}"
 

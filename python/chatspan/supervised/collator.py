@@ -185,7 +185,7 @@ class ChatCollator:
             train_on=train_on,
             loss_weight=loss_weight,
             per_token=per_token,
-            **checked(row_options),
+            **checked(row_options, ChatCollator),
         )
         self._form = _BatchOptions(
             packing=packing,
