@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
@@ -69,6 +69,7 @@ class Page:
         name: of the picture.
         arguments: of ``chatspan``, from the folder of the repository; the page's file follows them.
         size: of the window.
+        scheme: what the reader's system prefers.
         steps: what a person does before: ``("click", selector)``, ``("hover", selector)``, ``("press", key)``.
     """
 
@@ -76,6 +77,7 @@ class Page:
     arguments: Sequence[str]
     size: tuple[int, int] = (1280, 800)
     steps: Sequence[tuple[str, str]] = field(default=())
+    scheme: Literal["light", "dark"] = "light"
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ TRACE = ("inspect", "examples/sample_traces.jsonl", "--tokenizer", "examples/tok
 
 CHATS = ("audit", "examples/sample_chats.jsonl", "--tokenizer", "examples/tokenizer", "--max-length", "60")
 
+_SCHEMES: Sequence[tuple[str, Literal["light", "dark"]]] = (("", "light"), ("-dark", "dark"))
+
 SHOTS: Sequence[Terminal | Page | Drawing] = (
     Terminal("inspect-terminal", TRACE, columns=124, lines=((0, 3), (36, 59))),
     Page(
@@ -105,11 +109,15 @@ SHOTS: Sequence[Terminal | Page | Drawing] = (
             ("hover", '.block[data-side="teacher"][data-message="5"] .in-loss >> nth=6'),
         ),
     ),
-    Page(
-        "inspect-page-chat",
-        (*TRACE, "--row", "1", "--html"),
-        size=(1000, 640),
-        steps=(("press", "2"), ("hover", '.block[data-role="assistant"] .in-turn >> nth=3')),
+    *(
+        Page(
+            f"inspect-page-chat{name}",
+            (*TRACE, "--row", "1", "--html"),
+            size=(1000, 640),
+            steps=(("press", "2"), ("hover", '.block[data-role="assistant"] .in-turn >> nth=3')),
+            scheme=scheme,
+        )
+        for name, scheme in _SCHEMES
     ),
     Terminal("audit-terminal", (*CHATS, "--against", "prefix-delta"), columns=104),
     Page("audit-page", (*CHATS, "--html"), size=(1000, 1000)),
@@ -173,7 +181,7 @@ def shoot_page(browser: Any, shot: Page, folder: Path, path: Path) -> None:
     file = folder / f"{shot.name}.html"
     run([*shot.arguments, str(file)], dict(os.environ))
     width, height = shot.size
-    window = browser.new_page(viewport={"width": width, "height": height}, color_scheme="light")
+    window = browser.new_page(viewport={"width": width, "height": height}, color_scheme=shot.scheme)
     window.goto(file.as_uri())
     window.wait_for_load_state()
     for act, target in shot.steps:
