@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 
 pytest.importorskip(
     "torchvision", reason="transformers' image processors need torchvision: pip install chatspan[media]"
@@ -27,7 +28,7 @@ from chatspan import (
     TokenizerError,
     TruncationError,
 )
-from processors import PALIGEMMA, SPECS, built_or_skipped, image, medium, own_call, tokenizer_with
+from processors import PALIGEMMA, SPECS, TEMPLATE, Spec, built_or_skipped, image, medium, own_call, tokenizer_with
 
 CHAT = [said("user", medium("image", 3), "What is it?"), said("assistant", "A cat.")]
 
@@ -303,3 +304,32 @@ def test_the_callers_messages_and_processor_stay_as_they_are(qwen: Any) -> None:
     ]
     assert messages[0]["content"][0]["image"] is before[0]["content"][0]["image"]
     assert np.array_equal(np.asarray(messages[0]["content"][0]["image"]), np.asarray(image(64, 64)))
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "said_of_it"),
+    [
+        (
+            "FuyuProcessor",
+            "FuyuImageProcessor",
+            "the template writes 0 '|SPEAKER|', and there is 1 image",
+        ),
+        ("Kosmos2Processor", "CLIPImageProcessor", r"the processor \(Kosmos2Processor\) raises TypeError"),
+        (
+            "Kosmos2_5Processor",
+            "Kosmos2_5ImageProcessor",
+            "Kosmos2_5Processor changes the render outside of its",
+        ),
+    ],
+)
+def test_processors_that_write_a_text_of_their_own(name: str, part: str, said_of_it: str) -> None:
+    tokenizer = tokenizer_with(Spec(name, ""), ["|SPEAKER|", "|NEWLINE|", "<grounding>"])
+    try:
+        processor = getattr(transformers, name)(getattr(transformers, part)(), tokenizer)
+    # What a version of transformers lacks.
+    except Exception as error:
+        pytest.skip(f"{name} cannot be made here: {type(error).__name__}: {error}")
+    media = {"image": "<image>"}
+    processor.chat_template = TEMPLATE.replace("MEDIA", repr(media))
+    with pytest.raises(ExpansionError, match=said_of_it):
+        ChatEncoder(processor).encode([said("user", medium("image", 0), "What?"), said("assistant", "ok")])
