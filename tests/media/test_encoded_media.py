@@ -14,6 +14,7 @@ pytest.importorskip(
     "torchvision", reason="transformers' image processors need torchvision: pip install chatspan[media]"
 )
 pytest.importorskip("PIL", reason="images need pillow: pip install chatspan[media]")
+pytest.importorskip("datasets", reason="needs datasets", exc_type=ImportError)
 
 import datasets
 import pyarrow.parquet as pq

@@ -13,6 +13,7 @@ pytest.importorskip("PIL", reason="images need pillow: pip install chatspan[medi
 
 import numpy as np
 import torch
+import transformers
 from chats import said
 from chatspan import (
     ChatCollator,
@@ -30,7 +31,7 @@ from chatspan import (
 )
 from chatspan.loss import model_inputs, sdpo_loss
 from chatspan.nemo_rl import sdpo_batches
-from processors import DOZEN, SPECS, Spec, built, image, medium
+from processors import DOZEN, SPECS, Spec, built_or_skipped, image, medium
 from tiny_models import tiny
 
 ANSWER = said("assistant", "A cat.")
@@ -60,7 +61,7 @@ FAMILIES = {
 
 def processor_of(name: str) -> Any:
     spec = next(each for each in SPECS if each.name == name)
-    processor = built(spec.name, spec.model_type, spec.media)
+    processor = built_or_skipped(spec)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = "<|endoftext|>"
     return processor
@@ -108,7 +109,9 @@ def test_equal_tensors_stand_in_the_batch_once(qwen: Any) -> None:
     assert model_inputs(batch, model, "teacher")["pixel_values"] is batch["pixel_values"]
     for prefix in ("", "ctx_teacher_"):
         images = batch[f"{prefix}input_ids"] == qwen.tokenizer.convert_tokens_to_ids("<|image_pad|>")
-        assert torch.equal(batch[f"{prefix}mm_token_type_ids"].bool(), images)
+        # Transformers before 5 returns none.
+        if "mm_token_type_ids" in own:
+            assert torch.equal(batch[f"{prefix}mm_token_type_ids"].bool(), images)
     assert qwen.tokenizer.decode(batch["input_ids"][0, batch["student_response_idx"][0]]) == "A cat."
 
 
@@ -209,7 +212,7 @@ PACKS = {
     "Qwen2_5Omni": "its model finds the positions of media by rows",
     "LlavaOnevision": "its pixel_values of a batch",
     "Idefics3": "its pixel_values of a batch",
-    "Mllama": "its cross_attention_mask of a batch",
+    "Mllama": "its (cross_attention_mask|pixel_values) of a batch",
 }
 
 
@@ -218,8 +221,16 @@ def test_which_families_can_be_packed(spec: Spec) -> None:
     processor = processor_of(spec.name)
     reason = PACKS.get(spec.name.removesuffix("Processor"))
     if reason is None:
-        ChatCollator(processor, packing=True)
+        try:
+            ChatCollator(processor, packing=True)
+        except LayoutError as error:
+            # Emu3 writes a BOS for each image in transformers 5.11 and before.
+            if "two small chats do not tell" not in str(error):
+                raise
+            pytest.skip(str(error))
         return
+    if int(transformers.__version__.split(".")[0]) < 5:
+        pytest.skip("tensors of transformers before 5 have other forms")
     with pytest.raises(LayoutError, match=f"packing=True with {spec.name}: {reason}"):
         ChatCollator(processor, packing=True)
     with pytest.raises(LayoutError, match=reason):
@@ -241,7 +252,7 @@ def test_whole_messages_are_left_out_with_their_images(qwen: Any) -> None:
     assert int(batch["dropped_messages"][0]) == 1
     own = own_call(qwen, LONG[1:])
     assert batch["input_ids"].tolist() == own["input_ids"].tolist()
-    for name in ("pixel_values", "image_grid_thw", "mm_token_type_ids"):
+    for name in set(own) - {"input_ids", "attention_mask"}:
         assert torch.equal(batch[name], own[name])
     assert batch["ctx_teacher_input_ids"].tolist() == own_call(qwen, teacher[1:])["input_ids"].tolist()
     assert "ctx_teacher_pixel_values" not in batch
@@ -250,7 +261,10 @@ def test_whole_messages_are_left_out_with_their_images(qwen: Any) -> None:
 def test_a_cut_that_what_stays_depends_on_is_an_error() -> None:
     """Of one image LLaVA-OneVision makes tiles, of several none."""
     processor = processor_of("LlavaOnevisionProcessor")
-    whole = len(ChatEncoder(processor).encode(LONG))
+    encoder = ChatEncoder(processor)
+    whole = len(encoder.encode(LONG))
+    if len(encoder.encode(LONG[2:])) + len(encoder.encode(LONG[:2])) == whole:
+        pytest.skip("transformers makes the same of an image whatever stands beside it")
     row = {"messages": LONG, "teacher_messages": LONG, "loss_messages": [3]}
     with pytest.raises(TruncationError, match="of those that stay the processor makes other tokens than before"):
         SelfDistillationCollator(processor, DistillationConfig(max_length=whole - 1))([row])
@@ -295,8 +309,9 @@ def test_holes_never_stand_within_an_image(qwen: Any) -> None:
     ]
     batch = SelfDistillationCollator(qwen)(rows)
     for prefix in ("", "ctx_teacher_"):
-        for ids in batch[f"{prefix}mm_token_type_ids"].numpy():
-            edges = np.flatnonzero(np.diff(ids, prepend=0, append=0))
+        for ids in batch[f"{prefix}input_ids"].numpy():
+            is_image = (ids == qwen.tokenizer.convert_tokens_to_ids("<|image_pad|>")).astype(int)
+            edges = np.flatnonzero(np.diff(is_image, prepend=0, append=0))
             runs = sorted((edges[1::2] - edges[::2]).tolist())
             assert set(runs) <= {4, 20}
 

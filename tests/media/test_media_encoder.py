@@ -312,7 +312,7 @@ def test_the_callers_messages_and_processor_stay_as_they_are(qwen: Any) -> None:
         (
             "FuyuProcessor",
             "FuyuImageProcessor",
-            "the template writes 0 '|SPEAKER|', and there is 1 image",
+            "names no placeholder of images|the template writes 0 '.SPEAKER.'",
         ),
         ("Kosmos2Processor", "CLIPImageProcessor", r"the processor \(Kosmos2Processor\) raises TypeError"),
         (

@@ -10,6 +10,8 @@ pytest.importorskip(
     "torchvision", reason="transformers' image processors need torchvision: pip install chatspan[media]"
 )
 pytest.importorskip("PIL", reason="images need pillow: pip install chatspan[media]")
+pytest.importorskip("datasets", reason="needs datasets", exc_type=ImportError)
+pytest.importorskip("trl", reason="needs trl", exc_type=ImportError)
 
 import datasets
 import torch
@@ -18,7 +20,7 @@ from chats import said
 from chatspan import ChatCollator, SelfDistillationCollator
 from chatspan.loss import model_inputs, sdpo_loss
 from chatspan.trainer import SelfDistillationTrainer
-from processors import SPECS, built, image, medium
+from processors import SPECS, built_or_skipped, image, medium
 from tiny_models import tiny
 from training import QUIET, UNPREPARED
 from transformers import TrainingArguments
@@ -30,7 +32,7 @@ ONE = {**QUIET, "max_steps": 1}
 @pytest.fixture(scope="module")
 def qwen() -> Any:
     spec = next(each for each in SPECS if each.name == "Qwen2_5_VLProcessor")
-    processor = built(spec.name, spec.model_type, spec.media)
+    processor = built_or_skipped(spec)
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = "<|endoftext|>"
     return processor

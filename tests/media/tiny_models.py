@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 import transformers
 
@@ -19,6 +20,8 @@ _ROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]}
 
 def tiny(family: str, processor: Any) -> Any:
     """A model of ``"qwen2_5_vl"``, ``"qwen3_vl"``, ``"gemma3"`` or ``"llava"`` that takes a processor's batches."""
+    if int(transformers.__version__.split(".")[0]) < 5:
+        pytest.skip("configurations of transformers before 5 have other names")
     torch.manual_seed(0)
     tokenizer = processor.tokenizer
     size = len(tokenizer)

@@ -66,9 +66,18 @@ def require_packable(encoder: EncodingPipeline) -> None:
 
 def _probes() -> Iterator[tuple[str, Sequence[Any]]]:
     noise = np.random.default_rng(0)
-    yield "image", [noise.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
+    yield "image", [_picture(noise.integers(0, 255, (64, 64, 3), dtype=np.uint8)) for _ in range(3)]
     yield "audio", [noise.normal(size=8000).astype(np.float32) * 0.1 for _ in range(3)]
     yield "video", [noise.integers(0, 255, (4, 56, 56, 3), dtype=np.uint8) for _ in range(3)]
+
+
+def _picture(pixels: Any) -> Any:
+    """As older transformers take it, where pillow is installed."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return pixels
+    return Image.fromarray(pixels)
 
 
 def _require_joined(name: str, modality: str, encoder: EncodingPipeline, media: Sequence[Any]) -> None:
