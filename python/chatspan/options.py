@@ -174,3 +174,8 @@ def _require_for_each_row(part: Any, what: str) -> None:
             raise OptionError(f"{what}: give the name of a role")
     elif part < 0:
         raise OptionError(f"{what}: messages are counted from 0")
+
+
+def as_fraction(number: Any) -> Any:
+    """A whole number of more than 64 bits as a fraction, since torch takes none of them; all else as it is."""
+    return float(number) if type(number) is int and 2**63 <= abs(number) <= LARGEST_WEIGHT else number

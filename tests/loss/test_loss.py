@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from chatspan import LossError, OptionError
-from chatspan.loss import divergence
+from chatspan.loss import Head, divergence
 from chatspan.loss.sdpo import sdpo_loss
 from hypothesis import given
 from hypothesis import strategies as st
@@ -273,6 +273,16 @@ def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:
     case = make_case()
     with pytest.raises(OptionError, match=message):
         sdpo_loss(case.student, case.teacher, case.batch, **options)
+
+
+@pytest.mark.parametrize("name", ["temperature", "token_clip", "num_items_in_batch"])
+def test_whole_numbers_of_more_than_64_bits_are_fractions(name: str) -> None:
+    case = make_case()
+    found, wanted = (sdpo_loss(case.student, case.teacher, case.batch, **{name: value}) for value in (10**19, 1e19))  # type: ignore[arg-type]
+    assert found.item() == wanted.item()
+    heads = [Head(torch.eye(3), logit_softcap=value, logit_scale=2.0) for value in (10**19, 1e19)]
+    logits = [head.logits(torch.ones(2, 3)) for head in heads]
+    assert torch.equal(*logits)
 
 
 def put(key: str, row: int, column: int, value: float) -> Callable[[Case], None]:

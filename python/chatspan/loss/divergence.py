@@ -12,6 +12,7 @@ from torch import Tensor
 
 from chatspan.errors import LossError
 from chatspan.loss.seal import Seal
+from chatspan.options import as_fraction
 
 # The least mass of a tail bucket, as in TRL, so that its logarithm stays finite.
 _LOG_LEAST_TAIL = math.log(-math.expm1(-1e-7))
@@ -36,6 +37,10 @@ class Divergence:
     top_k: int | None = None
     add_tail: bool = True
     token_clip: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("beta", "temperature", "token_clip"):
+            object.__setattr__(self, name, as_fraction(getattr(self, name)))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from chatspan.errors import LossError, OptionError, quoted
-from chatspan.options import LARGEST_WEIGHT
+from chatspan.options import LARGEST_WEIGHT, as_fraction
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Head:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST_WEIGHT:
                 raise OptionError(f"{name}={quoted(value)}: give a positive number")
+            object.__setattr__(self, name, as_fraction(value))
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:

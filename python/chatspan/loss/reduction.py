@@ -9,6 +9,7 @@ from torch import Tensor
 
 from chatspan.errors import LossError
 from chatspan.loss.in_loss import InLoss
+from chatspan.options import as_fraction
 
 Reduction = Literal["token_mean", "row_mean", "sum", "none"]
 
@@ -37,7 +38,8 @@ def coefficients_of(in_loss: InLoss, reduction: Reduction, num_items_in_batch: i
         return weights / _at_least_one_where_zero(weights.sum())
     if isinstance(num_items_in_batch, Tensor):
         return weights / _at_least_one_where_zero(num_items_in_batch.to(weights.device))
-    return weights / num_items_in_batch
+    divisor: float = as_fraction(num_items_in_batch)
+    return weights / divisor
 
 
 def each_in_place(weighted: Tensor, in_loss: InLoss) -> Tensor:
