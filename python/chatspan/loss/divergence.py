@@ -20,8 +20,7 @@ _LOG_LEAST_TAIL = math.log(-math.expm1(-1e-7))
 # Of one logits tensor's bytes, what all temporary tensors together may take; the rest of 10 % is a margin.
 _SHARE = 0.08
 # How many tensors [tokens, V] are alive at once at most; with top-k more, as its indices are int64.
-_BUFFERS = 6
-_BUFFERS_OF_TOP_K = 9
+_BUFFERS, _BUFFERS_OF_TOP_K = 6, 9
 # Elements of one such tensor. Below the least, calls cost more than their work; above the most, nothing is gained, and
 # a CPU's caches no longer hold a chunk, which makes it twice as slow.
 _LEAST_ELEMENTS = 2**17
@@ -39,8 +38,8 @@ class Divergence:
     token_clip: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("beta", "temperature", "token_clip"):
-            object.__setattr__(self, name, as_fraction(getattr(self, name)))
+        object.__setattr__(self, "temperature", as_fraction(self.temperature))
+        object.__setattr__(self, "token_clip", as_fraction(self.token_clip))
 
 
 @dataclass(frozen=True)
