@@ -254,6 +254,14 @@ def built_or_skipped(spec: Spec) -> Any:
         pytest.skip(f"{spec} cannot be made here: {type(error).__name__}: {str(error).strip():.80}")
 
 
+def processor_of(name: str) -> Any:
+    """The first whose class begins so, with a pad token, as batches need one."""
+    processor = built_or_skipped(next(each for each in SPECS if each.name.startswith(name)))
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = "<|endoftext|>"
+    return processor
+
+
 def own_call(processor: Any, messages: list[Any], *, options: dict[str, Any] | None = None, **keywords: Any) -> Any:
     """transformers' own.
 

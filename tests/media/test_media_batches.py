@@ -14,7 +14,7 @@ pytest.importorskip("PIL", reason="images need pillow: pip install chatspan[medi
 import torch
 from chats import chats, said
 from chatspan import ChatCollator, ChatEncoder, ExpansionError, LayoutError, RowError, TokenizerError, TruncationError
-from processors import DOZEN, SPECS, Spec, built_or_skipped, image, medium, own_call
+from processors import DOZEN, Spec, image, medium, own_call, processor_of
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 ROWS = [
@@ -26,14 +26,6 @@ ROWS = [
         ]
     },
 ]
-
-
-def processor_of(name: str) -> Any:
-    spec = next(each for each in SPECS if each.name.startswith(name))
-    processor = built_or_skipped(spec)
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = "<|endoftext|>"
-    return processor
 
 
 @pytest.fixture(scope="module")

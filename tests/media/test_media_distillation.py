@@ -31,7 +31,7 @@ from chatspan import (
 )
 from chatspan.loss import model_inputs, sdpo_loss
 from chatspan.nemo_rl import sdpo_batches
-from processors import DOZEN, SPECS, Spec, built_or_skipped, image, medium
+from processors import DOZEN, Spec, image, medium, processor_of
 from tiny_models import tiny
 
 ANSWER = said("assistant", "A cat.")
@@ -57,14 +57,6 @@ FAMILIES = {
     "gemma3": "Gemma3Processor",
     "llava": "LlavaProcessor",
 }
-
-
-def processor_of(name: str) -> Any:
-    spec = next(each for each in SPECS if each.name == name)
-    processor = built_or_skipped(spec)
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = "<|endoftext|>"
-    return processor
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from chats import said
 from chatspan import ChatCollator, SelfDistillationCollator
 from chatspan.loss import model_inputs, sdpo_loss
 from chatspan.trainer import SelfDistillationTrainer
-from processors import SPECS, built_or_skipped, image, medium
+from processors import image, medium, processor_of
 from tiny_models import tiny
 from training import QUIET, UNPREPARED
 from transformers import TrainingArguments
@@ -31,11 +31,7 @@ ONE = {**QUIET, "max_steps": 1}
 
 @pytest.fixture(scope="module")
 def qwen() -> Any:
-    spec = next(each for each in SPECS if each.name == "Qwen2_5_VLProcessor")
-    processor = built_or_skipped(spec)
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = "<|endoftext|>"
-    return processor
+    return processor_of("Qwen2_5_VLProcessor")
 
 
 class Seen:

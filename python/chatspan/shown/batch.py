@@ -27,7 +27,8 @@ class Batch(dict[str, Any]):
 
     def to_html(self) -> str:
         """Its keys, and the tokens of the first rows, those of the loss marked: self-contained, without a script."""
-        sides = list(_sides(self))[:_ROWS]
+        every = list(_sides(self))
+        sides = every[:_ROWS]
         groups = [name for name, _, _ in sides]
         boxes = [
             TokenBox(text, Kind.CONTENT, group, is_marked, f"column {column}: id {token_id}")
@@ -40,7 +41,7 @@ class Batch(dict[str, Any]):
             (name, str(list(getattr(value, "shape", ()))), str(getattr(value, "dtype", type(value).__name__)))
             for name, value in self.items()
         ]
-        in_loss = sum(count for _, _, count in _sides(self))
+        in_loss = sum(count for _, _, count in every)
         rows_and_columns = " × ".join(map(str, getattr(self.get("input_ids"), "shape", ())))
         title = f"Batch({rows_and_columns} tokens, {in_loss} in the loss)"
         behind = table_html(("key", "shape", "dtype"), rows)
