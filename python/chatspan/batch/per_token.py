@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chatspan.batch.sides import Form, sequence_widths
 from chatspan.errors import OptionError, RowError
 from chatspan.options import PaddingSide
 from chatspan.rollout.side_arrays import common_dtype, require_one_shape
@@ -68,6 +69,12 @@ def row_starts(lengths: Sequence[int], width: int, side: PaddingSide, *, packed:
     if packed:
         return [0, *np.cumsum(lengths[:-1]).tolist()]
     return [width - length if side == "left" else 0 for length in lengths]
+
+
+def starts_of(lengths: Iterable[int], width: int, form: Form) -> list[int]:
+    """The column of the batch at which each row of these lengths begins."""
+    widths = sequence_widths(lengths, form.pad_sequences_to_multiple_of).tolist()
+    return row_starts(widths, width, form.padding_side, packed=form.packing)
 
 
 def row_arrays(name: str, rows: Sequence[PlacedArrays]) -> list[NDArray[Any]]:

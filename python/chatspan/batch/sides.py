@@ -49,6 +49,14 @@ class Padding(Protocol):
         """Where they are filled."""
 
 
+class Form(Padding, Protocol):
+    """The options of rows that are padded, or packed."""
+
+    @property
+    def packing(self) -> bool:
+        """Whether all rows are one."""
+
+
 def pad_id_of(tokenizer: Any) -> int:
     """The id that rows are filled with: pad, or eos where there is none.
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered, row_starts
-from chatspan.batch.sides import Arrays, Ints, packed_side, sequence_widths, side_arrays
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, gathered, starts_of
+from chatspan.batch.sides import Arrays, Ints, packed_side, side_arrays
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
 from chatspan.errors import AlignmentError
@@ -38,8 +38,7 @@ def batch_of(rows: Sequence[Row], config: DistillationConfig, pad_id: int) -> Ar
 def _side_arrays(rows: Sequence[Row], config: DistillationConfig, batch: Arrays) -> Arrays:
     """The student's side arrays, in its columns, and those of the in-loss tokens by themselves."""
     width = batch["input_ids"].shape[1]
-    widths = sequence_widths((row.student.width for row in rows), config.pad_sequences_to_multiple_of)
-    starts = row_starts(widths.tolist(), width, config.padding_side, packed=config.packing)
+    starts = starts_of((row.student.width for row in rows), width, config)
     placed = [
         PlacedArrays(
             row.per_token,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from chatspan.attribute.media import IDS, ModelInputs
 from chatspan.batch.media import MediaRow, is_tied, media_tensors
-from chatspan.batch.per_token import row_starts
-from chatspan.batch.sides import Side, sequence_widths
+from chatspan.batch.per_token import starts_of
+from chatspan.batch.sides import Side
 from chatspan.distillation.chats.encoded_chat import EncodedChat
 from chatspan.distillation.config import DistillationConfig
 from chatspan.distillation.layouts import Row
@@ -90,10 +90,7 @@ def _of_side(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What has a value for each token, and what is of media alone."""
     shape = tuple(batch[f"{prefix}input_ids"].shape)
-    widths = [side.width for _, _, side in chats]
-    if config.packing:
-        widths = sequence_widths(widths, config.pad_sequences_to_multiple_of).tolist()
-    starts = row_starts(widths, shape[1], config.padding_side, packed=config.packing)
+    starts = starts_of((side.width for _, _, side in chats), shape[1], config)
     made = _made(chats, pipeline)
     rows = [
         MediaRow(each, len(tokens), slice(None), _kinds(chat, tokens) == Kind.MEDIA, start + side.columns)

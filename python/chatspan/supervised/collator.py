@@ -15,7 +15,7 @@ from chatspan.batch.given_rows import each_sampled
 from chatspan.batch.media import media_row, media_tensors
 from chatspan.batch.media_form import require_form
 from chatspan.batch.padding import ones_like, width_of
-from chatspan.batch.per_token import PlacedArrays, batch_arrays, row_starts
+from chatspan.batch.per_token import PlacedArrays, batch_arrays, starts_of
 from chatspan.batch.sides import Side, packed_side, pad_id_of, sequence_widths, ungrouped
 from chatspan.batch.tensors import Batch, tensors_of
 from chatspan.encode.escapes import SpecialTokens
@@ -329,11 +329,7 @@ def _side_arrays(
 
 def _starts(rows: Sequence[TrainedRow], form: _BatchOptions, width: int) -> list[int]:
     """The column at which each row begins."""
-    lengths = [len(row.labels) for row in rows]
-    # Those of a padded row are its own.
-    if form.packing:
-        lengths = sequence_widths(lengths, form.pad_sequences_to_multiple_of).tolist()
-    return row_starts(lengths, width, form.padding_side, packed=form.packing)
+    return starts_of((len(row.labels) for row in rows), width, form)
 
 
 def _packed(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
