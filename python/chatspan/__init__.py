@@ -63,6 +63,7 @@ from chatspan.rows.options import RowOptions
 
 if _typing.TYPE_CHECKING:
     from chatspan.attribute.media import Medium
+    from chatspan.audit.entry import DatasetReport, audit_dataset
     from chatspan.batch.context_parallel import shard_batch
     from chatspan.batch.packing import pack_dataset
     from chatspan.batch.plots import plot_lengths, plot_loss_share
@@ -94,6 +95,7 @@ _LATER = {
     "ChatCollator": "supervised.collator",
     "ChatEncoder": "encoder",
     "ComposerDataCollator": "distillation.composer",
+    "DatasetReport": "audit.entry",
     "EncodedMediaCollator": "supervised.encoded_media",
     "Encoding": "encoding",
     "HintedPrompts": "distillation.prompts.hinted",
@@ -111,6 +113,7 @@ _LATER = {
     "Token": "shown.tokens",
     "UnknownKeywordWarning": "render.renderer",
     "align": "distillation.pairs.alignment",
+    "audit_dataset": "audit.entry",
     "bridge_to_next_turn": "rollout.one_step",
     "check_layout": "distillation.model_layout",
     "plot_lengths": "batch.plots",
@@ -136,6 +139,7 @@ __all__ = [
     "ContentError",
     "ContentNotFoundError",
     "ControlTokenError",
+    "DatasetReport",
     "DistillationConfig",
     "EmptyBatchError",
     "EmptyRowError",
@@ -192,6 +196,7 @@ __all__ = [
     "UnrenderedMessageError",
     "WorkerError",
     "align",
+    "audit_dataset",
     "bridge_to_next_turn",
     "check_layout",
     "locate",

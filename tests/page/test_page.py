@@ -307,6 +307,7 @@ def test_messages_are_jumped_to(small_copy: Any, sample_traces: Any, open_page: 
     page = open_page(views_of_trace(small_copy, sample_traces[0]), mask="loss", viewport={"width": 1200, "height": 500})
     current = page.page.locator(".jump[aria-current]")
     for key, line in [
+        # From the hint on, where the page opens.
         ("n", "5assistant 69"),
         ("n", "12assistant 26"),
         ("k", "11system● 47"),
@@ -319,6 +320,60 @@ def test_messages_are_jumped_to(small_copy: Any, sample_traces: Any, open_page: 
         assert 0 < box["y"] < 500
     page.page.locator(".jump", has_text="tools").click()
     assert page.block("student", -1).bounding_box()["y"] > 0
+
+
+def test_the_page_opens_at_the_hint(small_copy: Any, sample_traces: Any, open_page: Open) -> None:
+    page = open_page(views_of_trace(small_copy, sample_traces[0]), mask="loss", viewport={"width": 1200, "height": 500})
+    assert " ".join(page.page.locator(".jump[aria-current]").inner_text().split()).startswith("4system")
+    assert 0 < page.block("teacher", 4).bounding_box()["y"] < 300
+
+
+def test_a_hint_far_down_in_a_message_is_on_the_screen(small_copy: Any, sample_traces: Any, open_page: Open) -> None:
+    trace = {**sample_traces[0], "turns": [dict(turn) for turn in sample_traces[0]["turns"]]}
+    before = next(i for i, turn in enumerate(trace["turns"]) if turn.get("tool_error")) - 1
+    trace["turns"][before]["content"] = "A line of what the tool wrote.\n" * 300
+    page = open_page(
+        views_of_trace(small_copy, trace, hint_placement="append_to_previous"),
+        mask="loss",
+        viewport={"width": 1200, "height": 500},
+    )
+    box = page.page.locator(".block[data-side='teacher'] .t.only").first.bounding_box()
+    assert 0 < box["y"] < 500
+
+
+def test_the_page_opens_at_the_message_that_its_address_names(small: Any, browser: Any, tmp_path: Path) -> None:
+    messages = [message for n in range(400) for message in (user(f"Question {n}?"), assistant("An answer.\n" * 9))]
+    path = write_page(tmp_path / "page.html", [view_of(small, messages)])
+    page = browser.new_context(viewport={"width": 1000, "height": 600}).new_page()
+    page.goto(f"{path.as_uri()}#message-701")
+    page.wait_for_selector("html[data-drawn]")
+    message = page.locator(".block[data-message='701']")
+    assert 0 < message.bounding_box()["y"] < 400
+    page.evaluate("location.hash = '#message-2'")
+    page.wait_for_function("document.querySelector('.jump[aria-current] .index').textContent === '2'")
+    assert 0 < page.locator(".block[data-message='2']").bounding_box()["y"] < 400
+    for nowhere in ("#message-9999", "#elsewhere", "#message-"):
+        page.evaluate(f"location.hash = '{nowhere}'")
+    assert 0 < page.locator(".block[data-message='2']").bounding_box()["y"] < 400
+
+
+def test_a_question_mark_shows_the_keys(small: Any, open_page: Open) -> None:
+    page = open_page([view_of(small, MESSAGES)])
+    keys = page.page.locator("#keys")
+    assert keys.is_hidden()
+    page.page.keyboard.press("?")
+    assert "next and previous message" in keys.inner_text()
+    page.page.keyboard.press("0")
+    assert page.page.evaluate("document.documentElement.dataset.mask") == "turn", "other keys wait until it is closed"
+    page.page.keyboard.press("Escape")
+    assert keys.is_hidden()
+    page.page.get_by_role("button", name="Keys").click()
+    assert keys.is_visible()
+    keys.get_by_role("button", name="Close").click()
+    assert keys.is_hidden()
+    page.page.keyboard.press("/")
+    page.page.keyboard.type("why?")
+    assert keys.is_hidden(), "in the search it is a letter"
 
 
 def test_long_system_messages_are_folded(small: Any, open_page: Open) -> None:

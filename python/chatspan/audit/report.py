@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,7 @@ class Report:
         partial: why it is not of the whole data set, if it is not.
         stopped: whether that is because somebody stopped it.
         probes: what the template does with the events of rollouts, where that was asked for.
+        pages: of rows that have a page, by their place, where it is.
     """
 
     source: str
@@ -69,12 +70,23 @@ class Report:
     stopped: bool = False
     against: Sequence[PeerReport] = field(default_factory=list)
     probes: StabilityReport | None = None
+    pages: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def groups(self) -> list[Group]:
         """Findings: problems first, in the order of :data:`CATEGORIES`, then by rows."""
         groups = [*self.totals.groups, *_end_groups(self.totals.ends, self.settings), *_missing_roles(self)]
         return sorted(groups, key=lambda g: (g.severity != "problem", CATEGORIES.index(g.category), -g.rows, g.what))
+
+    @property
+    def named_rows(self) -> Iterator[str]:
+        """The rows that are named anywhere, the most important first, some more than once."""
+        groups = [*self.groups, *self.totals.splits.refused]
+        for peer in self.against:
+            groups += [*peer.outcomes, *peer.differences, *peer.remarks]
+        yield from (place.row for group in groups for place in group.places)
+        yield from (count.example.row for _, count in self.totals.turns)
+        yield from (count.example.row for _, count in self.totals.splits.most_common())
 
     @property
     def tokens(self) -> int:

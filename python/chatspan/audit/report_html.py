@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -10,6 +10,7 @@ from chatspan.audit.against.compare import CLOSE, OPEN
 from chatspan.audit.against.result import PeerReport
 from chatspan.audit.findings import Group
 from chatspan.audit.report import Report, summary, tokens_by_role, turns_in_words
+from chatspan.audit.report_style import STYLE
 from chatspan.audit.splits import SplitExample, Splits, splits_in_words
 from chatspan.audit.totals import Totals
 from chatspan.audit.turns import TurnCount, TurnForm, outcome_words
@@ -19,39 +20,35 @@ from chatspan.rollout.stability.report import StabilityEvent, StabilityReport
 # A page of tables and pictures needs only its own style.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
-_STYLE = """
-:root { color-scheme: light dark; --fg: #1c2024; --dim: #667; --line: #d8dce2; --bg: #fff; --bar: #3a78c9;
-  --trained: #2b8a4b; --problem: #c0392b; --note: #9a6b00; --mark: #fff1b8; }
-@media (prefers-color-scheme: dark) { :root { --fg: #e4e7ea; --dim: #98a2ad; --line: #363c44; --bg: #16191d;
-  --bar: #6ea8f0; --trained: #5cc583; --problem: #ff7b6b; --note: #e6b34d; --mark: #5a4a00; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg); max-width: 72rem;
-  margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; margin-bottom: .2rem; overflow-wrap: anywhere } h2 { font-size: 1.1rem; margin-top: 2.2rem }
-h3 { font-size: 1rem; margin-bottom: .3rem }
-table { border-collapse: collapse; width: 100% } .wide { overflow-x: auto }
-th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top }
-th { color: var(--dim); font-weight: 600 } .n { text-align: right; font-variant-numeric: tabular-nums }
-.problem { color: var(--problem); font-weight: 600 } .note, .rewritten { color: var(--note) }
-.refused { color: var(--problem) } .stable { color: var(--trained) } .dim, figcaption { color: var(--dim) }
-code { font: 13px/1.4 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere }
-mark { background: var(--mark); color: inherit; border-radius: 2px } figure { margin: 0 0 1.5rem }
-svg { width: 100%; height: auto } svg rect { fill: var(--bar) } svg .t rect { fill: var(--trained) }
-svg text { fill: var(--dim); font: 11px system-ui, sans-serif } .partial { border-left: 4px solid var(--problem);
-  padding-left: .8rem }
-""".strip()
-
 _WIDTH, _HEIGHT = 800, 160
+
+# Of rows that have pages, where these are: relative to the report's.
+Pages = Mapping[str, str]
 
 
 def report_as_html(report: Report) -> str:
     """The page. All text of the data set is escaped."""
-    title = escape(f"chatspan audit: {report.source}")
+    return html_page(f"chatspan audit: {report.source}", _body(report))
+
+
+def report_as_fragment(report: Report) -> str:
+    """The same for a notebook's cell."""
+    return f'<div class="chatspan-report"><style>{STYLE}</style>{"".join(_body(report))}</div>'
+
+
+def html_page(title: str, body: Iterable[str]) -> str:
+    """A page in the report's style: no script, nothing from elsewhere.
+
+    Args:
+        title: plain text.
+        body: HTML, of which all text is escaped.
+    """
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
-        + "\n".join(_body(report))
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body class=chatspan-report>\n"
+        + "\n".join(body)
         + "\n</body></html>\n"
     )
 
@@ -72,13 +69,14 @@ def _body(report: Report) -> Iterator[str]:
         f"{trained:,} in the loss{share}.</p>"
     )
     yield "<h2>Findings</h2>"
-    yield _table(("", "rows", "times", "what", "where first"), map(_finding, report.groups), numbers=(1, 2))
+    findings = (_finding(group, report.pages) for group in report.groups)
+    yield _table(("", "rows", "times", "what", "where first"), findings, numbers=(1, 2))
     if report.settings.turns:
         yield from _turns(report)
     if report.probes is not None:
         yield from _stability(report.probes)
     if report.settings.stability:
-        yield from _splits(totals.splits)
+        yield from _splits(totals.splits, report.pages)
     if totals.tokens:
         yield "<h2>Tokens</h2>"
         yield _tokens(report)
@@ -99,7 +97,7 @@ def _body(report: Report) -> Iterator[str]:
         ]
         yield _table(("what ends them", "turns", "in the loss", "end-of-sequence token"), ends, numbers=(1,))
     for peer in report.against:
-        yield from _peer(peer)
+        yield from _peer(peer, report.pages)
 
 
 def _cuts(max_length: int, totals: Totals) -> Iterator[str]:
@@ -118,29 +116,29 @@ def _cuts(max_length: int, totals: Totals) -> Iterator[str]:
     yield _table(heads, cuts, numbers=range(1, 8))
 
 
-def _finding(group: Group) -> Sequence[str]:
+def _finding(group: Group, pages: Pages) -> Sequence[str]:
     what = f"<b>{escape(group.category)}</b>: {_code(group.words)}"
     if group.amount and group.unit:
         what += f" <span class=dim>({group.amount:,} {escape(group.unit)})</span>"
     if group.advice:
         what += f"<br><span class=dim>{escape(group.advice)}</span>"
     severity = f'<span class="{group.severity}">{group.severity}</span>'
-    return (severity, f"{group.rows:,}" if group.rows else "", f"{group.count:,}", what, _places(group))
+    return (severity, f"{group.rows:,}" if group.rows else "", f"{group.count:,}", what, _places(group, pages))
 
 
 def _turns(report: Report) -> Iterator[str]:
     heads = ("turns", "after", "keywords", "", "prompt │ opening │ turn │ stop", "the prompt has", "the row has", "")
     yield "<h2>Turns</h2>"
-    yield _table(heads, (_turn(form, count) for form, count in report.totals.turns), numbers=(0,))
+    yield _table(heads, (_turn(form, count, report.pages) for form, count in report.totals.turns), numbers=(0,))
     yield from (f"<p>{escape(line)}</p>" for line in turns_in_words(report))
 
 
-def _turn(form: TurnForm, count: TurnCount) -> Sequence[str]:
+def _turn(form: TurnForm, count: TurnCount, pages: Pages) -> Sequence[str]:
     example = count.example
     parts = (example.prompt, form.opening, example.turn, form.stop)
     shown = "" if form.opening is None else " │ ".join(_code(part) if part else "(none)" for part in parts)
     different = (_code(text) if text else "" for text in (example.inference, example.written))
-    place = f"<span class=dim>{escape(example.row)} message {example.message_index}</span>"
+    place = _where(example.row, example.message_index, pages)
     words = (escape(text) for text in (form.after or "(nothing)", form.keywords, outcome_words(form, count)))
     return (f"{count.turns:,}", *words, shown, *different, place)
 
@@ -163,34 +161,43 @@ def _event(event: StabilityEvent, name: str, details: Sequence[str]) -> Sequence
     return (f'<span class="{event.verdict}">{event.verdict}</span>', escape(name), "<br>".join(lines))
 
 
-def _splits(splits: Splits) -> Iterator[str]:
+def _splits(splits: Splits, pages: Pages) -> Iterator[str]:
     yield "<h2>Rows as sampled</h2>"
     yield from (f"<p>{escape(line)}</p>" for line in splits_in_words(splits))
     if splits.causes:
         causes = [
-            (f"{count.rows:,}", f"{count.splits:,}", escape(cause), *_example(count.example))
+            (f"{count.rows:,}", f"{count.splits:,}", escape(cause), *_example(count.example, pages))
             for cause, count in splits.most_common()
         ]
         yield _table(("rows", "splits", "cause", "shown", "written", "where first"), causes, numbers=(0, 1))
     if splits.told:
         forms = [(f"{count:,}", f"{rows:,}") for count, rows in sorted(splits.rows.items())]
         yield _table(("rows as sampled", "rows that become so many"), forms, numbers=(0, 1))
-    refused = [(f"{group.rows:,}", _code(group.what), _places(group)) for group in splits.refused]
+    refused = [(f"{group.rows:,}", _code(group.what), _places(group, pages)) for group in splits.refused]
     if refused:
         yield _table(("rows", "why it cannot be told", "where first"), refused, numbers=(0,))
 
 
-def _example(example: SplitExample) -> Sequence[str]:
-    place = f"<span class=dim>{escape(example.row)} message {example.rewrite.message_index}</span>"
+def _example(example: SplitExample, pages: Pages) -> Sequence[str]:
+    place = _where(example.row, example.rewrite.message_index, pages)
     return (_code(example.rewrite.shown), _code(example.rewrite.written), place)
 
 
-def _places(group: Group) -> str:
+def _places(group: Group, pages: Pages) -> str:
     lines = []
     for place in group.places:
-        where = escape(place.row) + ("" if place.message_index is None else f" message {place.message_index}")
-        lines.append(f"<span class=dim>{where}</span> {_code(place.quote) if place.quote else ''}")
+        quote = _code(place.quote) if place.quote else ""
+        lines.append(f"{_where(place.row, place.message_index, pages)} {quote}")
     return "<br>".join(lines)
+
+
+def _where(row: str, message_index: int | None, pages: Pages) -> str:
+    """A row, and a message of it; a link where the row has a page."""
+    words = escape(row) + ("" if message_index is None else f" message {message_index}")
+    if row not in pages:
+        return f"<span class=dim>{words}</span>"
+    anchor = "" if message_index is None else f"#message-{message_index}"
+    return f'<a href="{escape(pages[row])}{anchor}">{words}</a>'
 
 
 def _tokens(report: Report) -> str:
@@ -203,7 +210,7 @@ def _tokens(report: Report) -> str:
             cells = ("·" if count is None else f"{count['tokens']:,}" for count in counts)
             rows.append((kind.name.lower(), *cells, f"{total:,}", f"{trained:,}"))
     heads = ("kind", *map(escape, by_role), "all", "in the loss")
-    return _table(heads, rows, numbers=range(1, len(heads)))
+    return _table(heads, rows, numbers=range(1, len(heads)), is_of_texts=False)
 
 
 def _histogram(name: str, found: dict[str, Any] | None, style: str) -> str:
@@ -232,7 +239,7 @@ def _histogram(name: str, found: dict[str, Any] | None, style: str) -> str:
 _NUMBERS = (("min", "min"), ("median", "median"), ("95 %", "p95"), ("max", "max"))
 
 
-def _peer(peer: PeerReport) -> Iterator[str]:
+def _peer(peer: PeerReport, pages: Pages) -> Iterator[str]:
     yield f"<h2>Against {escape(peer.name)}</h2><p class=dim>{escape(peer.method)}</p>"
     yield from (f"<p>{escape(statement)}</p>" for statement in peer.statements)
     if not peer.rows:
@@ -240,27 +247,35 @@ def _peer(peer: PeerReport) -> Iterator[str]:
     yield (
         f"<p>{peer.rows:,} rows compared; it trains {peer.trained:,} tokens, chatspan {peer.trained_by_chatspan:,}.</p>"
     )
-    rows = [(f"{g.rows:,}", escape(g.what), _places(g)) for g in (*peer.outcomes, *peer.remarks)]
+    rows = [(f"{g.rows:,}", escape(g.what), _places(g, pages)) for g in (*peer.outcomes, *peer.remarks)]
     yield _table(("rows", "what became of them", "where first"), rows, numbers=(0,))
     if peer.differences:
         different = [
-            (escape(g.category), escape(g.what), f"{g.rows:,}", f"{g.amount:,}", _places(g)) for g in peer.differences
+            (escape(g.category), escape(g.what), f"{g.rows:,}", f"{g.amount:,}", _places(g, pages))
+            for g in peer.differences
         ]
         yield _table(("", "what", "rows", "tokens", "as text"), different, numbers=(2, 3))
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = ()) -> str:
-    """A table of cells that are escaped already."""
+def _table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[int] = (), *, is_of_texts: bool = True
+) -> str:
+    """A table of cells that are escaped already.
+
+    Args:
+        is_of_texts: whether a narrow screen shows its lines as lists; else it scrolls.
+    """
     right = set(numbers)
 
-    def line(tag: str, cells: Sequence[str]) -> str:
-        shown = (f"<{tag}{' class=n' if i in right else ''}>{cell}</{tag}>" for i, cell in enumerate(cells))
-        return f"<tr>{''.join(shown)}</tr>"
+    def cell(at: int, text: str) -> str:
+        return f'<td class=n data-of="{heads[at]}">{text}</td>' if at in right else f"<td>{text}</td>"
 
-    body = "\n".join(line("td", row) for row in rows)
+    head = "".join(f"<th{' class=n' if at in right else ''}>{text}</th>" for at, text in enumerate(heads))
+    body = "\n".join(f"<tr>{''.join(cell(at, text) for at, text in enumerate(row))}</tr>" for row in rows)
     if not body:
         return "<p>None.</p>"
-    return f"<div class=wide><table><thead>{line('th', heads)}</thead><tbody>{body}</tbody></table></div>"
+    name = "texts" if is_of_texts else "wide"
+    return f"<div class={name}><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
 
 
 def _code(text: str) -> str:

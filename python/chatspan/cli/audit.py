@@ -100,11 +100,19 @@ def audit(
         typer.Option(
             "--html",
             metavar="OUT",
-            help="Write the report as one HTML page too, with histograms.",
+            help="Write the report as an HTML page too, with histograms.",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),
     ] = None,
+    pages: Annotated[
+        bool,
+        typer.Option(
+            "--row-pages/--no-row-pages",
+            help="With --html: write the rows that findings name as pages too, in a folder beside OUT.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it exists.", rich_help_panel=_OUTPUT)] = False,
     train_on: options.TrainOn = "all",
     column: options.Column = None,
@@ -151,6 +159,8 @@ def audit(
         raise CliError(f"{option} is of what a tokenizer makes of text: give --tokenizer, and rows without media")
     if html is not None:
         check_output(html, force=force)
+        if pages and _folder_of(html).exists() and not force:
+            raise CliError(f"{_folder_of(html)} exists: name another file, or write over it with --force")
     with waiting(f"reading {file}"):
         source = open_source(file, split=split, subset=subset)
     encoder = load_encoder(tokenizer, template, processor)
@@ -168,10 +178,7 @@ def audit(
     report = _report(
         source, encoder, settings, name, names, limit, against_rows or None, processes or os.cpu_count() or 1
     )
-    if html is not None:
-        from chatspan.audit.report_html import report_as_html
-
-        write_output(html, report_as_html(report), force=force)
+    written = 0 if html is None else _write_pages(html, report, source, encoder, force=force, pages=pages)
     if as_json:
         typer.echo(json_text(report.as_json()))
     else:
@@ -179,11 +186,37 @@ def audit(
 
         print_report(stdout(), report)
     if html is not None:
-        say(f"the page is in {html}")
+        beside = f", those of {plural(written, 'row')} in {_folder_of(html)}" if written else ""
+        say(f"the page is in {html}{beside}")
     if report.partial is not None:
         say(report.partial)
         raise typer.Exit(STOPPED if report.stopped else 1)
     raise typer.Exit(1 if report.problems else 0)
+
+
+def _folder_of(html: Path) -> Path:
+    """Where the pages of rows are."""
+    return html.with_name(f"{html.stem}-rows")
+
+
+def _write_pages(html: Path, report: Report, source: Source, encoder: ChatEncoder, *, force: bool, pages: bool) -> int:
+    """Writes the report's page, and those of rows that it links to; how many."""
+    from urllib.parse import quote
+
+    from chatspan.audit.report_html import report_as_html
+    from chatspan.page.row_pages import row_pages
+
+    folder = _folder_of(html)
+    found: dict[str, str] = {}
+    if pages and not report.stopped:
+        with waiting("writing the pages of rows"):
+            for page in row_pages(report, source, encoder):
+                folder.mkdir(exist_ok=True)
+                write_output(folder / page.name, page.html, force=force)
+                found[page.place] = quote(f"{folder.name}/{page.name}")
+    report.pages = found
+    write_output(html, report_as_html(report), force=force)
+    return len(found)
 
 
 def _report(

@@ -132,8 +132,13 @@ function drawRest() {
   }
 }
 
+// Draws all in front of a block too, and nothing more than a slice behind it.
+function drawUntil(block) {
+  while (!block.element && (waitingRows.length || waitingBlocks.length)) drawWaiting(FIRST_TOKENS, Infinity);
+}
+
 function drawWhole(block) {
-  if (!block.element) drawWaiting(Infinity, Infinity);
+  drawUntil(block);
   while ((block.drawn ?? block.start) < block.end) drawPiece(block);
 }
 

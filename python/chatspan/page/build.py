@@ -13,7 +13,17 @@ from chatspan.page.data import as_script_text, page_data
 from chatspan.view.view import View
 
 # In this order one script: what a file needs stands in those before it.
-SCRIPTS = ("text.js", "model.js", "blocks.js", "card.js", "controls.js", "search.js", "outline.js", "main.js")
+SCRIPTS = (
+    "text.js",
+    "model.js",
+    "blocks.js",
+    "card.js",
+    "controls.js",
+    "search.js",
+    "outline.js",
+    "open.js",
+    "main.js",
+)
 
 
 def page_of_views(views: Sequence[View], *, mask: str, subtitle: str = "") -> str:

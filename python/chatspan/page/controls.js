@@ -106,12 +106,16 @@ function listenForControls() {
 function onKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const isTyping = event.target.matches("input[type=search]");
+  const keys = document.getElementById("keys");
+  // While it is open, Escape and Tab are the browser's.
+  if (keys.open) return event.key === "?" && keys.close();
   if (event.key === "Escape") {
     if (isTyping) event.target.blur();
     pin(null);
   } else if (isTyping) return;
   else if (/^[0-4]$/.test(event.key)) pressMask(["none", ...MASKS][event.key]);
   else if (event.key === "/") focusSearch();
+  else if (event.key === "?") keys.showModal();
   else if (event.key === "j" || event.key === "k") jumpBy(event.key === "j" ? 1 : -1, () => true);
   else if (event.key === "n" || event.key === "p") {
     jumpBy(event.key === "n" ? 1 : -1, (block) => markedIn(block, root.dataset.mask));

@@ -18,9 +18,12 @@ function start() {
   listenForTokens(main);
   listenForControls();
   listenForSearch();
+  listenForAddress();
+  listenForHelp();
   const bar = document.getElementById("bar");
   new ResizeObserver(() => root.style.setProperty("--bar", `${bar.offsetHeight}px`)).observe(bar);
   drawWaiting(FIRST_TOKENS, Infinity);
+  openThere();
   // Behind the first paint, not in front of it.
   requestAnimationFrame(() => setTimeout(() => {
     performance.mark("chatspan-shown");

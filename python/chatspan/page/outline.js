@@ -75,7 +75,8 @@ function followScrolling() {
     if (!isWaiting) requestAnimationFrame(follow);
     isWaiting = true;
   }, { passive: true });
-  follow();
+  // The page may have been opened at a message that does not stand under the bar: it is all on the screen.
+  if (!current) follow();
 }
 
 function drawRemarks(view) {

@@ -24,6 +24,14 @@ _COLOURS = {
     Kind.TOOL_RESULT: ("#5c5a00", "#d3cf6e"),
     Kind.MEDIA: ("#006a60", "#5fd6c7"),
 }
+# How notebooks and documentation say in which theme they are, whatever the system prefers.
+DARK_THEMES = (
+    '[data-jp-theme-light="false"]',
+    ".vscode-dark",
+    '[data-md-color-scheme="slate"]',
+    '[theme="dark"]',
+)
+LIGHT_THEMES = ('[data-jp-theme-light="true"]', ".vscode-light")
 _LIGHT = "--ground: #fff; --line: #dfe1e4; --quiet: #59616b; --mark: #1a7f37; --mark-ground: #dcf3e1;"
 _DARK = "--ground: #1a1e22; --line: #2e343a; --quiet: #a0a9b3; --mark: #4cc26a; --mark-ground: #173822;"
 
@@ -102,21 +110,13 @@ def _style() -> str:
         for at, base in enumerate((_LIGHT, _DARK))
     )
     kinds = " ".join(f"{own} .k{int(kind)} {{ color: var(--k{int(kind)}); }}" for kind in _COLOURS)
-    darks = ", ".join(
-        f"{theme} {own}"
-        for theme in (
-            '[data-jp-theme-light="false"]',
-            ".vscode-dark",
-            '[data-md-color-scheme="slate"]',
-            '[theme="dark"]',
-        )
-    )
+    darks, lights = (", ".join(f"{theme} {own}" for theme in themes) for themes in (DARK_THEMES, LIGHT_THEMES))
     return (
         f"{own} {{ {light} background: var(--ground); color: var(--k1); border: 1px solid var(--line); "
         "border-radius: 6px; padding: 8px 12px; font: 13px/1.7 ui-monospace, Menlo, Consolas, monospace; "
         "overflow-wrap: anywhere; } "
         f"@media (prefers-color-scheme: dark) {{ {own} {{ {dark} }} }} {darks} {{ {dark} }} "
-        f'[data-jp-theme-light="true"] {own}, .vscode-light {own} {{ {light} }} '
+        f"{lights} {{ {light} }} "
         f"{own} p {{ margin: 4px 0; }} {own} p > b {{ color: var(--quiet); font-family: system-ui, sans-serif; "
         f"margin-inline-end: 8px; }} {own} span {{ white-space: pre-wrap; box-shadow: inset 1px 0 var(--line); }} "
         f"{own} table {{ font: inherit; color: inherit; }} {own} td, {own} th {{ text-align: start; "

@@ -12,6 +12,7 @@ from chatspan.encode.chats import encoded_chat
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError
 from chatspan.rows.conversations import Chat
+from chatspan.supervised.options import TrainOn
 from chatspan.supervised.selection import trained_messages
 from chatspan.view.view import View, view_of_encoding
 
@@ -46,15 +47,19 @@ def views_of_chat(
     title: str,
     end_of_turn: EndOfTurn = "token",
     hints: HintOptions | None = None,
+    train_on: TrainOn = "all",
 ) -> list[View]:
     """One conversation, or the student and the teacher of a trace or a pair.
+
+    Args:
+        train_on: which messages of a conversation are trained, as :class:`chatspan.ChatCollator` takes it.
 
     Raises:
         ChatspanError: as :meth:`chatspan.ChatEncoder.encode` and the collators.
     """
     if chat.form == "messages":
         encoding = encoded_chat(encoder, chat)
-        chosen = trained_messages(chat, encoding.roles, "all")
+        chosen = trained_messages(chat, encoding.roles, train_on)
         view = view_of_encoding(
             encoding,
             encoder.tokenizer,
