@@ -163,7 +163,8 @@ def audit(
             raise CliError(f"{_folder_of(html)} exists: name another file, or write over it with --force")
     with waiting(f"reading {file}"):
         source = open_source(file, split=split, subset=subset)
-    encoder = load_encoder(tokenizer, template, processor)
+    # Other libraries import models.
+    encoder = load_encoder(tokenizer, template, processor, with_torch=bool(names))
     settings = AuditSettings(
         loss.value,
         end_of_turn.value,

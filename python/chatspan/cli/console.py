@@ -18,6 +18,11 @@ from chatspan.cli.text import plural, printable
 SECONDS_A_LINE = 10.0
 # What takes shorter is not worth a line.
 SECONDS_UNTIL_SAID = 2.0
+# But a command that starts says within so many seconds what it waits for.
+FIRST_LINE_SECONDS = 1.0
+_START_SECONDS = 3.0
+_SHORTEST_SECONDS = 0.3
+_BEGAN = time.monotonic()
 
 
 class SafeConsole(Console):
@@ -53,19 +58,26 @@ def say(line: str) -> None:
 
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
-    """Says what is waited for: at once on a terminal, elsewhere if it takes long."""
+    """Says what is waited for: at once on a terminal, elsewhere if it takes a while."""
     console = stderr()
     if console.is_terminal:
         with console.status(Text(f"{printable(what)} …")):
             yield
         return
-    timer = threading.Timer(SECONDS_UNTIL_SAID, lambda: console.print(f"chatspan: {printable(what)} …", soft_wrap=True))
+    timer = threading.Timer(
+        _seconds_until_said(), lambda: console.print(f"chatspan: {printable(what)} …", soft_wrap=True)
+    )
     timer.daemon = True
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+
+
+def _seconds_until_said() -> float:
+    passed = time.monotonic() - _BEGAN
+    return SECONDS_UNTIL_SAID if passed > _START_SECONDS else max(_SHORTEST_SECONDS, FIRST_LINE_SECONDS - passed)
 
 
 class RowProgress:

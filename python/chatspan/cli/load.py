@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,16 @@ from chatspan.encoder import ChatEncoder
 from chatspan.errors import TokenizerError
 from chatspan.media import pretrained
 from chatspan.tokenize.pretrained import load_pretrained, require_folder
+from chatspan.tokenize.without_torch import without_torch
 
 
-def load_encoder(tokenizer: str | None, template: str | None, processor: str | None = None) -> ChatEncoder:
+def load_encoder(
+    tokenizer: str | None, template: str | None, processor: str | None = None, *, with_torch: bool = False
+) -> ChatEncoder:
     """The encoder of a tokenizer's or a processor's name or folder, with a template's file or text in place of its own.
+
+    Args:
+        with_torch: whether the command also uses what transformers makes with torch; processors always do.
 
     Raises:
         CliError: there is no such tokenizer or processor, or no such template.
@@ -26,7 +33,7 @@ def load_encoder(tokenizer: str | None, template: str | None, processor: str | N
     chat_template = None if template is None else read_template(template)
     name = model_name(tokenizer, processor)
     what = "tokenizer" if processor is None else "processor"
-    loaded = load_tokenizer(name) if processor is None else load_processor(name)
+    loaded = load_tokenizer(name, with_torch=with_torch) if processor is None else load_processor(name)
     own = (getattr(each, "chat_template", None) for each in (loaded, getattr(loaded, "tokenizer", None)))
     if chat_template is None and not any(own):
         raise CliError(f"the {what} {name} has no chat template: give one with --template FILE")
@@ -46,13 +53,14 @@ def read_template(name: str) -> str:
         raise CliError(f"cannot read the template {name}: {error.strerror}; name a .jinja file") from None
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, *, with_torch: bool = False) -> Any:
     """The tokenizer of a folder or of the hub.
 
     Raises:
         CliError: there is none.
     """
-    return _loaded(name, "tokenizer", load_pretrained)
+    with nullcontext() if with_torch else without_torch():
+        return _loaded(name, "tokenizer", load_pretrained)
 
 
 def load_processor(name: str) -> Any:
