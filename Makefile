@@ -28,7 +28,7 @@ SOURCES := $(shell find rust python -name '*.rs' -o -name '*.toml' -o -name '*.p
 	Cargo.toml Cargo.lock pyproject.toml README.md
 
 .DEFAULT_GOAL := help
-.PHONY: help demo train-demo experiment test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl test-swift bench bench-encode attack screenshots docs docs-serve lint format wheel sdist wheel-test clean
+.PHONY: help demo train-demo experiment test test-rust test-python test-compat $(COMPAT:%=test-compat-%) test-verl test-swift bench bench-encode attack screenshots docs docs-serve docs-version licences lint format wheel sdist wheel-test clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -83,6 +83,14 @@ docs: $(VENV)/.installed  ## the documentation as a site, in site/
 docs-serve: $(VENV)/.installed  ## the same on a local port, anew after each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
+docs-version: $(VENV)/.installed  ## the site as a version beside the others, on the local branch gh-pages
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 $(BIN)/mike deploy --config-file mkdocs.versions.yml --update-aliases \
+		"$$(sed -n 's/^version = "\([0-9]*\.[0-9]*\)\..*/\1/p' Cargo.toml)" latest
+	$(BIN)/mike set-default --config-file mkdocs.versions.yml latest
+
+licences:  ## THIRD_PARTY_LICENSES.md, of the crates in Cargo.lock
+	$(PYTHON) tools/licences.py
+
 lint: $(VENV)/.built  ## formatting, clippy, ruff, types, the order of rooms, workflows and forms
 	cargo fmt --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -90,6 +98,8 @@ lint: $(VENV)/.built  ## formatting, clippy, ruff, types, the order of rooms, wo
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/licences.py --check
+	$(BIN)/python tools/addresses.py --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/[0-9]*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
