@@ -44,6 +44,7 @@ STAND_INS = {
     "data.jsonl": "examples/sample_chats.jsonl",
     "traces.jsonl": "examples/sample_traces.jsonl",
     "Qwen/Qwen3-0.6B": "examples/tokenizer",
+    "Qwen/Qwen2.5-0.5B-Instruct": "examples/tokenizer",
 }
 GOOD_ROWS = "chats.jsonl"
 # Libraries of programs that cannot be installed everywhere.
