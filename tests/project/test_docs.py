@@ -7,8 +7,9 @@ from pathlib import Path
 import chatspan
 import docs_blocks
 import pytest
+from chatspan.moved import MOVED
 from docs_blocks import ALL_BLOCKS, ALL_PROGRAMS, PAGES, PRINTS, RAISES, RUN, Block, Program, indented_code_of
-from zoo import REPO
+from zoo import REPO, ZOO, require_zoo
 
 # What pages may hold beside programs, by language.
 SHOWN = {"diff": "a change of a reader's own code"}
@@ -108,6 +109,25 @@ def test_the_page_of_errors_has_each_public_error() -> None:
     assert set(ERRORS) == raised
     headings = [line.removeprefix("### ") for line in page.splitlines() if line.startswith("### ")]
     assert headings == list(ERRORS), "each error stands under its own name"
+
+
+def test_the_first_program_prints_the_same_with_the_tokenizer_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not only with its stand-in, whose template is another one."""
+    require_zoo()
+    first = next(program for program in ALL_PROGRAMS if program.block.page == "docs/index.md" and program.prints)
+    link = tmp_path / "Qwen" / "Qwen2.5-0.5B-Instruct"
+    assert str(link.relative_to(tmp_path)) in first.block.code
+    link.parent.mkdir()
+    link.symlink_to(ZOO / "tokenizers" / "qwen2_5")
+    monkeypatch.chdir(tmp_path)
+    docs_blocks.run_python(first)
+
+
+def test_the_page_of_changes_has_each_path_that_moved() -> None:
+    page = (REPO / "docs" / "changed-since-0.1.md").read_text(encoding="utf-8")
+    assert [f"| `{old}` | `{new}` |" for old, new in MOVED.items() if f"| `{old}` | `{new}` |" not in page] == []
 
 
 def test_a_claim_that_is_not_so_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
