@@ -77,7 +77,7 @@ screenshots: $(VENV)/.built  ## the pictures in docs/images, with Chromium; ARGS
 	$(BIN)/python tools/screenshots.py $(ARGS)
 
 docs: $(VENV)/.installed  ## the documentation as a site, in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python tools/check_site.py site
 
 docs-serve: $(VENV)/.installed  ## the same on a local port, anew after each change

@@ -1,8 +1,8 @@
 """Links of the README that also work on PyPI: made absolute for a release, from the one address in pyproject.toml.
 
 In the repository links are relative, so that they lead to the same branch or checkout. ``--write TAG`` makes those of
-README.md absolute, in place; the workflow that builds what is published does so. ``--check`` only looks: every file that
-is linked exists, and the address is that of the repository where this runs.
+README.md absolute, in place; the workflow that builds what is published does so. ``--check`` only looks: every file
+that is linked exists, and the address is that of the repository where this runs.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Prints, as Markdown, what transformers, TRL, Axolotl's method and prefix delta would train on real conversations.
+"""Prints, as Markdown, what other libraries and their methods would train on real conversations.
 
     python tools/against_table.py            # 50 rows of each data set
     python tools/against_table.py --rows 0   # all
 
-All get the rows as chatspan reads them by default. It needs TRL and the zoo of tokenizers and traces
+All get the rows as chatspan reads them by default. It needs TRL, renderers and the zoo of tokenizers and traces
 (``CHATSPAN_ZOO``, default ``../shared/zoo``).
 """
 
@@ -35,6 +35,12 @@ CASES = (
     ("qwen3", "qwen3_training_chat_template"),
     ("llama3_2", "llama3_training_chat_template"),
 )
+# As on the hub, by which renderers chooses.
+NAMES = {
+    "qwen3": "Qwen/Qwen3-8B",
+    "llama3_2": "meta-llama/Llama-3.2-1B-Instruct",
+    "qwen2_5": "Qwen/Qwen2.5-7B-Instruct",
+}
 
 _JINJA = re.compile(r"\w+\.jinja")
 # Outcomes in a table's cell.
@@ -82,7 +88,9 @@ def print_row(
         import trl.chat_template_utils as utils
 
         source = getattr(utils, template)
-    encoder = chatspan.ChatEncoder(AutoTokenizer.from_pretrained(ZOO / "tokenizers" / tokenizer), chat_template=source)
+    loaded = AutoTokenizer.from_pretrained(ZOO / "tokenizers" / tokenizer)
+    loaded.name_or_path = NAMES[tokenizer]
+    encoder = chatspan.ChatEncoder(loaded, chat_template=source)
     reports = compare_with_peers(open_source(str(path)), encoder, AuditSettings(), list(PEERS), limit=rows)
     count = max(report.rows for report in reports)
     whose = "its own" if template is None else f"TRL's `{template.removesuffix('_chat_template')}`"

@@ -17,6 +17,8 @@ _SECTION = re.compile(r"^Example:$", re.MULTILINE)
 _RETURNS = re.compile(r"^Returns( \(of a call\))?:\n((?:    .*(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
 _ENTRIES = re.compile(r"^((?:Args|Attributes|Raises):\n)((?:    .*(?:\n|\Z)|\n(?=    ))+)", re.MULTILINE)
 _SEVERAL = re.compile(r"    (\w+(?:, \w+)*)(?:: (.*)|\.)")
+# Names that go on in the next line.
+_WRAPPED = re.compile(r"^(    \w+(?:, \w+)*,)\n +(?=\w+(?:, \w+)*(?:: |,$))", re.MULTILINE)
 _CODE = re.compile(r"``(.+?)``", re.DOTALL)
 
 
@@ -55,7 +57,7 @@ def _dedented(block: str) -> str:
 def _one_by_one(block: str) -> str:
     """An entry for each name, where one stands for several."""
     entries: list[tuple[list[str], list[str]]] = []
-    for line in block.splitlines():
+    for line in _WRAPPED.sub(r"\1 ", block).splitlines():
         named = _SEVERAL.fullmatch(line)
         if named:
             entries.append((named[1].split(", "), [named[2] or "as its name says."]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import subprocess
@@ -12,10 +13,14 @@ from typing import Any
 import chatspan
 import pytest
 from audits import FORGETFUL, GOOD, TAGGED, Command, write_rows
-from cases import CHATML, TEMPLATES, assistant, user
+from cases import CHATML, TEMPLATES, assistant, system, user
+from chatspan import read_row
 from chatspan.audit.against.compare import OURS, THEIRS
+from chatspan.audit.against.peer import PeerRefusal
 from chatspan.audit.against.prefix_delta import UNSTABLE
+from chatspan.audit.against.run import PEERS
 from chatspan.audit.against.texts import same_tokens, text_difference
+from chatspan.audit.against.verl_style import MISMATCH
 from conversations import call, calls, schema, tool
 from zoo import ZOO
 
@@ -137,6 +142,74 @@ def test_axolotls_method_shifts_where_an_earlier_turn_changes(audit: Command) ->
     assert any("user" in quote for quote in quotes(found)[f"{THEIRS}: text of user messages"])
 
 
+def test_verls_method_on_a_plain_template_trains_the_newline_too(audit: Command) -> None:
+    found = against(audit, GOOD, TWO_TURNS, names="verl-style", options=("--template", CHATML))["verl-style"]
+    assert quotes(found).keys() == {f"{THEIRS}: what follows the end of turns"}
+    options = ("--template", CHATML, "--end-of-turn", "all")
+    assert outcomes(against(audit, GOOD, TWO_TURNS, names="verl-style", options=options)["verl-style"]) == {SAME: 2}
+
+
+def test_verls_method_refuses_a_conversation_that_is_not_its_messages(audit: Command) -> None:
+    thoughtful = [user("q"), assistant("One.", reasoning_content="since"), user("Why?"), assistant("Two.")]
+    found = against(audit, thoughtful, GOOD, names="verl-style", options=("--template", FORGETFUL))["verl-style"]
+    assert outcomes(found) == {MISMATCH: 1, OTHER: 1}
+    (mismatch,) = [each for each in found["outcomes"] if each["what"] == MISMATCH]
+    assert "<think>since</think>" in mismatch["places"][0]["quote"]
+
+
+def test_verls_method_takes_off_a_default_system_text(audit: Command) -> None:
+    template = "{% if messages[0].role != 'system' %}<|im_start|>system\nBe kind.<|im_end|>\n{% endif %}" + CHATML
+    options = ("--template", template, "--end-of-turn", "all")
+    found = against(audit, GOOD, TWO_TURNS, names="verl-style", options=options)["verl-style"]
+    assert outcomes(found) == {SAME: 2}
+    # With a system message of its own nothing is to be taken off, and it is, as there.
+    found = against(audit, [system("Own."), *GOOD], names="verl-style", options=options)["verl-style"]
+    assert outcomes(found) == {SAME: 1}
+
+
+def test_verls_method_puts_a_user_in_front_where_a_message_alone_is_refused(audit: Command) -> None:
+    # It takes texts and parts, as the library's own empty message is one.
+    template = (
+        "{% if messages[0].role != 'user' %}{{ raise_exception('a user first') }}{% endif %}"
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content if m.content is string else '' }}<|im_end|>\n"
+        "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    options = ("--template", template, "--end-of-turn", "all")
+    assert outcomes(against(audit, GOOD, names="verl-style", options=options)["verl-style"]) == {SAME: 1}
+    never = "{% if messages|length < 2 %}{{ raise_exception('too few') }}{% endif %}" + CHATML
+    found = against(audit, GOOD, names="verl-style", options=("--template", never))["verl-style"]
+    assert found["refuses_the_template"]
+    assert "too few" in found["statements"][0]
+
+
+def test_renderers_without_one_by_hand_trains_headers(audit: Command) -> None:
+    pytest.importorskip("renderers", reason="renderers is not installed")
+    found = against(audit, GOOD, names="renderers", options=("--template", CHATML))["renderers"]
+    assert "no renderer by hand" in found["statements"][0]
+    assert f"{THEIRS}: headers" in quotes(found)
+
+
+def test_a_renderer_by_hand_is_compared_by_the_tokenizers_name(
+    zoo_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("renderers", reason="renderers is not installed")
+    tokenizer = copy.copy(zoo_tokenizer("qwen3"))
+    tokenizer.name_or_path = "Qwen/Qwen3-8B"
+    peer = PEERS["renderers"](tokenizer)
+    assert "Qwen3Renderer" in peer.method
+    assert list(peer.statements) == []
+    row = peer.row(read_row({"messages": GOOD}))
+    trained = [token for token, is_trained in zip(row.input_ids, row.mask, strict=True) if is_trained]
+    assert tokenizer.decode(trained) == "<think>\n\n</think>\n\nHello!<|im_end|>"
+
+    def raising(*args: Any, **kwargs: Any) -> Any:
+        raise ValueError("no such role")
+
+    monkeypatch.setattr("renderers.build_training_sample", raising)
+    with pytest.raises(PeerRefusal, match="ValueError: no such role"):
+        peer.row(read_row({"messages": GOOD}))
+
+
 def test_an_answer_that_begins_like_the_dummy_is_trained_in_part_by_axolotls_method(audit: Command) -> None:
     row = [user("Give me a list."), assistant("[[1, 2], [3, 4]]")]
     found = against(audit, row, names="axolotl-style", options=("--template", CHATML))["axolotl-style"]
@@ -193,6 +266,9 @@ def test_a_missing_library_is_a_line(audit: Command, monkeypatch: pytest.MonkeyP
     code, out, err = audit.run(data, "--against", "hf,trl")
     assert (code, out) == (1, "")
     assert "chatspan: --against trl: TRL is not installed; pip install trl, or leave it out\n" in err
+    monkeypatch.setitem(sys.modules, "renderers", None)
+    _, _, err = audit.run(data, "--against", "renderers")
+    assert '--against renderers: it is not installed; pip install "chatspan[renderers]", or leave it out\n' in err
     assert "Traceback" not in err
 
 

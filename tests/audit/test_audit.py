@@ -325,8 +325,9 @@ def test_broken_input_is_a_line_that_says_what_to_do(audit: Command, tmp_path: P
     assert line(tmp_path / "none.jsonl") == f"there is no file {tmp_path / 'none.jsonl'}: check the path"
     assert "no such folder; name a folder or a model on the hub" in line(data, tokenizer=str(tmp_path / "no"))
     assert "cannot read the template none.jinja" in line(data, "--template", "none.jinja")
-    assert "--against verl: there is no such thing; say hf, trl, axolotl-style, prefix-delta or all" in line(
-        data, "--against", "hf,verl"
+    assert (
+        "--against verl: there is no such thing; say hf, trl, renderers, axolotl-style, verl-style, prefix-delta or all"
+        in line(data, "--against", "hf,verl")
     )
     assert "there is no folder" in line(data, "--html", tmp_path / "no" / "out.html")
     assert "is a folder: name a file" in line(data, "--html", tmp_path)

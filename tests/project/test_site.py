@@ -44,6 +44,9 @@ class Box:
     Raises:
         OptionError, TextError: both
             at once.
+        RowError,
+            SpanError: these
+            too.
         LossError.
 
     Returns:
@@ -71,6 +74,8 @@ class Box:
     assert errors == [
         ("OptionError", "both\nat once."),
         ("TextError", "both\nat once."),
+        ("RowError", "these\ntoo."),
+        ("SpanError", "these\ntoo."),
         ("LossError", "as its name says."),
     ]
     assert examples.value[0][1] == ">>> 1 + 1\n2"

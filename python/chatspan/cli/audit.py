@@ -76,8 +76,8 @@ def audit(
         typer.Option(
             "--against",
             metavar="NAME",
-            help="Compare with what this would train: hf, trl, axolotl-style, prefix-delta or all; several with "
-            "commas. Only hf and trl need a library.",
+            help="Compare with what this would train: hf, trl, renderers, axolotl-style, verl-style, "
+            "prefix-delta or all; several with commas. trl and renderers need their library.",
             rich_help_panel=_AGAINST,
             show_default=False,
         ),

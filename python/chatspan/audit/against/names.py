@@ -1,3 +1,3 @@
 """What ``--against`` takes; apart, so that asking for help imports nothing."""
 
-PEER_NAMES = ("hf", "trl", "axolotl-style", "prefix-delta")
+PEER_NAMES = ("hf", "trl", "renderers", "axolotl-style", "verl-style", "prefix-delta")

@@ -12,8 +12,10 @@ from chatspan.audit.against.compare import differences
 from chatspan.audit.against.hf import Transformers
 from chatspan.audit.against.peer import Peer, PeerRefusal
 from chatspan.audit.against.prefix_delta import PrefixDelta
+from chatspan.audit.against.renderers import Renderers
 from chatspan.audit.against.result import NOTHING, OTHER, OUTCOME, REMARK, SAME, PeerReport
 from chatspan.audit.against.trl import Trl
+from chatspan.audit.against.verl_style import VerlStyle
 from chatspan.audit.failures import shape
 from chatspan.audit.findings import Finding
 from chatspan.audit.rows import mask_of, with_selection
@@ -29,7 +31,9 @@ from chatspan.rows.row import RawRow, Source
 PEERS: dict[str, Callable[[Any], Peer]] = {
     "hf": Transformers,
     "trl": Trl,
+    "renderers": Renderers,
     "axolotl-style": AxolotlStyle,
+    "verl-style": VerlStyle,
     "prefix-delta": PrefixDelta,
 }
 # These rows take long: a prefix-delta row is a tokenizer's call a message.
