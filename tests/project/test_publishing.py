@@ -10,7 +10,10 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import addresses
 import chatspan
+import chatspan_build
+import licences
 import pytest
 from docs_blocks import ALL_BLOCKS
 from wheel_test import quick_start, run_quick_start
@@ -88,6 +91,7 @@ def test_the_source_distribution_has_what_it_takes_to_build_and_nothing_else(sou
     with tarfile.open(archive) as opened:
         names = {member.name.partition("/")[2] for member in opened.getmembers() if member.isfile()}
     others = {"CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
+    others |= {"THIRD_PARTY_LICENSES.md", "tools/backend/chatspan_build.py"}
     assert names == sources | others
 
 
@@ -102,4 +106,77 @@ def test_the_wheel_has_the_package_and_nothing_else(sources: set[str], tmp_path:
     package = {name.removeprefix("python/") for name in sources if name.startswith("python/")}
     about = {name for name in names if ".dist-info/" in name}
     assert names - about == package | {"chatspan/_core.abi3.so"}
-    assert any(name.endswith("licenses/LICENSE") for name in about)
+    for name in ("LICENSE", "THIRD_PARTY_LICENSES.md"):
+        assert any(path.endswith(f"licenses/{name}") for path in about)
+
+
+def test_the_licences_are_those_of_the_crates_that_are_locked() -> None:
+    found = licences.crates(licences.metadata())
+    assert {"fastokens", "pyo3", "serde_json"} <= {crate.name for crate in found}
+    assert not {"proptest", "divan", "chatspan-core"} & {crate.name for crate in found}, "these are in no wheel"
+    assert licences.FILE.read_text(encoding="utf-8") == licences.document(found), "run make licences"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script stands in for the compiler")
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (None, r"needs Rust 1\.\d+ or newer; no Rust was found \(rustc is not on the PATH\): install Rust from"),
+        (
+            "rustc 1.60.0 (7737e0b5c 2022-04-04)",
+            r"needs Rust 1\.\d+ or newer; rustc 1\.60\.0 was found: install Rust from",
+        ),
+    ],
+)
+def test_without_rust_a_build_from_source_ends_with_a_sentence(
+    said: str | None, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if said is not None:
+        rustc = tmp_path / "rustc"
+        rustc.write_text(f"#!/bin/sh\necho '{said}'\n", encoding="utf-8")
+        rustc.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for hook in (chatspan_build.get_requires_for_build_wheel, chatspan_build.get_requires_for_build_editable):
+        with pytest.raises(SystemExit, match=sentence):
+            hook()
+
+
+def test_with_rust_maturin_builds() -> None:
+    chatspan_build.require_rust()
+    assert {name for name in dir(chatspan_build) if name in chatspan_build.__all__} == set(chatspan_build.__all__)
+
+
+def test_there_is_one_address() -> None:
+    """Of the repository: in pyproject.toml, where all others begin with it."""
+    address = addresses.repository()
+    owner = address.rpartition("/")[0]
+    texts = [*(REPO / "docs").rglob("*.md"), REPO / "README.md", REPO / "pyproject.toml", REPO / "CONTRIBUTING.md"]
+    others = {
+        link
+        for path in texts
+        for link in re.findall(r"https://github\.com/[\w./-]*chatspan[\w./-]*", path.read_text(encoding="utf-8"))
+        if not link.startswith(address)
+    }
+    assert owner.startswith("https://github.com/")
+    assert others == set()
+
+
+def test_the_links_of_the_readme_lead_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"):
+        monkeypatch.delenv(name, raising=False)
+    assert addresses.problems() == []
+    text = addresses.README.read_text(encoding="utf-8")
+    released = addresses.absolute(text, "v1.2.3")
+    assert addresses.relative_links(released) == [], "on PyPI a relative link leads nowhere"
+    assert f"{addresses.repository()}/blob/v1.2.3/docs/index.md" in released
+    assert f'"{addresses.repository()}/raw/v1.2.3/docs/images/inspect-page-chat.png"' in released
+    assert addresses.absolute(released, "v9") == released
+
+
+def test_an_address_of_another_repository_stops_a_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "somebody/fork")
+    (problem,) = addresses.problems()
+    assert problem.endswith("and this runs in https://github.com/somebody/fork")
+    monkeypatch.setattr(addresses, "relative_links", lambda text: ["docs/no-such-page.md#part"])
+    assert addresses.problems()[0] == "README.md: there is no docs/no-such-page.md#part"
