@@ -175,7 +175,12 @@ def test_dropped_text_is_a_problem_and_what_no_template_prints_one_note(audit: C
     ("template", "message", "what", "advice"),
     [
         (FORGETFUL, assistant("a", reasoning_content="So."), "assistant: reasoning_content", "a row of its own"),
-        (CHATML, assistant("a", reasoning_content="So."), "assistant: reasoning_content", "if the template writes"),
+        (
+            CHATML,
+            assistant("a", reasoning_content="So."),
+            "assistant: reasoning_content",
+            "this text: give a template that writes it",
+        ),
         (
             CHATML.replace("m.content", "m.content.split('</think>')[-1]"),
             assistant("<think>So.</think>a"),
@@ -286,7 +291,17 @@ def test_flags_of_messages_that_nothing_reads(small: Any) -> None:
     assert found[0].advice == (
         "nothing comes of it: 'weight': 0 on the message, or 'loss_messages' of the row, takes messages out of the loss"
     )
+    parts = [{"type": "text", "text": "Hm.", "train": False}, {"type": "text", "text": "4.", "cached": True}]
+    detail = [{"begin_offset": 0, "end_offset": 1, "train": False}]
+    messages = [user("q"), assistant("4.", train_detail=detail), {"role": "assistant", "content": parts}]
+    joins = "{% for m in messages %}{{ m.content if m.content is string else m.content[0].text }}{% endfor %}"
+    read = ChatRenderer(small, chat_template=joins).template(None)
+    assert told(ignored_flags(messages, encoded(small, messages, joins), read)) == [
+        ("problem", "assistant: train_detail[*].train, which neither chatspan nor the template reads", "train: False"),
+        ("problem", "assistant: content[*].train, which neither chatspan nor the template reads", "train: False"),
+    ]
     # A template that prints whole messages prints their flags.
+    messages = [{**user("q"), "masked": True}]
     whole = "{% for m in messages %}{{ m | tojson }}{% endfor %}"
     assert list(ignored_flags(messages, encoded(small, messages, whole), read)) == []
 

@@ -103,7 +103,9 @@ def _advice(message: Mapping[str, Any], path: Path, text: str, template: ChatTem
                 "the template leaves it out here, often before the last user's message: give each such turn a row of "
                 "its own that ends with it, or give a template that writes it"
             )
-        move = "move it to 'reasoning_content' if the template writes that, or give a template that writes it"
+        move = "give a template that writes it"
+        if first != "reasoning_content":
+            move = f"move it to 'reasoning_content' if the template writes that, or {move}"
         return kind, unseen + move
     if first == "content" and message.get("tool_calls"):
         return " beside calls", f"{unseen}put it into a message before the calls, or give a template that writes both"

@@ -46,6 +46,7 @@ def ignored_flags(
     for index, message in enumerate(messages):
         if index in whole:
             continue
+        yield from _flags_of_parts(message, index, template)
         for key, value in message.items():
             asks = isinstance(key, str) and _ASKS.search(key.lower()) is not None
             is_flag = isinstance(value, bool) or (asks and isinstance(value, (int, float)))
@@ -62,3 +63,25 @@ def ignored_flags(
                 index,
                 f"{key}: {value!r}",
             )
+
+
+def _flags_of_parts(message: Mapping[str, Any], index: int, template: ChatTemplate) -> Iterator[Finding]:
+    """Flags of a part of a text, which nothing here reads: in the parts of a content, or in a list beside it."""
+    for name, value in message.items():
+        parts = [part for part in value if isinstance(part, Mapping)] if isinstance(value, list) else []
+        for key in dict.fromkeys(key for part in parts for key in part):
+            given = next(part[key] for part in parts if key in part)
+            if (
+                isinstance(key, str)
+                and isinstance(given, bool)
+                and _LOSS.search(key.lower())
+                and key not in template.keys
+            ):
+                yield Finding(
+                    FLAGS,
+                    f"{message.get('role')}: {name}[*].{key}, which neither chatspan nor the template reads",
+                    "problem",
+                    "nothing comes of it: messages have weights, and parts of them none; Encoding.weights takes spans",
+                    index,
+                    f"{key}: {given!r}",
+                )
