@@ -94,7 +94,7 @@ def broken_links(page: Page) -> Iterator[Problem]:
         target = (page.path.parent / name).resolve() if name else page.path
         if not target.exists():
             yield page.problem(match.start(), f"there is no {name}")
-        elif anchor and target.suffix == ".md" and anchor not in Page(target).anchors():
+        elif anchor and target.suffix == ".md" and anchor not in (Page(target) if name else page).anchors():
             yield page.problem(match.start(), f"{name or page.name} has no heading #{anchor}")
 
 
