@@ -29,12 +29,13 @@ _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _CODE = re.compile(r"`([^`\n]+)`")
 _ELSEWHERE = re.compile(r"^https?://")
 
-# What was measured: a number with a unit of time, size or speed; how many times as fast; how many of how many; a share.
+# What was measured: a number with a unit of time, size or speed; how many times as fast; how many of how many; a share
+# with a decimal, since whole ones are mostly settings.
 _UNITS = r"ms|µs|MB/s|MiB|GiB|tokens/s|(?:million |thousand )?(?:tokens|rows) a second|CPU s"
 _FIGURE = re.compile(
     rf"(?<![\w.`=])\d[\d,.]*\s?(?:{_UNITS})\b"
     r"|(?<![\w.`=])\d[\d,.]*x(?= |,|\.|\)|$)|\d[\d,.]* times as (?:fast|long)"
-    r"|\b\d[\d,.]* of (?:the )?\d[\d,]*\d\b|\b\d[\d.]*\s?%",
+    r"|\b\d[\d,.]* of (?:the )?\d[\d,]*\d\b|\b\d+\.\d+\s?%",
     re.MULTILINE,
 )
 _PRINTS = re.compile(
@@ -42,7 +43,7 @@ _PRINTS = re.compile(
     r"|(?:benches|tools|tests|experiments|examples)/[\w/.-]+\.(?:py|rs)"
     r"|chatspan (?:audit|encode|inspect|teacher|stability)\b|pytest\b"
 )
-_RELEASE = re.compile(r"[Ff]igures [^.\n]*?\bversion (\d+\.\d+\.\d+)")
+_RELEASE = re.compile(r"[Ff]igures [^.]*?\bversion\s(\d+\.\d+\.\d+)")
 
 
 class Problem(NamedTuple):
@@ -173,7 +174,8 @@ def unprinted_figures(page: Page, releases: list[str]) -> Iterator[Problem]:
     head = "".join(text for start, text in sections if start < _second_heading(page))
     measured = False
     for start, text in sections:
-        found = _FIGURE.search(_without_programs(text))
+        own = _without_programs(text)
+        found = next((each for each in _FIGURE.finditer(own) if not _is_cited(own, each.start())), None)
         if not found:
             continue
         measured = True
@@ -185,6 +187,12 @@ def unprinted_figures(page: Page, releases: list[str]) -> Iterator[Problem]:
             yield page.problem(0, "its figures name no release: write 'Figures … are of version X.Y.Z'")
         elif named[1] not in releases[:2]:
             yield page.problem(named.start(), f"its figures are of version {named[1]}, older than {releases[1]}")
+
+
+def _is_cited(text: str, at: int) -> bool:
+    """Whether a line names the source elsewhere."""
+    line = text[text.rfind("\n", 0, at) + 1 : (text.find("\n", at) + 1 or len(text) + 1) - 1]
+    return "](https://" in line
 
 
 def _second_heading(page: Page) -> int:
