@@ -28,7 +28,9 @@ _TARGETS = {"qwen2_5": 80, "qwen3": 80, "llama3_2": 80, "deepseek_v3": 80, "mist
 _MESSAGES = 80
 # The tokenizer whose template is known with generation tags, so that both sides make a mask.
 _TARGETED = "qwen2_5"
-_GROWTH = (20, 80, 320, 1000, 2000)
+_GROWTH = (20, 80, 320, 1000, 2000, 5000, 10_000)
+# From here on what a call costs at any length weighs little.
+_LONG = 320
 _ONE_PASS_TARGET, _PREFIX_TARGET = 40, 1000
 _LONGEST_WITH_REFERENCE = 80
 
@@ -185,25 +187,39 @@ def _report_growth(report: Report, inputs: Inputs, rounds: int) -> None:
         ["messages", "tokens", "chatspan ms", "ms per 1k tokens", "prefix delta ms", "prefix delta / chatspan"],
     )
     collate = _collator(inputs.tokenizer, 0)
-    known = inputs.joined_rows(_MESSAGES)
-    messages = [message for row in known for message in row]
+    known = [message for row in inputs.joined_rows(_MESSAGES) for message in row]
+    messages = _continued(known, _GROWTH[-1])
     sizes, medians, met = [], [], "not measured"
-    for count in (size for size in _GROWTH if size <= len(messages)):
+    for count in _GROWTH:
         row = messages[:count]
+        sizes.append(_tensors(collate, row)["input_ids"].numel())
         calls: list[Callable[[], object]] = [partial(_tensors, collate, row)]
         if count <= _LONGEST_WITH_REFERENCE:
             conversation = Conversation("row", row, range(len(row)), {})
             calls.append(partial(prefix_delta.encode_chat, PrefixDeltaView(inputs.tokenizer), conversation))
         times = alternate(calls, rounds if len(calls) == 1 else min(rounds, 3))
-        sizes.append(_tensors(collate, row)["input_ids"].numel())
         medians.append(float(np.median(times[:, 0])))
         reference = [median(times[:, 1]), ratio(ratios(times, 1))] if len(calls) > 1 else ["", ""]
         if count == _LONGEST_WITH_REFERENCE:
             met = "met" if np.median(ratios(times, 1)) >= _PREFIX_TARGET else "NOT met"
         each = f"{medians[-1] / sizes[-1] * 1e3:.3f}"
         table.add_row(str(count), str(sizes[-1]), median(times[:, 0]), each, *reference)
+    long = [at for at, count in enumerate(_GROWTH) if count >= _LONG]
+    exponents = [growth(sizes, medians), growth([sizes[at] for at in long], [medians[at] for at in long])]
     report.show(
         table,
-        f"Growth of time with tokens, {_GROWTH[0]} to {_GROWTH[-1]} messages: {growth(sizes, medians):.2f} "
-        f"(1 = linear). Target at {_LONGEST_WITH_REFERENCE}: {_PREFIX_TARGET}x: {met}.",
+        f"Growth of time with tokens (1 = linear): {exponents[0]:.2f} from {_GROWTH[0]} to {_GROWTH[-1]} messages, "
+        f"{exponents[1]:.2f} from {_LONG} on.",
+        f"After {len(known)} messages they come again, each with a number at its end.",
+        f"Target at {_LONGEST_WITH_REFERENCE}: {_PREFIX_TARGET}x: {met}.",
     )
+
+
+def _continued(messages: Sequence[Any], count: int) -> list[Any]:
+    """So many messages of which no two are the same."""
+    rounds = range(-(-count // len(messages)))
+    return [
+        {**message, "content": f"{message['content']}\n{again}"} if again else message
+        for again in rounds
+        for message in messages
+    ][:count]

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import transformers
 from against_prefix_delta import Outcome, report_prefix_delta
@@ -22,12 +23,13 @@ from cores import report_cores
 from distillation import report_distillation
 from encoder import report_encoder
 from import_time import report_import_time
-from inputs import DEFAULT_ZOO, LENGTHS, load_inputs
+from inputs import DEFAULT_ZOO, LENGTHS, Inputs, load_inputs
 from linear_loss import report_linear_loss
 from loader import report_loader
 from loss import report_loss
 from media import report_media
 from native import report_native
+from peers import report_peers
 from reading import report_reading
 from rollouts import report_rollouts
 from stages import report_stages
@@ -37,6 +39,40 @@ _TARGET_RATIO = 30
 # What counts as linear: room for caches that a longer row falls out of, far from 2.
 _LINEAR_BELOW = 1.25
 _QUICK_PAIRS = 3
+
+
+class Run(NamedTuple):
+    """What benches are given.
+
+    Attributes:
+        outcomes: what the targets are about, filled by a bench.
+    """
+
+    report: Report
+    inputs: Inputs
+    zoo: Path
+    rounds: int
+    outcomes: list[Outcome]
+
+
+BENCHES: dict[str, Callable[[Run], object]] = {
+    "prefix-delta": lambda run: run.outcomes.extend(report_prefix_delta(run.report, run.inputs, run.rounds)),
+    "transformers": lambda run: report_transformers(run.report, run.inputs, run.rounds),
+    "batches": lambda run: report_batches(run.report, run.inputs, run.rounds),
+    "cores": lambda run: report_cores(run.report, run.inputs, run.rounds),
+    "stages": lambda run: report_stages(run.report, run.inputs, run.rounds),
+    "encoder": lambda run: report_encoder(run.report, run.inputs, run.zoo, run.rounds),
+    "native": lambda run: report_native(run.report, run.inputs, run.zoo, run.rounds),
+    "peers": lambda run: report_peers(run.report, run.inputs, run.zoo, run.rounds),
+    "loader": lambda run: report_loader(run.report, run.inputs, run.rounds),
+    "distillation": lambda run: report_distillation(run.report, run.inputs, run.rounds),
+    "loss": lambda run: report_loss(run.report, run.rounds),
+    "linear-loss": lambda run: report_linear_loss(run.report, run.rounds),
+    "reading": lambda run: report_reading(run.report, run.inputs, run.zoo, run.rounds),
+    "rollouts": lambda run: report_rollouts(run.report, run.inputs, run.rounds),
+    "media": lambda run: report_media(run.report, run.rounds),
+    "import": lambda run: report_import_time(run.report, run.rounds),
+}
 
 
 def main() -> None:
@@ -49,36 +85,17 @@ def main() -> None:
     rounds = _QUICK_PAIRS if arguments.quick else arguments.pairs
     report = Report()
     _print_setting(report, inputs.source, rounds)
-    zoo, outcomes = arguments.zoo, list[Outcome]()
-    benches: dict[str, Callable[[], object]] = {
-        "prefix-delta": lambda: outcomes.extend(report_prefix_delta(report, inputs, rounds)),
-        "transformers": lambda: report_transformers(report, inputs, rounds),
-        "batches": lambda: report_batches(report, inputs, rounds),
-        "cores": lambda: report_cores(report, inputs, rounds),
-        "stages": lambda: report_stages(report, inputs, rounds),
-        "encoder": lambda: report_encoder(report, inputs, zoo, rounds),
-        "native": lambda: report_native(report, inputs, zoo, rounds),
-        "loader": lambda: report_loader(report, inputs, rounds),
-        "distillation": lambda: report_distillation(report, inputs, rounds),
-        "loss": lambda: report_loss(report, rounds),
-        "linear-loss": lambda: report_linear_loss(report, rounds),
-        "reading": lambda: report_reading(report, inputs, zoo, rounds),
-        "rollouts": lambda: report_rollouts(report, inputs, rounds),
-        "media": lambda: report_media(report, rounds),
-        "import": lambda: report_import_time(report, rounds),
-    }
-    if arguments.only is not None and arguments.only not in benches:
-        raise SystemExit(f"--only {arguments.only}: use one of {', '.join(benches)}")
-    for name, bench in benches.items():
+    run = Run(report, inputs, arguments.zoo, rounds, [])
+    for name, bench in BENCHES.items():
         if arguments.only not in (None, name):
             continue
         try:
-            bench()
+            bench(run)
         except ChatspanError as error:
             # As of a template that is not prefix-stable, which has no reference to compare with.
             raise SystemExit(f"nothing to compare on {inputs.source}: {error}") from error
-    if outcomes:
-        _print_target(report, outcomes)
+    if run.outcomes:
+        _print_target(report, run.outcomes)
     report.say(f"{time.perf_counter() - start:.0f} s in all")
 
 
@@ -89,7 +106,7 @@ def _arguments() -> argparse.Namespace:
         "--tokenizer", default="qwen2_5", help="its name in the zoo; its template must be prefix-stable"
     )
     parser.add_argument("--pairs", type=int, default=7, help="how often each comparison runs")
-    parser.add_argument("--only", metavar="NAME", help="one of the benches, such as reading")
+    parser.add_argument("--only", metavar="NAME", choices=BENCHES, help=f"one of {', '.join(BENCHES)}")
     parser.add_argument("--quick", action="store_true", help=f"{_QUICK_PAIRS} pairs")
     return parser.parse_args()
 
