@@ -52,7 +52,7 @@ class ChatEncoder(ShownEncoder):
             of both (see :attr:`chatspan.Encoding.border_tokens`).
 
     Raises:
-        TokenizerError: the tokenizer has no chat template, or gives no offsets.
+        TokenizerError: the tokenizer has no chat template, or returns no offsets.
         BackendError: with ``backend="native"``, if it cannot be native; with the reason.
 
     Example:

@@ -182,7 +182,7 @@ class Encoding(ShownTokens):
 
     @property
     def off_prompt(self) -> Mapping[int, OffPrompt]:
-        """The assistants' turns that no prompt of inference leads to, by message, and why.
+        """The assistants' turns that no inference prompt leads to, by message, and why.
 
         The row does not begin there with ``apply_chat_template(messages[:k], add_generation_prompt=True)`` and the
         row's own keywords: the template writes the recorded turn behind another opening, or what was shown before in
@@ -216,7 +216,7 @@ class Encoding(ShownTokens):
         """
         is_index = isinstance(message_index, (int, np.integer)) and 0 <= message_index < len(self.roles)
         if not is_index or self.roles[message_index] != "assistant":
-            raise OptionError(f"message {quoted(message_index)} is no assistant's; the roles: {', '.join(self.roles)}")
+            raise OptionError(f"message {quoted(message_index)} is not an assistant's; roles: {', '.join(self.roles)}")
         return self._attributed.turn(int(message_index), end_of_turn)
 
     def end_of_turn(self, message_index: int) -> CharRange | None:
@@ -265,7 +265,7 @@ class Encoding(ShownTokens):
         wanted, chosen = selected_messages(roles, messages, self.roles, self._roles_of_template)
         what = what if isinstance(what, str) else _kinds_of(what)
         if isinstance(what, str) and what == "turn" and wanted != frozenset({"assistant"}):
-            raise OptionError('a turn is what an assistant produces: say roles=("assistant",), or what="content"')
+            raise OptionError('a turn is what an assistant produces: use roles=("assistant",), or what="content"')
         if what not in ("turn", "generation") and isinstance(straddle, str) and straddle == "first":
             mask = self._mask_of_kinds(_kinds_of(what), chosen)
             if what == "content":
@@ -354,7 +354,7 @@ class Encoding(ShownTokens):
             return without_media(self._attributed.turns(chosen, end_of_turn), self._media)
         if what == "generation":
             if not self.has_generation_tags:
-                raise OptionError('the chat template has no {% generation %} blocks: say what="turn" or "content"')
+                raise OptionError('the chat template has no {% generation %} blocks: use what="turn" or "content"')
             written = merged(self._render.generation)
             own = [part for start, end in written for part in self._segments.without_results(start, end)]
             return without_media(own, self._media)
@@ -366,7 +366,7 @@ class Encoding(ShownTokens):
 
     def _mask_of(self, ranges: Sequence[CharRange], straddle: Straddle) -> NDArray[np.bool_]:
         if not one_of(straddle, get_args(Straddle)):
-            raise OptionError(f"straddle={quoted(straddle)}: say one of {', '.join(map(repr, get_args(Straddle)))}")
+            raise OptionError(f"straddle={quoted(straddle)}: use one of {', '.join(map(repr, get_args(Straddle)))}")
         return token_mask(self.table, list(ranges), straddle=straddle)
 
     def explain(self) -> str:
@@ -384,7 +384,7 @@ class Encoding(ShownTokens):
 def _kinds_of(what: Any) -> Collection[Kind]:
     kinds = {Kind.CONTENT} if isinstance(what, str) and what == "content" else what
     if isinstance(kinds, str) or not isinstance(kinds, Collection) or not all(isinstance(kind, Kind) for kind in kinds):
-        raise OptionError(f'what={quoted(what)}: say "turn", "content", "generation" or a set of Kinds')
+        raise OptionError(f'what={quoted(what)}: use "turn", "content", "generation" or a set of Kinds')
     return frozenset(kinds)
 
 
@@ -396,5 +396,5 @@ def _pairs(weights: Any) -> list[tuple[Any, Any]]:
         # No more than it says, where it says how many.
         pairs = list(islice(weights, len(weights) if isinstance(weights, Sized) else None))
     if pairs is None or not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
-        raise OptionError(f"weights {quoted(weights)}: give a mapping, or pairs of a key and its weight")
+        raise OptionError(f"weights {quoted(weights)}: pass a mapping, or pairs of a key and its weight")
     return [(key, weight) for key, weight in pairs]

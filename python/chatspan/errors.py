@@ -220,7 +220,7 @@ class TurnBoundaryError(ChatspanError):
 
 
 class OffPromptError(ChatspanError):
-    """A turn that no prompt of inference leads to, which was to be an error."""
+    """A turn that no inference prompt leads to, which was to be an error."""
 
 
 class ControlTokenError(ChatspanError):

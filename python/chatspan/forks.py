@@ -21,7 +21,7 @@ PATIENCE = 60.0
 
 LOST = (
     "this process was forked while another thread was encoding, and the fork could not wait for it: the locks of the "
-    "native tokenizer may be held by a thread that is not there"
+    "native tokenizer may be held by a thread that no longer exists"
 )
 
 

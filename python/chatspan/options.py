@@ -40,13 +40,13 @@ def require_choices(options: Any, **choices: Any) -> None:
     for name, allowed in choices.items():
         values = allowed if isinstance(allowed, tuple) else get_args(allowed)
         if not one_of(getattr(options, name), values):
-            raise OptionError(f"{name}={quoted(getattr(options, name))}: say one of {', '.join(map(repr, values))}")
+            raise OptionError(f"{name}={quoted(getattr(options, name))}: use one of {', '.join(map(repr, values))}")
 
 
 def require_switch(name: str, value: object) -> None:
     """An option that is on or off."""
     if type(value) is not bool:
-        raise OptionError(f"{name}={quoted(value)}: give True or False")
+        raise OptionError(f"{name}={quoted(value)}: expected True or False")
 
 
 def require_counts(options: Any, *names: str) -> None:
@@ -54,9 +54,9 @@ def require_counts(options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value is not None and (type(value) is not int or value < 1):
-            raise OptionError(f"{name}={quoted(value)}: say how many tokens, at least 1, or None")
+            raise OptionError(f"{name}={quoted(value)}: expected the number of tokens, at least 1, or None")
         if name in _MULTIPLES and value is not None and value > LONGEST:
-            raise OptionError(f"{name}={quoted(value)}: say how many tokens, at most {LONGEST}, or None")
+            raise OptionError(f"{name}={quoted(value)}: expected the number of tokens, at most {LONGEST}, or None")
 
 
 def require_multiples(options: Any) -> None:
@@ -69,7 +69,8 @@ def require_multiples(options: Any) -> None:
     each, whole = options.pad_sequences_to_multiple_of, options.pad_to_multiple_of
     if each is not None and not options.packing:
         raise OptionError(
-            f"pad_sequences_to_multiple_of={each} is for packing=True: rows that are not packed have pad_to_multiple_of"
+            f"pad_sequences_to_multiple_of={each} is for packing=True: use pad_to_multiple_of for rows that "
+            "are not packed"
         )
     if math.lcm(each or 1, whole or 1) > LONGEST:
         raise OptionError(
@@ -135,7 +136,9 @@ def require_key_parts(key: Any, what: str, *others: type) -> tuple[Any, ...]:
             parts = ()
     if not parts:
         also = "".join(f", a {other.__name__}" for other in others)
-        raise OptionError(f"{what} {quoted(key)}: give a role, a Kind, a message's index{also}, or a tuple of those")
+        raise OptionError(
+            f"{what} {quoted(key)}: expected a role, a Kind, a message's index{also}, or a tuple of those"
+        )
     return parts
 
 
@@ -149,7 +152,7 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
     """
     if isinstance(loss_on, Mapping):
         if not loss_on:
-            raise OptionError(f"loss_on={quoted(loss_on)}: give at least one weight")
+            raise OptionError(f"loss_on={quoted(loss_on)}: expected at least one weight")
         for key, weight in loss_on.items():
             given = f"loss_on={quoted(loss_on)}:"
             require_weight(weight, f"{given} the weight of {quoted(key)}")
@@ -161,7 +164,7 @@ def require_loss_on(loss_on: Any, names: tuple[str, ...]) -> None:
     is_kinds = isinstance(loss_on, Collection) and not isinstance(loss_on, (str, bytes)) and len(loss_on) > 0
     if not is_kinds or not all(isinstance(kind, Kind) for kind in loss_on):
         known = ", ".join(f'"{name}"' for name in names)
-        raise OptionError(f"loss_on={quoted(loss_on)}: say {known}, a set of Kinds, or weights")
+        raise OptionError(f"loss_on={quoted(loss_on)}: use {known}, a set of Kinds, or weights")
 
 
 def _require_for_each_row(part: Any, what: str) -> None:
@@ -169,9 +172,9 @@ def _require_for_each_row(part: Any, what: str) -> None:
     if isinstance(part, str):
         near = near_role(part)
         if near is not None:
-            raise OptionError(f"{what}: {part!r} is no role; did you mean {near!r}?")
+            raise OptionError(f"{what}: {part!r} is not a role; did you mean {near!r}?")
         if not part.strip():
-            raise OptionError(f"{what}: give the name of a role")
+            raise OptionError(f"{what}: expected the name of a role")
     elif part < 0:
         raise OptionError(f"{what}: messages are counted from 0")
 

@@ -93,7 +93,7 @@ class ChatspanRenderer:
         refused: why bridges were ``None``, and how often: ``"unknown_prompt"``, or the name of chatspan's error.
 
     Raises:
-        TokenizerError: the tokenizer has no chat template, or gives no offsets.
+        TokenizerError: the tokenizer has no chat template, or returns no offsets.
 
     Example:
         >>> from renderers import CustomRendererConfig, create_renderer

@@ -208,7 +208,9 @@ def test_the_end_of_a_call_is_no_end_of_the_turn(name: str, called: str, answer:
     encoder = encoder_of(name)
     encoding = encoder.encode(CALLING)
     for index, turn, stop in ((1, called, "<|observation|>"), (3, answer, "<|user|>")):
-        with pytest.raises(TurnBoundaryError, match=rf'^message {index} .*end_of_turn="next_header" takes the control'):
+        with pytest.raises(
+            TurnBoundaryError, match=rf'^message {index} .*end_of_turn="next_header" to end it with the control'
+        ):
             encoding.mask(messages=[index])
         assert trained(encoder, encoding, messages=[index], end_of_turn="next_header") == turn + stop
         for policy in ("none", "all"):

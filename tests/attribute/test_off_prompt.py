@@ -1,4 +1,4 @@
-"""Turns that no prompt of inference leads to: each cause, what becomes of them, and tokens over the border."""
+"""Turns that no inference prompt leads to: each cause, what becomes of them, and tokens over the border."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def test_drop_turn_of_all_turns_leaves_nothing(small: Any) -> None:
     collate = ChatCollator(small, chat_template=THINKING, off_prompt="drop_turn", empty_rows="drop")
     assert not collate.has_signal({"messages": TWO_TURNS})
     collate = ChatCollator(small, chat_template=THINKING, off_prompt="drop_turn")
-    with pytest.raises(EmptyRowError, match=r"no prompt of inference leads to any of its turns"):
+    with pytest.raises(EmptyRowError, match=r"no inference prompt leads to any of its turns"):
         collate([{"messages": TWO_TURNS}])
 
 
@@ -221,9 +221,10 @@ def test_error_says_what_prompt_and_row_have(small: Any) -> None:
     with pytest.raises(OffPromptError) as caught:
         collate([{"messages": TWO_TURNS}, {"messages": MOVES[1]}])
     assert str(caught.value) == (
-        "row 1 of the batch: message 1 (assistant): no prompt of inference leads to its turn (system_moved): from "
+        "row 1 of the batch: message 1 (assistant): no inference prompt leads to its turn (system_moved): from "
         "character 0 on the prompt has '<|im_start|>user\\nOne?<|im_end|>\\n<|im_sta', the row 'Rules: Be "
-        'kind.\\n<|im_start|>user\\nOne?<|i\'; off_prompt="drop_turn" does not train such turns, "keep" does'
+        'kind.\\n<|im_start|>user\\nOne?<|i\'; use off_prompt="drop_turn" to leave such turns out, or "keep" to train '
+        "them"
     )
     assert (caught.value.row_index, caught.value.message_index, caught.value.start_char) == (1, 1, 0)
     # Only what is trained counts.

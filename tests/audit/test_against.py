@@ -114,7 +114,7 @@ def test_prefix_delta_is_unstable_where_earlier_messages_change(audit: Command) 
     (unstable,) = [each for each in delta["outcomes"] if each["what"] == UNSTABLE]
     (place,) = unstable["places"]
     assert (place["row"], place["message_index"]) == ("data.jsonl:1", 2)
-    assert place["quote"].startswith("messages[:2]: behind ")
+    assert place["quote"].startswith("messages[:2]: after ")
     assert "'<think>since</think>' is missing" in place["quote"]
     # Where it is stable, it trains the newline behind the end of turn, too.
     found = quotes(delta)
@@ -298,9 +298,9 @@ def test_tokens_of_two_renders_that_are_the_same(ours: str, theirs: str, expecte
 @pytest.mark.parametrize(
     ("one", "other", "told"),
     [
-        ("a\nb\nc\n", "a\nc\n", "behind 'a\\n' 'b\\n' is missing"),
-        ("a\nc\n", "a\nb\nc\n", "behind 'a\\n' there is 'b\\n' more"),
-        ("a x c", "a y c", "behind 'a ' 'x' became 'y'"),
+        ("a\nb\nc\n", "a\nc\n", "after 'a\\n' 'b\\n' is missing"),
+        ("a\nc\n", "a\nb\nc\n", "after 'a\\n' there is 'b\\n' more"),
+        ("a x c", "a y c", "after 'a ' 'x' became 'y'"),
     ],
 )
 def test_where_two_texts_differ(one: str, other: str, told: str) -> None:

@@ -52,7 +52,7 @@ def test_rows_that_raise_are_counted_by_kind_with_their_places_and_spoil_no_othe
     found = findings(report)
     assert report["rows"] == 8
     assert report["rows_that_raise"] == 6
-    broken = found["problem, rows that raise: RowError: not JSON: Expecting value at character …; fix the line"]
+    broken = found["problem, rows that fail: RowError: not JSON: Expecting value at character …; fix the line"]
     assert [place["row"] for place in broken["places"]] == ["data.jsonl:2", "data.jsonl:4"]
     words = " ".join(found)
     assert "RowError: it has no conversation: expected a column 'messages'" in words
@@ -71,7 +71,7 @@ def test_a_template_that_raises_on_some_rows_is_told_once_with_the_message(audit
         [user("a"), assistant("b"), assistant("c")],
         options=("--template", TEMPLATES["alternating"]),
     )
-    (key,) = [key for key in findings(report) if "rows that raise" in key]
+    (key,) = [key for key in findings(report) if "rows that fail" in key]
     assert "TemplateError: the chat template raised at message …, line 1 of the template: " in key
     assert "roles must alternate" in key
     raised = findings(report)[key]
@@ -143,11 +143,11 @@ def test_control_tokens_that_are_not_special_are_notes(audit: Command, small_cop
         (["user", "user", "assistant"], "note: two user messages in a row at 1"),
         (["user", "assistant", "assistant"], "note: two assistant messages in a row at 2"),
         (["user", "tool", "assistant"], "problem: a tool result without an assistant message before it at 1"),
-        (["user", "assistant", "tool", "tool", "assistant"], "note: a tool result behind an assistant message without "
+        (["user", "assistant", "tool", "tool", "assistant"], "note: a tool result after an assistant message without "
          "tool_calls at 2"),
-        (["assistant", "user", "assistant"], "note: an assistant message before any user's at 0"),
-        (["user", "assistant", "user"], "note: the last message is no assistant’s at 2"),
-        (["user", "robot", "assistant"], "note: a role of its own, 'robot' at 1"),
+        (["assistant", "user", "assistant"], "note: an assistant message before any user message at 0"),
+        (["user", "assistant", "user"], "note: the last message is not an assistant’s at 2"),
+        (["user", "robot", "assistant"], "note: an unknown role, 'robot' at 1"),
     ],
 )  # fmt: skip
 def test_roles_out_of_order(audit: Command, roles: list[str], expected: str) -> None:
@@ -170,21 +170,21 @@ def test_turns_that_cannot_be_told_are_counted_on_their_own(audit: Command) -> N
     # Nothing ends a message.
     template = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content }}{% endfor %}"
     found = findings(audit.rows(GOOD, [user("Hi"), assistant("Yo")], options=("--template", template)))
-    (key,) = [key for key in found if "turns that cannot be told" in key]
+    (key,) = [key for key in found if "turns that cannot be located" in key]
     assert found[key]["rows"] == 2
-    assert key == "problem, turns that cannot be told: nothing was found that ends it"
+    assert key == "problem, turns that cannot be located: no end of the turn was found"
     assert found[key]["advice"] == (
         "--end-of-turn next_header also trains the control token that opens the next message, as the stop token; "
         "--end-of-turn none and --loss content train no end"
     )
-    assert "problem, rows that raise" not in " ".join(found)
+    assert "problem, rows that fail" not in " ".join(found)
 
 
 @pytest.mark.parametrize(
     ("reason", "advice"),
     [
         (
-            "nothing tells what opens it: the template refuses the prompt before it",
+            "its opening is unknown: the template refuses the prompt before it",
             "put a user's message before it, leave the turn out with loss_messages, or use --loss content",
         ),
         (
@@ -198,7 +198,7 @@ def test_turns_that_cannot_be_told_are_counted_on_their_own(audit: Command) -> N
     ],
 )
 def test_advice_on_turns_fits_the_reason(reason: str, advice: str) -> None:
-    end = '; what="content" does not need to know it'
+    end = '; what="content" needs no turns'
     error = chatspan.TurnBoundaryError(
         f"message 3 (assistant), rendered as 'it\\'s: so': {reason}{end}", message_index=3
     )
@@ -241,7 +241,7 @@ def test_ends_of_turns(audit: Command, small_copy: Any) -> None:
 
 def test_rows_that_repeat_another(audit: Command) -> None:
     found = findings(audit.rows(GOOD, [user("Other"), assistant("row")], GOOD, {"tools": [], "messages": GOOD}))
-    again = found["note, rows that repeat another: the same messages as an earlier row"]
+    again = found["note, duplicate rows: the same messages as an earlier row"]
     assert [(place["row"], place["quote"]) for place in again["places"]] == [
         ("data.jsonl:3", "as data.jsonl:1"),
         ("data.jsonl:4", "as data.jsonl:1"),
@@ -271,7 +271,7 @@ def test_the_printed_report_reads(audit: Command) -> None:
     # A long path of the folder breaks the line.
     assert "d.jsonl: 3 rows, 1 of them raise" in " ".join(out.split())
     assert "2 problems and 1 note, by kind" in out
-    assert re.search(r"problem +1 +rows that raise: RowError: not JSON", out)
+    assert re.search(r"problem +1 +rows that fail: RowError: not JSON", out)
     assert re.search(r"problem +1 +control tokens in text: user: <\|im_end\|>", out)
     assert "d.jsonl:3 message 1" in out
     assert "\x1b[31m" not in out
@@ -303,7 +303,7 @@ def test_the_page_holds_nothing_from_elsewhere_and_escapes_text(audit: Command) 
     # A page that exists is not replaced unless asked.
     code, out, err = audit.run(data, "--html", page)
     assert (code, out) == (1, "")
-    assert err.splitlines() == [f"chatspan: {page} exists: name another file, or write over it with --force"]
+    assert err.splitlines() == [f"chatspan: {page} exists: use another file, or overwrite it with --force"]
     code, _, _ = audit.run(data, "--html", page, "--force", "--limit", 1)
     assert code == 0
     assert "&lt;script&gt;" not in page.read_text(encoding="utf-8")
@@ -319,16 +319,14 @@ def test_broken_input_is_a_line_that_says_what_to_do(audit: Command, tmp_path: P
         (told,) = [line for line in err.splitlines() if not line.endswith("…")]
         return told.removeprefix("chatspan: ")
 
-    assert line(empty) == f"{empty} is empty: name a file with one JSON object a line, or a Parquet file"
+    assert line(empty) == f"{empty} is empty: use a file with one JSON object per line, or a Parquet file"
     (blank := tmp_path / "blank.jsonl").write_text("\n \n", encoding="utf-8")
-    assert line(blank) == f"{blank} has no rows in it: name a file with one JSON object a line, or a Parquet file"
+    assert line(blank) == f"{blank} contains no rows: use a file with one JSON object per line, or a Parquet file"
     assert line(tmp_path / "none.jsonl") == f"there is no file {tmp_path / 'none.jsonl'}: check the path"
     assert "no such folder; name a folder or a model on the hub" in line(data, tokenizer=str(tmp_path / "no"))
     assert "cannot read the template none.jinja" in line(data, "--template", "none.jinja")
-    assert (
-        "--against verl: there is no such thing; say hf, trl, renderers, axolotl-style, verl-style, prefix-delta or all"
-        in line(data, "--against", "hf,verl")
-    )
+    known = "hf, trl, renderers, axolotl-style, verl-style, prefix-delta or all"
+    assert f"--against verl: unknown name; use {known}" in line(data, "--against", "hf,verl")
     assert "there is no folder" in line(data, "--html", tmp_path / "no" / "out.html")
     assert "is a folder: name a file" in line(data, "--html", tmp_path)
     assert "has no {% generation %} blocks" in line(data, "--loss", "generation")
@@ -354,7 +352,7 @@ def test_ctrl_c_prints_what_there_is(tmp_path: Path) -> None:
     assert process.returncode == 130, err
     if out:
         report = json.loads(out)
-        assert report["partial"].startswith("stopped: the report is of the first ")
+        assert report["partial"].startswith("stopped: the report covers only the first ")
         assert report["rows"] < 120_000
         assert report["partial"] in err
 
@@ -412,6 +410,6 @@ def test_the_real_conversations_are_read_as_the_template_takes_them(
     dropped = {"problem, dropped fields: assistant: content beside calls"} if tokenizer == "llama3_2" else set()
     assert {key for key in found if key.startswith("problem")} == dropped
     assert (report["rows_that_raise"], code) == (0, int(bool(dropped)))
-    told = {each["what"]: each["rows"] for each in report["findings"] if "read otherwise" in each["category"]}
+    told = {each["what"]: each["rows"] for each in report["findings"] if "reader changed" in each["category"]}
     emptied = {"a null content beside calls is read as an empty text": 171} if tokenizer == "qwen3" else {}
-    assert told == {"a call's arguments are JSON text and are read as the object that they say": 182, **emptied}
+    assert told == {"a call's arguments are JSON text and are read as an object": 182, **emptied}

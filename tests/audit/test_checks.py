@@ -91,7 +91,7 @@ def test_other_texts_that_are_json_inside_a_json_string(small: Any) -> None:
     textual = {"type": "function", "function": {"name": "f", "parameters": '{"type": "object"}'}}
     (_, problem) = double_encoded(encoded(small, messages, template, tools=[textual]))
     assert (problem.severity, problem.what) == ("problem", "row: tools[*].function.parameters")
-    assert problem.advice == "give tools as objects, not as JSON text"
+    assert problem.advice == "pass tools as objects, not as JSON text"
 
 
 @pytest.mark.parametrize("engine", ["native", "jinja2"])
@@ -166,7 +166,7 @@ def test_dropped_text_is_a_problem_and_what_no_template_prints_one_note(audit: C
     reasoning = dropped["problem, dropped fields: assistant: reasoning_details[*].text"]
     assert reasoning["places"][0]["quote"] == "I look."
     assert reasoning["advice"] == (
-        "the model never sees this text: move it to 'reasoning_content' if the template writes that, or give a "
+        "the model never sees this text: move it to 'reasoning_content' if the template writes that, or use a "
         "template that writes it"
     )
 
@@ -228,9 +228,7 @@ def test_tools_and_documents_that_the_template_does_not_read(audit: Command) -> 
     found = findings(audit.rows(row, {"messages": GOOD, "tools": []}, options=("--template", template)))
     assert found.keys() == {"problem, dropped fields: row: tools", "problem, dropped fields: row: documents"}
     tools = found["problem, dropped fields: row: tools"]
-    assert tools["advice"] == (
-        "the model never sees them: give a template that reads 'tools'; this one reads xml_tools"
-    )
+    assert tools["advice"] == ("the model never sees them: use a template that reads 'tools'; this one reads xml_tools")
     assert tools["rows"] == 1
 
 
@@ -245,7 +243,7 @@ def test_calls_with_nothing_in_them(audit: Command) -> None:
         ("assistant: tool_calls is an empty list", 2),
         ("assistant: a call without a name", 3),
         ("assistant: a call without a name", 4),
-        ("assistant: a call that is no object", 4),
+        ("assistant: a call that is not an object", 4),
     ]
     good = [user("q"), calls(call("f", {}), call("g", "{}")), {"role": "tool", "content": "", "tool_calls": None}]
     assert list(empty_calls([*good, assistant("a", function_call=None)])) == []
@@ -253,7 +251,7 @@ def test_calls_with_nothing_in_them(audit: Command) -> None:
     assert not any("empty calls" in key for key in findings(audit.rows(*rows)))
     found = findings(audit.rows(*rows, options=("--tool-arguments", "as_given")))
     call_found = found["problem, empty calls: assistant: a call whose arguments are an empty text"]
-    assert call_found["advice"].startswith("give {} where a call has no arguments")
+    assert call_found["advice"].startswith("use {} if a call has no arguments")
 
 
 def test_keywords_that_the_template_does_not_read(audit: Command) -> None:
@@ -268,7 +266,7 @@ def test_keywords_that_the_template_does_not_read(audit: Command) -> None:
     assert (found["advice"], found["rows"]) == ("the keywords that it reads: style", 1)
     assert found["places"] == [{"row": "data.jsonl:1", "message_index": None, "quote": "enable_thinking=False"}]
     found = findings(audit.rows(*rows, options=("--template", CHATML)))
-    assert {each["advice"] for each in found.values()} == {"it reads no keywords: take it out"}
+    assert {each["advice"] for each in found.values()} == {"it reads no keywords: remove it"}
 
 
 def test_flags_of_messages_that_nothing_reads(small: Any) -> None:
@@ -289,7 +287,7 @@ def test_flags_of_messages_that_nothing_reads(small: Any) -> None:
         ("problem", "assistant: loss_weight, which neither chatspan nor the template reads", "loss_weight: 0.5"),
     ]
     assert found[0].advice == (
-        "nothing comes of it: 'weight': 0 on the message, or 'loss_messages' of the row, takes messages out of the loss"
+        "it has no effect: 'weight': 0 on the message, or 'loss_messages' of the row, takes messages out of the loss"
     )
     parts = [{"type": "text", "text": "Hm.", "train": False}, {"type": "text", "text": "4.", "cached": True}]
     detail = [{"begin_offset": 0, "end_offset": 1, "train": False}]
@@ -312,7 +310,7 @@ def test_what_the_reader_changed_is_a_note() -> None:
     note = Note("parsed", "arguments were JSON text and are read as an object", "message 3, tool_calls[0]", 3)
     object.__setattr__(chat, "notes", [note])
     (found,) = reader_notes(chat)
-    assert (found.category, found.severity) == ("rows read otherwise than they stand", "note")
+    assert (found.category, found.severity) == ("rows that the reader changed", "note")
     assert (found.what, found.quote, found.message_index) == (note.message, "tool_calls[0]", 3)
 
 

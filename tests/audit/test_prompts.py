@@ -1,4 +1,4 @@
-"""``chatspan audit``: turns that no prompt of inference leads to, tokens across the border, and ``--turns``."""
+"""``chatspan audit``: turns that no inference prompt leads to, tokens across the border, and ``--turns``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CAUSES: dict[str, tuple[str, list[dict[str, Any]], str, int, str]] = {
     "another_opening": (
         THINKS,
         TWO_TURNS,
-        "the template writes the turn after another opening than it prompts with",
+        "the template writes the turn after a different opening than it prompts with",
         1,
         "prompt: <think>\n ¦ row: Hello!<|im_end|>\n<|im_start|>use…",
     ),
@@ -56,14 +56,14 @@ CAUSES: dict[str, tuple[str, list[dict[str, Any]], str, int, str]] = {
     "system_moved": (
         SYSTEM_FIRST,
         [*TWO_TURNS[:2], system("Be kind."), *TWO_TURNS[2:]],
-        "system text, tools or documents do not stand where the prompt shows them",
+        "system text, tools or documents are not where the prompt shows them",
         1,
         "prompt: user\nHi<|im_end|>\n<|im_start|>as… ¦ row: system\nBe kind.<|im_end|>\n<|im_s…",
     ),
     "history_rewritten": (
         MARKS_THE_LAST,
         GOOD,
-        "the row writes earlier messages in another way than the prompt",
+        "the row writes earlier messages differently than the prompt",
         1,
         "prompt: (now) <|im_start|>user\nHi<|im_en… ¦ row: <|im_start|>user\nHi<|im_end|>\n<|…",
     ),
@@ -93,7 +93,10 @@ def test_off_prompt_error_makes_them_problems(audit: Command) -> None:
     code, out, _ = audit.run(data, "--template", THINKS)
     assert (code, "0 problems and 1 note" in out) == (0, True)
     shown = " ".join(out.split())
-    assert "note 1 turns off their prompt: another_opening: the template writes the turn after another opening" in shown
+    assert (
+        "note 1 turns off their prompt: another_opening: the template writes the turn after a different opening"
+        in shown
+    )
     assert "d.jsonl:1 message 1 “prompt: <think>⏎ ¦ row: Hello!<|im_end|>⏎<|im_start|>use…”" in shown
     code, out, _ = audit.run(data, "--template", THINKS, "--off-prompt", "error")
     assert (code, "1 problem and 0 notes" in out) == (1, True)
@@ -156,7 +159,7 @@ def test_turns_are_shown_as_prompt_opening_turn_and_stop(audit: Command) -> None
     assert ("enable_thinking=False …user⏎Hi<|im_end|>⏎ │ <|im_start|>assistant⏎ │ Hello! │ <|im_end|>") in shown
     assert (
         "Turns: 6 in all, 4 on their prompt, 2 off it (another_opening 2); 0 with a token across the border, "
-        "0 that cannot be told. In the loss: turn and stop; never the prompt and the opening."
+        "0 that cannot be located. In the loss: turn and stop; never the prompt and the opening."
     ) in shown
     # Without the option nothing of it is printed, and the findings are the same.
     assert "prompt │ opening" not in audit.run(data, "--template", THINKS)[1]
@@ -201,7 +204,7 @@ def test_turns_without_an_end_are_shown_with_the_reason(audit: Command) -> None:
     report = audit.rows(TWO_TURNS, options=("--template", template, "--turns"))
     (form,) = report["turns"]["forms"]
     assert (report["turns"]["refused"], form["turns"]) == (2, 2)
-    assert (form["refused"], form["stop"], form["off_prompt"]) == ("nothing was found that ends it", None, None)
+    assert (form["refused"], form["stop"], form["off_prompt"]) == ("no end of the turn was found", None, None)
     assert form["example"]["turn"] == "Hello!"
     told = audit.rows(TWO_TURNS, options=("--template", template, "--turns", "--end-of-turn", "none"))["turns"]
     assert (told["refused"], told["turns"]) == (0, 2)
@@ -234,10 +237,10 @@ def test_parts_of_a_content_that_nothing_tells_of_are_notes(audit: Command) -> N
         [user("q"), assistant([{"value": "64 francs"}])],
         options=("--template", template),
     )
-    found = {key: each for key, each in findings(report).items() if "parts of contents" in key}
+    found = {key: each for key, each in findings(report).items() if "content parts of" in key}
     assert found.keys() == {
-        "note, parts of contents of no known type: assistant: content[*] of type 'snippet'",
-        "note, parts of contents of no known type: assistant: content[*].value without a type",
+        "note, content parts of unknown type: assistant: content[*] of type 'snippet'",
+        "note, content parts of unknown type: assistant: content[*].value without a type",
     }
     snippet, untyped = (found[key] for key in sorted(found))
     assert snippet["places"] == [{"row": "data.jsonl:2", "message_index": 1, "quote": "IC 900"}]

@@ -89,7 +89,7 @@ def test_a_template_that_cannot_be_probed_leaves_the_rows(audit: Command, monkey
     report = audit.rows(THINKS, options=("--template", FORGETFUL, "--stability"))
     assert (told(report)["template"], told(report)["sampled_rows"]) == (None, 3)
     _, out, err = audit.run(audit.folder / "data.jsonl", "--template", FORGETFUL, "--stability")
-    assert "--stability cannot tell what the template does: the tokenizer's own render is another one" in err
+    assert "--stability cannot determine what the template does: the tokenizer's own render is another one" in err
     assert "Rows as sampled: of 1 in all, 1 would split; they become 3." in out
 
 
@@ -114,8 +114,8 @@ def test_rows_that_cannot_be_told(audit: Command) -> None:
     found = told(report)
     assert (found["rows"], found["turns_off_prompt"]) == (3, {"no_prompt": 1})
     [group] = found["refused"]
-    assert (group["category"], group["severity"], group["rows"]) == ("rows that cannot be told as sampled", "note", 1)
-    assert group["what"].startswith("MessageError: the conversation has no assistant's message")
+    assert (group["category"], group["severity"], group["rows"]) == ("rows whose form as sampled is unknown", "note", 1)
+    assert group["what"].startswith("MessageError: the conversation has no assistant message")
     assert group["places"][0]["row"] == "data.jsonl:1"
 
 
@@ -187,7 +187,7 @@ def test_the_page(audit: Command) -> None:
     assert "Rows as sampled: of 1 in all, 1 would split; they become 2." in found
     assert "1 1 reasoning_dropped <think><b></think><img src=x><|im_end|>⏎ <img src=x><|im_end|>⏎" in found
     assert "data.jsonl:1 message 1" in found
-    assert "why it cannot be told where first 1 MessageError: the conversation has no assistant's message" in found
+    assert "why it is unknown where first 1 MessageError: the conversation has no assistant message" in found
 
 
 def texts_of(html: str) -> str:

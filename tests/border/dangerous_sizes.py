@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda t: ChatCollator(t, pad_to_multiple_of=2**31 - 1)([ROW]),
     ),
     "more columns than any text has": (
-        r"OptionError: pad_to_multiple_of=1099511627776: say how many tokens, at most 2147483647, or None",
+        r"OptionError: pad_to_multiple_of=1099511627776: expected the number of tokens, at most 2147483647, or None",
         lambda t: ChatCollator(t, pad_to_multiple_of=2**40)([ROW]),
     ),
     "more columns than a number holds": (
@@ -73,11 +73,11 @@ CASES: dict[str, tuple[str, Callable[[Any], Any]]] = {
         lambda t: rendered(t, "{{ messages[0] | tojson(indent=messages[0].n) }}"),
     ),
     "a list that says 2**33": (
-        "MessageError: messages say that they are 8589934592, and are 2",
+        "MessageError: messages claim 8589934592 items, but yield 2",
         lambda t: ChatEncoder(t).encode(LyingList([U, A], 2**33)),
     ),
     "a list in a message that says 2**33": (
-        "MessageError: message 0 cannot be read, .* says that it has 8589934592 items, and gives 1",
+        "MessageError: message 0 cannot be read, .* claims 8589934592 items, but yields 1",
         lambda t: ChatEncoder(t).encode([{**U, "x": LyingList([1], 2**33)}]),
     ),
     "a billion conversations": (

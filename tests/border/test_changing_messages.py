@@ -171,8 +171,8 @@ class Broken:
 U = {"role": "user", "content": "2 + 2?"}
 # Messages and options, the error's class and what it says.
 LIES: list[tuple[str, Any, type[ChatspanError], str]] = [
-    ("too long a list", ([LyingList([U, ANSWER], 2**62)], {}), MessageError, f"say that they are {2**62}, and are 2"),
-    ("too short a list", ([LyingList([U, ANSWER], 1)], {}), MessageError, "say that they are 1, and are more: give"),
+    ("too long a list", ([LyingList([U, ANSWER], 2**62)], {}), MessageError, f"claim {2**62} items, but yield 2"),
+    ("too short a list", ([LyingList([U, ANSWER], 1)], {}), MessageError, "claim 1 items, but yield more: pass"),
     (
         "a list without length",
         ([LyingList([U], -1)], {}),
@@ -199,7 +199,12 @@ LIES: list[tuple[str, Any, type[ChatspanError], str]] = [
     ("no documents", ([[U]], {"documents": 5}), OptionError, "documents must be a list, got"),
     ("a keyword that raises", ([[U]], {"enable_thinking": Broken()}), OptionError, "enable_thinking cannot be read"),
     ("keywords that change", ([[U]], {"template_kwargs": Raising()}), OptionError, "template_kwargs changed while"),
-    ("ids without end", ([[U, {**ANSWER, "token_ids": range(10**15)}]], {}), RolloutError, "is no id of the tokenizer"),
+    (
+        "ids without end",
+        ([[U, {**ANSWER, "token_ids": range(10**15)}]], {}),
+        RolloutError,
+        "is not one of the tokenizer's",
+    ),
 ]
 
 
@@ -221,7 +226,7 @@ def test_lies_are_errors_with_their_place(
 def test_rows_that_lie_or_change_are_errors_with_their_place(small: Any) -> None:
     collate = ChatCollator(small)
     for messages, words in (
-        (LyingList([U, ANSWER], 2**62), f"LyingList says that it has {2**62} items, and gives 2"),
+        (LyingList([U, ANSWER], 2**62), f"LyingList claims {2**62} items, but yields 2"),
         ([U, {**ANSWER, "x": Broken()}], "KeyError: 'no dump'"),
         ([U, Raising()], "RuntimeError: dictionary changed size during iteration"),
     ):
@@ -231,11 +236,11 @@ def test_rows_that_lie_or_change_are_errors_with_their_place(small: Any) -> None
 
 
 def test_pairs_that_lie_are_errors_with_their_place() -> None:
-    with pytest.raises(chatspan.OffsetsError, match=f"says that it has {2**62} items, and gives 1"):
+    with pytest.raises(chatspan.OffsetsError, match=f"claims {2**62} items, but yields 1"):
         chatspan.Offsets(LyingList([(0, 1)], 2**62))
     with pytest.raises(chatspan.SpanError, match="span 1: expected a pair of whole numbers"):
         chatspan.token_mask([(0, 1)], [(0, 1), Sequence(2**62, 1)])
-    with pytest.raises(chatspan.OptionError, match=f"text_length={2**70}: say how many characters"):
+    with pytest.raises(chatspan.OptionError, match=f"text_length={2**70}: expected the number of characters"):
         chatspan.Offsets([(0, 1)], text_length=2**70)
 
 

@@ -65,7 +65,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "a tokenizer without a template": (
         lambda t: ChatEncoder(without_template(t)),
         "TokenizerError",
-        "has no chat template: set tokenizer.chat_template, or give chat_template",
+        "has no chat template: set tokenizer.chat_template, or pass chat_template",
     ),
     "a text to encode": (
         lambda t: ChatEncoder(t).encode("Hi"),
@@ -87,19 +87,19 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "messages to a collator": (
         lambda t: ChatCollator(t)(CHAT),
         "RowError",
-        r"it is one message, not a row: give \{'messages': \[...\]\} with all messages",
+        r"it is one message, not a row: pass \{'messages': \[...\]\} with all messages",
     ),
     "lists of messages to a collator": (
         lambda t: ChatCollator(t)([CHAT]),
         "RowError",
-        r"got a list of messages where a row was expected: give \{'messages': \[...\]\}",
+        r"got a list of messages where a row was expected: pass \{'messages': \[...\]\}",
     ),
     "a batch in a batch": (
         lambda t: ChatCollator(t)([[ROW, ROW]]),
         "RowError",
-        "got a list of rows where a row was expected: a batch in a batch; give the rows in one list",
+        "got a list of rows where a row was expected: a batch in a batch; pass the rows in one list",
     ),
-    "an empty batch": (lambda t: ChatCollator(t)([]), "RowError", "the batch is empty: give at least one row"),
+    "an empty batch": (lambda t: ChatCollator(t)([]), "RowError", "the batch is empty: pass at least one row"),
     "columns that a trainer took away": (
         lambda t: ChatCollator(t)([{"input_ids": [1], "labels": [1]}]),
         "RowError",
@@ -113,17 +113,17 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "a length that is too small": (
         lambda t: ChatCollator(t, max_length=3)([ROW]),
         "TruncationError",
-        'tokens are more than max_length=3; truncation="left" or "right" cuts them',
+        'tokens are more than max_length=3; use truncation="left" or "right" to cut them',
     ),
     "truncation without a length": (
         lambda t: ChatCollator(t, truncation="left"),
         "OptionError",
-        "truncation='left' has no effect without a length: give max_length",
+        "truncation='left' has no effect without a length: set max_length",
     ),
     "truncation as transformers has it": (
         lambda t: ChatCollator(t, truncation=True, max_length=5),  # type: ignore[arg-type]
         "OptionError",
-        "truncation=True: say one of 'error', 'left', 'right'",
+        "truncation=True: use one of 'error', 'left', 'right'",
     ),
     "a keyword of another name": (
         lambda t: ChatCollator(t, max_len=5),  # type: ignore[call-arg]
@@ -133,7 +133,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "a weight of a misspelt role": (
         lambda t: DistillationConfig(loss_on={"asistant": 1.0}),
         "OptionError",
-        "'asistant' is no role; did you mean 'assistant'",
+        "'asistant' is not a role; did you mean 'assistant'",
     ),
     "no teacher": (
         lambda t: SelfDistillationCollator(t)([ROW]),
@@ -143,7 +143,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "a misspelt teacher": (
         lambda t: SelfDistillationCollator(t)([{**ROW, "teacher_mesages": CHAT}]),
         "TraceError",
-        "it has no 'teacher_messages': is 'teacher_mesages' meant",
+        "it has no 'teacher_messages'; did you mean 'teacher_mesages'",
     ),
     "a dict as config": (
         lambda t: ComposerDataCollator(t, {"layout": "indexed"}),  # type: ignore[arg-type]
@@ -153,12 +153,12 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], str, str]] = {
     "a batch of fine-tuning in the loss": (
         lambda t: loss_of_a_batch(t, ChatCollator(t)([ROW])),
         "LossError",
-        "it is one of supervised fine-tuning; give the batch of ComposerDataCollator or SelfDistillationCollator",
+        "it is one of supervised fine-tuning; pass the batch of ComposerDataCollator or SelfDistillationCollator",
     ),
     "a model's whole output in the loss": (
         lambda t: loss_of_a_batch(t, SelfDistillationCollator(t)([PAIR]), whole=True),
         "LossError",
-        "the whole output of a model: give its logits, output.logits",
+        "the whole output of a model: pass its logits, output.logits",
     ),
 }
 

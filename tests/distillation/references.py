@@ -57,7 +57,7 @@ def content_mask(text: str, offsets: Sequence[tuple[int, int]], spans: Sequence[
 
 
 class PlainView:
-    """A tokenizer that shows only what the collator's contract asks of one that gives no offsets."""
+    """A tokenizer that shows only what the collator's contract asks of one that returns no offsets."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -236,7 +236,7 @@ def test_two_tokens_may_always_fall_out_and_more_by_their_part() -> None:
     assert max(2, 0.02 * count) < dropped(5, max_dropped=1)
     with pytest.raises(
         AlignmentError,
-        match=rf"^message 1: \d+ of {count} tokens came out different on the teacher's side, from ' ?w?20.*' on$",
+        match=rf"^message 1: \d+ of {count} tokens differ on the teacher's side, from ' ?w?20.*' on$",
     ) as error:
         dropped(5)
     assert error.value.message_index == 1
@@ -250,7 +250,7 @@ def test_two_of_a_short_message_are_no_error_and_three_are() -> None:
 
     assert drop("a b", "a c") == " b"
     assert drop("a b t", "a c s") == " b t"
-    with pytest.raises(AlignmentError, match=r"^message 1: 3 of 4 tokens came out different.* from ' b t a"):
+    with pytest.raises(AlignmentError, match=r"^message 1: 3 of 4 tokens differ on the teacher's side, from ' b t a"):
         drop("a b t a", "a c s i")
 
 

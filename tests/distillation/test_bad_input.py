@@ -44,7 +44,7 @@ BAD_TRACES = {
     "kwargs of another type": (trace(GO, chat_template_kwargs=[1]), r"'chat_template_kwargs' must be a dict"),
     "a reserved kwarg": (
         trace(GO, chat_template_kwargs={"tokenize": True, "tools": []}),
-        r"may not hold tokenize, tools; give tools as the row's own column",
+        r"must not contain tokenize, tools; pass tools as the row's own column",
     ),
     "no trace id": ({"turns": [{"content": "Go."}]}, r"^trace 'row 0', turn 0: message 0 has no 'role'"),
 }
@@ -139,12 +139,12 @@ def test_a_lone_surrogate_names_the_turn(small: Any, content: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hint_placement": "before"}, "hint_placement='before': say one of 'before_turn', 'append_to_previous'"),
-        ({"layout": "left"}, "layout='left': say one of 'aligned', 'indexed', 'placeholder'"),
-        ({"hint_role": "sytem"}, "hint_role='sytem': say one of 'system'"),
-        ({"straddle": "in"}, "straddle='in': say one of 'blanks'"),
+        ({"hint_placement": "before"}, "hint_placement='before': use one of 'before_turn', 'append_to_previous'"),
+        ({"layout": "left"}, "layout='left': use one of 'aligned', 'indexed', 'placeholder'"),
+        ({"hint_role": "sytem"}, "hint_role='sytem': use one of 'system'"),
+        ({"straddle": "in"}, "straddle='in': use one of 'blanks'"),
         ({"hint_generator": "hint"}, "hint_generator='hint' is not callable"),
-        ({"sdpo_ignore_index": 1}, "sdpo_ignore_index=1: give a whole number other than 1"),
+        ({"sdpo_ignore_index": 1}, "sdpo_ignore_index=1: expected a whole number other than 1"),
     ],
 )
 def test_bad_options(options: Any, message: str) -> None:

@@ -195,7 +195,7 @@ def test_a_shared_token_can_be_an_error_and_a_content_without_tokens_is_one(smal
         collator(small, straddle="error")(
             [trace(user("Go."), assistant("the train it is."), chat_template_kwargs=kwargs)]
         )
-    with pytest.raises(StraddleError, match=r"^trace 't', turn 1: no token lies in the content 'a'"):
+    with pytest.raises(StraddleError, match=r"^trace 't', turn 1: no token is inside the content 'a'"):
         collator(small, straddle="inside")([trace(user("Go."), assistant("a"), chat_template_kwargs=kwargs)])
 
 

@@ -126,7 +126,7 @@ def test_one_denominator_makes_the_gradient_of_one_batch(small: Any) -> None:
 
 
 def test_it_is_on_or_off() -> None:
-    with pytest.raises(OptionError, match="constant_keys='yes': give True or False"):
+    with pytest.raises(OptionError, match="constant_keys='yes': expected True or False"):
         DistillationConfig(constant_keys="yes")  # type: ignore[arg-type]
 
 

@@ -270,17 +270,17 @@ BAD_ROWS = {
     "ambiguous": (
         row([GO, NINE], [GO, NINE, GO, NINE], loss_messages=[1]),
         AlignmentError,
-        r"^trace 't', turn 1: .*say which with 'loss_messages' and 'teacher_loss_messages'",
+        r"^trace 't', turn 1: .*select it with 'loss_messages' and 'teacher_loss_messages'",
     ),
     "ambiguous by itself": (
         row([GO, NINE], [GO, NINE, GO, NINE]),
         AlignmentError,
-        r"^trace 't', turn 1: the teacher has several messages that this one could be",
+        r"^trace 't', turn 1: this message could be several of the teacher's",
     ),
     "the student's is ambiguous": (
         row([GO, NINE, GO, NINE], [GO, NINE], loss_messages=[1]),
         AlignmentError,
-        r"^trace 't', turn 1: .* or it could be several of the student's",
+        r"^trace 't', turn 1: .* or a teacher's message several of the student's",
     ),
     "out of range": (
         row(STUDENT, STUDENT, loss_messages=[7]),
@@ -288,8 +288,16 @@ BAD_ROWS = {
         r"^trace 't': its 'loss_messages' names message 7, but there are 5",
     ),
     "negative": (row(STUDENT, STUDENT, loss_messages=[-1]), TraceError, r"'loss_messages' names message -1"),
-    "not rising": (row(STUDENT, STUDENT, loss_messages=[4, 2]), TraceError, r"'loss_messages' must rise: \[4, 2\]"),
-    "twice": (row(STUDENT, STUDENT, loss_messages=[2, 2]), TraceError, r"'loss_messages' must rise: \[2, 2\]"),
+    "not rising": (
+        row(STUDENT, STUDENT, loss_messages=[4, 2]),
+        TraceError,
+        r"'loss_messages' must be in increasing order: \[4, 2\]",
+    ),
+    "twice": (
+        row(STUDENT, STUDENT, loss_messages=[2, 2]),
+        TraceError,
+        r"'loss_messages' must be in increasing order: \[2, 2\]",
+    ),
     "a number": (row(STUDENT, STUDENT, loss_messages=4), TraceError, r"must be a list of message indices, got int 4"),
     "a mask": (
         row(STUDENT, STUDENT, loss_messages=[False, True]),
@@ -304,7 +312,7 @@ BAD_ROWS = {
     "one for each": (
         row(STUDENT, STUDENT, loss_messages=[2, 4], teacher_loss_messages=[4]),
         TraceError,
-        r"^trace 't': 2 'loss_messages', but 1 'teacher_loss_messages': give one for each",
+        r"^trace 't': 2 'loss_messages', but 1 'teacher_loss_messages': pass one for each",
     ),
     "the teacher's is another": (
         row(STUDENT, STUDENT, loss_messages=[4], teacher_loss_messages=[2]),
@@ -347,7 +355,9 @@ def test_a_template_that_refuses_the_teacher_is_not_said_to_refuse_a_hint(small:
 def test_a_teacher_that_the_template_writes_otherwise_is_an_alignment_error(small: Any) -> None:
     template = "{% for m in messages %}{{ m.content | upper if messages | length > 2 else m.content }}|{% endfor %}"
     rows = row([GO, assistant("so be it then")], [GO, ON, assistant("so be it then")])
-    with pytest.raises(AlignmentError, match=r"^trace 't', turn 1: .*message 1: \d+ of \d+ tokens came out different"):
+    with pytest.raises(
+        AlignmentError, match=r"^trace 't', turn 1: .*message 1: \d+ of \d+ tokens differ on the teacher's side"
+    ):
         collate(small, {**rows, "chat_template_kwargs": {"chat_template": template}})
 
 
@@ -436,13 +446,13 @@ def test_bad_loss_on(loss_on: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "placeholder"}, r"layout='placeholder': say one of 'aligned', 'indexed'"),
-        ({"max_length": 0}, "max_length=0: say how many tokens"),
-        ({"max_length": 7.0}, r"max_length=7\.0: say how many tokens"),
-        ({"pad_to_multiple_of": True}, "pad_to_multiple_of=True: say how many tokens"),
-        ({"overflow": "cut"}, "overflow='cut': say one of 'error', 'drop_row', 'drop_site'"),
-        ({"padding_side": "top"}, "padding_side='top': say one of 'right', 'left'"),
-        ({"max_dropped": 2}, "max_dropped=2: give a part"),
+        ({"layout": "placeholder"}, r"layout='placeholder': use one of 'aligned', 'indexed'"),
+        ({"max_length": 0}, "max_length=0: expected the number of tokens"),
+        ({"max_length": 7.0}, r"max_length=7\.0: expected the number of tokens"),
+        ({"pad_to_multiple_of": True}, "pad_to_multiple_of=True: expected the number of tokens"),
+        ({"overflow": "cut"}, "overflow='cut': use one of 'error', 'drop_row', 'drop_site'"),
+        ({"padding_side": "top"}, "padding_side='top': use one of 'right', 'left'"),
+        ({"max_dropped": 2}, "max_dropped=2: expected a fraction"),
         ({"packing": True}, r'packing=True needs layout="indexed", not .aligned.'),
     ],
 )

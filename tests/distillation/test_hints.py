@@ -189,12 +189,12 @@ DISOBEDIENT = {
     "repeats the last question at the end": (
         "{% for m in messages %}" + MESSAGE + "{% endfor %}{{ 'To sum up: ' + messages[-2].content }}",
         "append_to_previous",
-        r"a part of it stands behind the turn",
+        r"a part of it comes after the turn",
     ),
     "repeats the system prompt at the end": (
         "{% for m in messages %}" + MESSAGE + "{% endfor %}{{ 'To sum up: ' + messages[0].content }}",
         "first_system",
-        r"a part of it stands behind the turn",
+        r"a part of it comes after the turn",
     ),
     "shows the last question first": (
         "{% for m in messages %}{% if loop.first %}{{ messages[-2].content }}{% endif %}" + MESSAGE + "{% endfor %}",
@@ -204,12 +204,12 @@ DISOBEDIENT = {
     "dumps all messages first": (
         "{{ messages | tojson }}{% for m in messages %}" + MESSAGE + "{% endfor %}",
         "append_to_previous",
-        r"a part of it stands (before other messages|behind the turn)",
+        r"a part of it comes (before other messages|after the turn)",
     ),
     "shows what is to come in a dump": (
         "{{ messages[:-1] | tojson }}{% for m in messages %}" + MESSAGE + "{% endfor %}",
         "before_turn",
-        r"a part of it stands before other messages",
+        r"a part of it comes before other messages",
     ),
 }
 

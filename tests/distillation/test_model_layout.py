@@ -52,5 +52,5 @@ def test_windows_chunks_and_states_do_not(name: str) -> None:
 
 
 def test_a_layout_that_there_is_not() -> None:
-    with pytest.raises(OptionError, match="layout='alined': say one of 'aligned'"):
+    with pytest.raises(OptionError, match="layout='alined': use one of 'aligned'"):
         check_layout(transformers.LlamaConfig(), "alined")  # type: ignore[arg-type]

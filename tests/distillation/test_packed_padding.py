@@ -172,5 +172,5 @@ def test_shifted_labels_of_distillation_are_the_tokens_in_the_loss(small: Any, o
 def test_what_cannot_be() -> None:
     with pytest.raises(OptionError, match="pad_sequences_to_multiple_of=8 is for packing=True"):
         config(pad_sequences_to_multiple_of=8)
-    with pytest.raises(OptionError, match="shift_labels=None: give True or False"):
+    with pytest.raises(OptionError, match="shift_labels=None: expected True or False"):
         config(shift_labels=None)

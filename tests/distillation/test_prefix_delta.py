@@ -45,7 +45,7 @@ def test_contents_of_assistants(small: Any) -> None:
 
 def test_a_word_of_the_scaffold_is_ambiguous(small: Any) -> None:
     with pytest.raises(
-        AmbiguousContentError, match=r"^trace 't', turn 1: the content 'assistant' may stand at the tokens"
+        AmbiguousContentError, match=r"^trace 't', turn 1: the content 'assistant' may be at the tokens"
     ):
         contents(small, [user("Go."), assistant("assistant")])
 
@@ -60,13 +60,13 @@ def test_a_word_of_the_scaffold_is_not_taken_for_a_content_that_joined_its_neigh
 
 def test_blanks_that_joined_their_neighbours_are_not_left_out(small: Any) -> None:
     with pytest.raises(
-        AmbiguousContentError, match=r"^trace 't', turn 1: .* blanks beside them may be the content's own"
+        AmbiguousContentError, match=r"^trace 't', turn 1: .* whitespace beside them may belong to the content"
     ):
         contents(small, [user("Go."), assistant(" \nuser")], chat_template=TEMPLATES["blank in front"])
 
 
 def test_the_headers_own_newlines_are_ambiguous(small: Any) -> None:
-    with pytest.raises(AmbiguousContentError, match=r"'\\n\\nHi' may stand at the tokens"):
+    with pytest.raises(AmbiguousContentError, match=r"'\\n\\nHi' may be at the tokens"):
         contents(small, [user("Go."), assistant("\n\nHi")], chat_template=TEMPLATES["trimming"])
 
 

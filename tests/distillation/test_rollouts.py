@@ -221,7 +221,7 @@ def test_a_call_in_another_spelling_than_the_templates(small: Any, placement: st
     assert in_loss(small, batch) == (spelled[0], spelled[0])
     before, _, _ = teacher_text(small, batch, 0).partition("<tool_call>")
     assert before.count("Hint: add them.") == 1
-    with pytest.raises(TraceError, match=r"trace 't', turn 1: it has a tool_error and no content, and loss_on=\"cont"):
+    with pytest.raises(TraceError, match=r"trace 't', turn 1: it has a tool_error and no content, but loss_on=\"cont"):
         composer(small, per_token=(), loss_on="content")([row])
     with pytest.raises(AlignmentError, match=r"trace 't', turn 1: message 1: the chat template writes it in other wo"):
         composer(small, per_token=(), loss_on={chatspan.Kind.TOOL_CALL})([row])
@@ -364,8 +364,8 @@ def test_wrong_rows_are_errors_with_their_place(small: Any, marks: Marks) -> Non
     short = [*messages[:3], {**messages[3], "logprobs": [0.5]}]
     wrong: list[tuple[Any, Any, type[Exception], str]] = [
         (pairs, row, TraceError, "trace 'row 0': it has no 'teacher_messages'"),
-        (pairs, {"sampled": row.truncate(20), "trace_id": "t"}, TraceError, "trace 't': .*without the messages"),
-        (pairs, {"sampled": [row]}, TraceError, "its 'sampled' is list: make a row for each"),
+        (pairs, {"sampled": row.truncate(20), "trace_id": "t"}, TraceError, "trace 't': .*without its messages"),
+        (pairs, {"sampled": [row]}, TraceError, "its 'sampled' is list: make one row for each"),
         (
             pairs,
             {"sampled": row, "teacher_messages": rollout.messages, "loss_messages": [2]},
@@ -376,7 +376,7 @@ def test_wrong_rows_are_errors_with_their_place(small: Any, marks: Marks) -> Non
             pairs,
             {"messages": messages, "teacher_messages": other},
             AlignmentError,
-            "trace 'row 0', turn 3: it has other token_ids in the teacher's message 3",
+            "trace 'row 0', turn 3: its token_ids differ from those in the teacher's message 3",
         ),
         (
             pairs,
@@ -395,7 +395,7 @@ def test_wrong_rows_are_errors_with_their_place(small: Any, marks: Marks) -> Non
             composer(small, per_token=("advantages",)),
             {"sampled": row, "tool_errors": {1: "no"}},
             chatspan.RowError,
-            "trace 'row 0': per_token names 'advantages', and it has 'logprobs' of its sampled tokens",
+            "trace 'row 0': per_token names 'advantages', and it has 'logprobs' for its sampled tokens",
         ),
     ]
     for collate, value, error, words in wrong:
@@ -421,5 +421,8 @@ def test_a_tokenizer_without_offsets_refuses_what_it_cannot_do(marks: Marks) -> 
 
     with pytest.raises(OptionError, match=r"per_token=\('logprobs',\) needs an HF fast tokenizer"):
         ComposerDataCollator(Letters(), config(per_token=("logprobs",)))
-    with pytest.raises(TokenizerError, match="trace 't', turn 1: it has token_ids, and only with an HF fast tokenizer"):
+    with pytest.raises(
+        TokenizerError,
+        match="trace 't', turn 1: it has token_ids, which can replace a turn's text only with an HF fast tokenizer",
+    ):
         ComposerDataCollator(Letters(), config())([{"turns": [user("a"), failed("b", token_ids=[1])], "trace_id": "t"}])

@@ -256,14 +256,14 @@ def test_what_a_shard_cannot_know_is_refused() -> None:
 @pytest.mark.parametrize(
     ("change", "given", "message"),
     [
-        ({}, (2, 2, "contiguous"), "rank=2: give which of the 2 processes, from 0 to 1"),
+        ({}, (2, 2, "contiguous"), "rank=2: expected the index of one of the 2 processes, from 0 to 1"),
         ({}, (True, 2, "contiguous"), "rank=True"),
-        ({}, (0, 0, "contiguous"), "world=0: give how many processes share the batch"),
-        ({}, (0, 2, "ring"), "order='ring': say one of 'contiguous', 'zigzag'"),
+        ({}, (0, 0, "contiguous"), "world=0: expected the number of processes that share the batch"),
+        ({}, (0, 2, "ring"), "order='ring': use one of 'contiguous', 'zigzag'"),
         ({}, (0, 7, "contiguous"), r"input_ids has \d+ columns, not 7 equal parts: .* pad_to_multiple_of=7"),
-        ({}, (0, 7, "zigzag"), r"not 14 equal parts: give the collator pad_to_multiple_of=14"),
-        ({"shard_columns": torch.arange(3)}, (0, 2, "zigzag"), "it is a shard; give the whole batch"),
-        ({"input_ids": None}, (0, 2, "zigzag"), r"batch\['input_ids'\] is NoneType: give a tensor of two dimensions"),
+        ({}, (0, 7, "zigzag"), r"not 14 equal parts: pass the collator pad_to_multiple_of=14"),
+        ({"shard_columns": torch.arange(3)}, (0, 2, "zigzag"), "it is a shard; pass the whole batch"),
+        ({"input_ids": None}, (0, 2, "zigzag"), r"batch\['input_ids'\] is NoneType: pass a tensor of two dimensions"),
         ({"attention_mask": torch.ones(1, 2)}, (0, 2, "zigzag"), r"batch\['attention_mask'\] is \[1, 2\] on cpu"),
         ({"response_idx_mask": torch.ones(4, 2)}, (0, 2, "zigzag"), r"'response_idx_mask'\] is torch.float32 \[4, 2\]"),
         ({"student_logit_idx": torch.ones(4, 2)}, (0, 2, "zigzag"), "'student_logit_idx'"),
@@ -280,5 +280,5 @@ def test_sequences_that_do_not_divide_are_named() -> None:
     assert shard_batch(batch, 0, 2)["input_ids"].shape[1] == batch["input_ids"].shape[1] // 2
     with pytest.raises(OptionError, match=r"sequence \d of input_ids has .* pad_sequences_to_multiple_of=4"):
         shard_batch(batch, 0, 2, order="zigzag")
-    with pytest.raises(OptionError, match="batch is list: give the dict that a collator makes"):
+    with pytest.raises(OptionError, match="batch is list: pass the dict that a collator makes"):
         shard_batch([batch], 0, 2)  # type: ignore[arg-type]

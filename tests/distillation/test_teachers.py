@@ -172,7 +172,7 @@ META = (1, "meta_info")
         (
             "vllm",
             let("choices", to=lambda found: found[:1]),
-            "1 prompts were scored, and there are 2: give the resp",
+            "1 prompts were scored, and there are 2: pass the resp",
         ),
         (
             "vllm",
@@ -203,7 +203,7 @@ META = (1, "meta_info")
         (
             "vllm",
             let(*CHOICE, "prompt_logprobs", to=lambda rows: [*rows[1:], rows[-1]]),
-            r"choices\[1\].prompt_logprobs\[\d+\] is without the id \d+ of its own token: it is of another token",
+            r"choices\[1\].prompt_logprobs\[\d+\] is without the id \d+ of its own token: it belongs to another token",
         ),
         ("vllm", let(*CHOICE, "prompt_logprobs", -1, to=lambda row: {"a": 1}), "has 'a' where a token id is expected"),
         (
@@ -223,8 +223,8 @@ META = (1, "meta_info")
         ),
         ("vllm", let("choices", to=lambda found: []), r"response.choices is \[\]: expected one choice for each prompt"),
         ("vllm", lambda found: {"error": {"message": "too long"}}, "response is an error of the server: .*too long"),
-        ("vllm", lambda found: "no", "response is 'no': expected a response of vLLM or SGLang"),
-        ("vllm", lambda found: [found["choices"][0], 3], r"responses\[1\] is 3: expected a response"),
+        ("vllm", lambda found: "no", "response is 'no': expected the parsed JSON response of vLLM or SGLang"),
+        ("vllm", lambda found: [found["choices"][0], 3], r"responses\[1\] is 3: expected the parsed JSON response"),
         (
             "sglang",
             let(*META, "input_token_logprobs", 5, 1, to=lambda each: each + 1),
@@ -264,7 +264,7 @@ def test_answers_that_are_not_those_of_the_batch(
 def test_a_prompt_of_which_sglang_scored_the_end_alone(answered: Answered) -> None:
     response = answered.scorer.sglang(answered.ids, start=2)
     with pytest.raises(
-        LossError, match=r"has \d+ of the prompt's \d+ tokens, and what is in front .*logprob_start_len=0"
+        LossError, match=r"has \d+ of the prompt's \d+ tokens, and those before them .*logprob_start_len=0"
     ):
         top_k_of(response, answered.batch)
 
@@ -275,7 +275,7 @@ def test_trls_answer_for_other_prompts(answered: Answered) -> None:
     top_k_of(good, answered.batch)
     short = {key: [rows[2:] for rows in value] for key, value in good.items()}
     with pytest.raises(
-        LossError, match=r"row 0, position \d+ of the prompt: response\[0\] begins at position \d+, and an"
+        LossError, match=r"row 0, position \d+ of the prompt: response\[0\] begins at position \d+, after an"
     ):
         top_k_of(short, answered.batch)
     with pytest.raises(LossError, match=r"row 0, position \d+ of the prompt: response\[0\] scored the id"):
@@ -286,7 +286,7 @@ def test_trls_answer_for_other_prompts(answered: Answered) -> None:
 
 @pytest.mark.parametrize("prompts", ["x", [3], {"prompts": []}, [[1, 2]]], ids=str)
 def test_what_are_no_prompts(answered: Answered, prompts: Any) -> None:
-    with pytest.raises(LossError, match=r"prompts has .*: give a list of those that teacher_prompts\(batch\) gave"):
+    with pytest.raises(LossError, match=r"prompts has .*: pass the list that teacher_prompts\(batch\) returned"):
         top_k_of(answered.scorer.vllm(answered.ids), answered.batch, prompts=prompts)
 
 
@@ -315,15 +315,15 @@ def put(key: str, change: Callable[[torch.Tensor], Any]) -> Callable[[dict[str, 
     [
         (
             lambda batch: batch.pop("ctx_teacher_input_ids"),
-            "the batch has no 'ctx_teacher_input_ids': give the batch of",
+            "the batch has no 'ctx_teacher_input_ids': pass the batch of",
         ),
         (
             put("teacher_logit_idx", lambda index: index + 1),
             "row 0, in-loss token 0: teacher_response_idx is .*not the",
         ),
         (put("teacher_response_idx", lambda index: index + 999), "row 0, in-loss token 0: teacher_response_idx is"),
-        (put("teacher_logit_idx", lambda index: index.float()), r"'teacher_logit_idx'\] is float32 .*: give int64"),
-        (put("response_idx_mask", lambda mask: mask.long()), "give ids .* and bool"),
+        (put("teacher_logit_idx", lambda index: index.float()), r"'teacher_logit_idx'\] is float32 .*: expected int64"),
+        (put("response_idx_mask", lambda mask: mask.long()), "expected ids .* and bool"),
         (put("ctx_teacher_attention_mask", lambda mask: mask[:, 1:]), r"'ctx_teacher_attention_mask'\] is \[2, "),
         (put("ctx_teacher_attention_mask", lambda mask: mask * 0), "row 0, in-loss token 0"),
         (put("ctx_teacher_input_ids", lambda ids: ids.tolist()), "is list, not a tensor of numbers"),

@@ -113,7 +113,7 @@ def test_what_cannot_be_escaped_is_refused() -> None:
     tokenizer = by_bytes(None)
     tokenizer.add_special_tokens({"additional_special_tokens": ["é", "~"]})
     encoder = ChatEncoder(tokenizer)
-    with pytest.raises(ControlTokenError, match="it cannot be escaped: the tokenizer makes the control token out of"):
+    with pytest.raises(ControlTokenError, match="it cannot be escaped: the tokenizer makes the control token from"):
         encoder.encode([user("a~b")], special_tokens="escape")
     assert "é" not in control_ids(tokenizer, encoder.encode([user("é")], special_tokens="escape").input_ids)
 

@@ -282,14 +282,14 @@ def test_tokenizers_without_template_or_offsets(small_copy: Any) -> None:
     small_copy.chat_template = None
     with pytest.raises(TokenizerError, match="no chat template"):
         ChatEncoder(small_copy)
-    with pytest.raises(TokenizerError, match="gives no offsets"):
+    with pytest.raises(TokenizerError, match="returns no offsets"):
         ChatEncoder(object())
 
 
 def test_what_is_no_template_and_no_tools(small: Any) -> None:
     with pytest.raises(TemplateError, match=r"cannot be compiled, line 2: unexpected 'end of template'; fix it"):
         ChatEncoder(small, chat_template="{{ messages }}\n{{")
-    with pytest.raises(OptionError, match="chat_template=3: give a template"):
+    with pytest.raises(OptionError, match="chat_template=3: pass a template"):
         ChatEncoder(small, chat_template=3)
     for tools, message in (
         ("rebook", "must be a list, got str"),
@@ -298,14 +298,14 @@ def test_what_is_no_template_and_no_tools(small: Any) -> None:
     ):
         with pytest.raises(OptionError, match=rf"tools.*{message}"):
             ChatEncoder(small).encode([user("Hi")], tools=tools)
-    with pytest.raises(OptionError, match="a message begins, or the last goes on"):
+    with pytest.raises(OptionError, match="not both: one begins a message, one continues it"):
         ChatEncoder(small).encode([user("Hi")], add_generation_prompt=True, continue_final_message=True)
 
 
 def test_an_overridden_apply_chat_template_is_noticed(small_copy: Any) -> None:
     own = small_copy.apply_chat_template
     small_copy.apply_chat_template = lambda *a, **k: own(*a, **k) + "!"
-    with pytest.raises(RenderMismatchError, match="not the tokenizer's own from character"):
+    with pytest.raises(RenderMismatchError, match="differs from the tokenizer's own from character"):
         ChatEncoder(small_copy).encode([user("Hi")])
 
 

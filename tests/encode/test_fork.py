@@ -297,7 +297,7 @@ def test_what_a_fork_cannot_wait_for_goes_to_transformers(
         assert [encoding.input_ids.tolist() for encoding in encodings] == wanted * 2
         assert [str(each.message) for each in said if each.category is RuntimeWarning] == [
             "this process was forked while another thread was encoding, and the fork could not wait for it: the locks "
-            "of the native tokenizer may be held by a thread that is not there; transformers' own tokenizer is used"
+            "of the native tokenizer may be held by a thread that no longer exists; transformers' own tokenizer is used"
         ]
         assert encoder.backend == "hf"
         assert "forked while another thread was encoding" in encoder.backend.reason

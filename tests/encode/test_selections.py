@@ -73,9 +73,9 @@ WRONG_MESSAGES: list[tuple[Any, str]] = [
     ([2.0], r"2\.0 is float, not the index of a message"),
     (["2"], "'2' is str, not the index of a message"),
     (CHAT, "is dict, not the index of a message"),
-    (0, "^messages=0: give a collection of message indices, or None for all$"),
-    ("2", "^messages='2': give a collection of message indices"),
-    pytest.param(iter([2]), "give a collection of message indices", id="an iterator"),
+    (0, "^messages=0: pass a collection of message indices, or None for all$"),
+    ("2", "^messages='2': pass a collection of message indices"),
+    pytest.param(iter([2]), "pass a collection of message indices", id="an iterator"),
 ]
 
 
@@ -106,15 +106,15 @@ def test_messages_that_are_there(encoder: ChatEncoder) -> None:
 WRONG_ROLES: list[tuple[Any, str]] = [
     (
         ("asistant",),
-        rf"no message has the role 'asistant', and it is no usual one; {SEEN}; did you mean 'assistant'\?$",
+        rf"no message has the role 'asistant', and it is not a usual role; {SEEN}; did you mean 'assistant'\?$",
     ),
     ("Assistant", r"did you mean 'assistant'\?$"),
     (["user", "usr"], r"no message has the role 'usr'.*did you mean 'user'\?$"),
-    ("root", rf"no message has the role 'root', and it is no usual one; {SEEN}$"),
-    ((), "^roles is empty, which selects nothing: give at least one role, or None for all$"),
-    (0, "^roles=0: give a role, a collection of roles, or None for all$"),
-    ([2], r"^roles=\[2\]: give a role"),
-    (b"user", "give a role"),
+    ("root", rf"no message has the role 'root', and it is not a usual role; {SEEN}$"),
+    ((), "^roles is empty, which selects nothing: pass at least one role, or None for all$"),
+    (0, "^roles=0: expected a role, a collection of roles, or None for all$"),
+    ([2], r"^roles=\[2\]: expected a role"),
+    (b"user", "expected a role"),
 ]
 
 
@@ -140,9 +140,9 @@ def test_usual_roles_and_those_of_the_template_may_be_missing_in_a_row(small: An
         for role in ("developer", "tool", "ipython", "critic"):
             assert not encoding.mask(role, "content").any()
             assert not encoding.weights({role: 1.0}).any()
-        with pytest.raises(OptionError, match=r"'critics', and it is no usual one; .*; did you mean 'critic'\?$"):
+        with pytest.raises(OptionError, match=r"'critics', and it is not a usual role; .*; did you mean 'critic'\?$"):
             encoding.mask("critics", "content")
-        with pytest.raises(OptionError, match="'planner', and it is no usual one"):
+        with pytest.raises(OptionError, match="'planner', and it is not a usual role"):
             encoding.weights({"planner": 1.0})
 
 
@@ -179,13 +179,13 @@ WRONG_WEIGHTS: list[tuple[Any, str]] = [
     ({"assistant": True}, "is True"),
     ({"assistant": "1"}, "is '1'"),
     ({"assistant": None}, "is None"),
-    ({1.5: 1}, r"^a weight for 1\.5: give a role, a Kind, a message's index, a Span, or a tuple of those$"),
-    ({True: 1}, "^a weight for True: give a role"),
-    ({(): 1}, r"^a weight for \(\): give a role"),
-    ({("assistant", None): 1}, "give a role"),
-    ("assistant", "^weights 'assistant': give a mapping, or pairs of a key and its weight$"),
-    (1.0, "give a mapping, or pairs"),
-    ([("assistant", 1.0, 2)], "give a mapping, or pairs"),
+    ({1.5: 1}, r"^a weight for 1\.5: expected a role, a Kind, a message's index, a Span, or a tuple of those$"),
+    ({True: 1}, "^a weight for True: expected a role"),
+    ({(): 1}, r"^a weight for \(\): expected a role"),
+    ({("assistant", None): 1}, "expected a role"),
+    ("assistant", "^weights 'assistant': pass a mapping, or pairs of a key and its weight$"),
+    (1.0, "pass a mapping, or pairs"),
+    ([("assistant", 1.0, 2)], "pass a mapping, or pairs"),
 ]
 
 
@@ -212,13 +212,13 @@ def test_weights_are_those_of_the_last_key_that_fits(encoder: ChatEncoder) -> No
 
 
 WRONG_LOSS_ON: list[tuple[Any, str]] = [
-    ({"asistant": 1.0}, r"a weight for 'asistant': 'asistant' is no role; did you mean 'assistant'\?$"),
-    ({"assistant": 1, ("Tool", Kind.CONTENT): 1}, r"'Tool' is no role; did you mean 'tool'\?$"),
-    ({"": 1.0}, "give the name of a role"),
+    ({"asistant": 1.0}, r"a weight for 'asistant': 'asistant' is not a role; did you mean 'assistant'\?$"),
+    ({"assistant": 1, ("Tool", Kind.CONTENT): 1}, r"'Tool' is not a role; did you mean 'tool'\?$"),
+    ({"": 1.0}, "expected the name of a role"),
     ({-1: 1.0}, "messages are counted from 0"),
-    ({1.5: 1.0}, "give a role, a Kind, a message's index, or a tuple of those"),
-    ({None: 1.0}, "give a role"),
-    ({("assistant", True): 1.0}, "give a role"),
+    ({1.5: 1.0}, "expected a role, a Kind, a message's index, or a tuple of those"),
+    ({None: 1.0}, "expected a role"),
+    ({("assistant", True): 1.0}, "expected a role"),
     ({"assistant": float("nan")}, "the weight of 'assistant' is nan: weights must be numbers, at least 0"),
     ({"assistant": True}, "is True"),
     ({}, "at least one weight"),

@@ -97,20 +97,20 @@ def test_one_name_has_one_value(small: Any) -> None:
     encoder.encode(MESSAGES, now=1, template_kwargs={"now": 1})
     for one, other in ((1, 2), (1, True), (1, 1.0)):
         for call in (encoder.encode, encoder.encode_batch):
-            with pytest.raises(OptionError, match=r"'now' is 1 and in template_kwargs .*: give it once"):
+            with pytest.raises(OptionError, match=r"'now' is 1 and in template_kwargs .*: pass it once"):
                 call(MESSAGES if call == encoder.encode else [MESSAGES], now=one, template_kwargs={"now": other})
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"tools": []}, "'tools' is an option of the call, and no keyword of the template: give tools="),
-        ({"add_generation_prompt": True}, "give add_generation_prompt="),
-        ({"messages": []}, "'messages' is no keyword of a template"),
-        ({"conversations": []}, "'conversations' is no keyword of a template"),
-        ({"self": 1}, "'self' is no keyword of a template"),
+        ({"tools": []}, "'tools' is an option of the call, not a keyword of the template: pass tools="),
+        ({"add_generation_prompt": True}, "pass add_generation_prompt="),
+        ({"messages": []}, "'messages' cannot be a template keyword"),
+        ({"conversations": []}, "'conversations' cannot be a template keyword"),
+        ({"self": 1}, "'self' cannot be a template keyword"),
         ({"max_length": 3}, "'max_length' is an option of apply_chat_template"),
-        ({3: 1}, "template_kwargs has the key 3: give names"),
+        ({3: 1}, "template_kwargs has the key 3: expected names"),
         ("now", "template_kwargs must be a mapping of names to values, got str"),
     ],
 )

@@ -230,7 +230,7 @@ def test_memory_is_that_of_the_in_loss_tokens() -> None:
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"student_head": 3}, LossError, "student_head is int: give a Head"),
+        ({"student_head": 3}, LossError, "student_head is int: pass a Head"),
         ({"student_head": torch.zeros(11, 4)}, LossError, r"student_head does not take student_hidden \[3, 9, 6\]"),
         ({"teacher_head": torch.zeros(12, 7)}, LossError, "student's head has 11 entries and the teacher's 12"),
         ({"student_hidden": torch.zeros(3, 9)}, LossError, "student_hidden are torch.float32"),

@@ -89,7 +89,7 @@ def test_what_stays_finite_is_exact(loss: Loss, dtype: torch.dtype) -> None:
 def test_a_temperature_that_makes_logits_infinite() -> None:
     case = make_case()
     for temperature in (5e-324, 1e-30):
-        with pytest.raises(OptionError, match=r"temperature=.*: logits divided by it are infinite; give 1e-20 or more"):
+        with pytest.raises(OptionError, match=r"temperature=.*: logits divided by it are infinite; pass 1e-20 or more"):
             sdpo_loss(case.student, case.teacher, case.batch, temperature=temperature)
     single = Case(case.student.float(), case.teacher.float(), case.batch)
     for given in (case, single):

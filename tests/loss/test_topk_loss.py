@@ -309,33 +309,39 @@ PLACE = "row 0, in-loss token 3: "
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(LOG_PROBS, math.nan, 0, 3, 1), f"{PLACE}entry 1 of the teacher's top-k has id .* and log-prob nan: give"),
-        (put(LOG_PROBS, 0.5, 0, 3, 2), f"{PLACE}entry 2 .* log-prob 0.5: give log-probs, which are at most 0"),
-        (put(LOG_PROBS, math.inf, 0, 3, 2), f"{PLACE}entry 2 .* log-prob inf: give log-probs"),
-        (put(IDS, -1, 0, 3, 0), f"{PLACE}entry 0 .* has id -1 and log-prob -.*: give an id of 0 or more"),
+        (
+            put(LOG_PROBS, math.nan, 0, 3, 1),
+            f"{PLACE}entry 1 of the teacher's top-k has id .* and log-prob nan: expected",
+        ),
+        (put(LOG_PROBS, 0.5, 0, 3, 2), f"{PLACE}entry 2 .* log-prob 0.5: pass log-probs, which are at most 0"),
+        (put(LOG_PROBS, math.inf, 0, 3, 2), f"{PLACE}entry 2 .* log-prob inf: pass log-probs"),
+        (put(IDS, -1, 0, 3, 0), f"{PLACE}entry 0 .* has id -1 and log-prob -.*: pass an id of 0 or more"),
         (put(IDS, 11, 0, 3, 3), f"{PLACE}entry 3 .* has id 11 .*: the student has 11 entries, ids 0 to 10"),
         (let(IDS, lambda ids: ids[..., :1].expand(ids.shape)), "row 0, in-loss token 0: entry 1 .* the same id"),
         (put(LOG_PROBS, math.log(0.6), 0, 3), f"{PLACE}the probabilities of the teacher's top-k sum to 2.4, which is"),
-        (put(LOG_PROBS, -math.inf, 0, 3), f"{PLACE}the teacher's top-k has no entry: give at least one for each"),
+        (put(LOG_PROBS, -math.inf, 0, 3), f"{PLACE}the teacher's top-k has no entry: pass at least one for each"),
         (
             let(LOG_PROBS, lambda found: found[:, 1:]),
             r"teacher_topk_ids are torch.int64 \[3, 5, 4\], and .* \[3, 4, 4\]",
         ),
-        (let(LOG_PROBS, lambda found: found[0]), r"teacher_topk_logprobs are torch.float64 \[5, 4\]: give floats \[B"),
-        (let(LOG_PROBS, lambda found: found[..., :0]), "give floats .*, at least one entry a token"),
+        (
+            let(LOG_PROBS, lambda found: found[0]),
+            r"teacher_topk_logprobs are torch.float64 \[5, 4\]: expected floats \[B",
+        ),
+        (let(LOG_PROBS, lambda found: found[..., :0]), "expected floats .*, at least one entry per token"),
         (let(LOG_PROBS, lambda found: found.long()), "teacher_topk_logprobs are torch.int64"),
         (let(LOG_PROBS, lambda found: found.numpy()), "teacher_topk_logprobs is ndarray, not a tensor of numbers"),
-        (let(IDS, lambda ids: ids.float()), r"teacher_topk_ids are torch.float32 \[3, 5, 4\].*: give int64"),
+        (let(IDS, lambda ids: ids.float()), r"teacher_topk_ids are torch.float32 \[3, 5, 4\].*: expected int64"),
         (let(IDS, lambda ids: ids.tolist()), "teacher_topk_ids is list"),
-        (let("student", lambda found: found[0]), r"student are torch.float64 \[9, 11\]: give floats \[B, T, V\]"),
-        (let("student", lambda found: {"logits": found}), "student is dict, the whole output of a model: give its log"),
+        (let("student", lambda found: found[0]), r"student are torch.float64 \[9, 11\]: expected floats \[B, T, V\]"),
+        (let("student", lambda found: {"logits": found}), "student is dict, the whole output of a model: pass its log"),
         (let("batch", lambda batch: {**batch, "student_logit_idx": None}), "'student_logit_idx'.* is NoneType"),
-        (let("batch", lambda batch: [batch]), "batch is list: give the dict that a distillation collator makes"),
+        (let("batch", lambda batch: [batch]), "batch is list: pass the dict that a distillation collator makes"),
         (
             lambda given: given.update(student_head=torch.zeros(11, 4)),
             r"student_head does not take student \[3, 9, 11\]",
         ),
-        (lambda given: given.update(student_head="lm_head"), "student_head is str: give a Head"),
+        (lambda given: given.update(student_head="lm_head"), "student_head is str: pass a Head"),
     ],
 )
 def test_what_does_not_fit(change: Callable[[dict[str, Any]], None], message: str) -> None:
@@ -352,7 +358,7 @@ def test_a_top_k_of_other_rows_or_tokens() -> None:
     case = make_case()
     log_probs, ids = top_k_of(case, 4)
     for cut in ((slice(1, None),), (slice(None), slice(1, None))):
-        with pytest.raises(LossError, match=r"are \[.*, 4\], but batch\['student_logit_idx'\] is \[3, 5\]: give K"):
+        with pytest.raises(LossError, match=r"are \[.*, 4\], but batch\['student_logit_idx'\] is \[3, 5\]: pass K"):
             topk_sdpo_loss(case.student, log_probs[cut], ids[cut], case.batch)
 
 

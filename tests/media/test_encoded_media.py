@@ -237,13 +237,13 @@ def test_another_processor_or_another_image_is_an_error_that_names_the_row(qwen:
     rows = encoded(qwen, own, tmp_path)
     rows = [{**row, "images": [medium("image", 3)["image"]]} for row in rows]
     with pytest.raises(
-        LayoutError, match=r"row 1: the processor makes \d+ tokens of it that are not its \d+ input_ids"
+        LayoutError, match=r"row 1: the processor makes \d+ tokens from it that are not its \d+ input_ids"
     ):
         EncodedMediaCollator(qwen)(rows)
 
 
 def test_what_cannot_be(qwen: Any, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="a tokenizer: give the processor"):
+    with pytest.raises(OptionError, match="a tokenizer: pass the processor"):
         EncodedMediaCollator(qwen.tokenizer)
     with pytest.raises(OptionError, match="padding_side='top'"):
         EncodedMediaCollator(qwen, padding_side="top")  # type: ignore[arg-type]

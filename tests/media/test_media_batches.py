@@ -112,7 +112,7 @@ def test_images_of_a_column_as_trl_has_them(qwen: Any) -> None:
 def test_a_tokenizer_says_to_give_the_processor(qwen: Any) -> None:
     collate = ChatCollator(qwen.tokenizer, chat_template=qwen.chat_template)
     for row in (ROWS[0], {"messages": [{"role": "user", "content": "a"}], "images": [image(64, 64)]}):
-        with pytest.raises(RowError, match=r"give the model's processor \(AutoProcessor\) in its place"):
+        with pytest.raises(RowError, match=r"pass the model's processor \(AutoProcessor\) to"):
             collate([row])
 
 
@@ -138,7 +138,7 @@ def test_sampled_ids_and_what_is_tied_to_tokens(qwen: Any) -> None:
 
 def test_what_cannot_be(qwen: Any) -> None:
     with pytest.raises(
-        LayoutError, match="packing=True with Qwen2_5_VLProcessor: its model finds the positions of media by rows"
+        LayoutError, match="packing=True with Qwen2_5_VLProcessor: its model derives the positions of media from rows"
     ):
         ChatCollator(qwen, packing=True)
     with pytest.raises(

@@ -236,9 +236,9 @@ def test_a_folder_of_datasets_with_images(folder: str, data: Path, tmp_path: Pat
         ),
         (
             {"type": "video", "video": b"film"},
-            r"part 0 of message 0 is video data \(4 bytes\), of which processors take",
+            r"part 0 of message 0 is video data \(4 bytes\), which processors take only",
         ),
-        ({"type": "image", "image": {"name": "cat"}}, "part 0 of message 0 is image data with the keys 'name': give"),
+        ({"type": "image", "image": {"name": "cat"}}, "part 0 of message 0 is image data with the keys 'name': pass"),
     ],
     ids=["broken image", "video in bytes", "unknown keys"],
 )
@@ -269,7 +269,7 @@ def test_the_same_words_about_another_image_are_another_row(folder: str, data: P
     images = [{"messages": ROWS[1]["messages"], "images": names} for names in (["cat.png"] * 2, ["dog.png"] * 2)]
     write_rows(data, [*rows, *images, rows[0]])
     report = json.loads(chatspan("audit", str(data), "--processor", folder, "--json", "-p", "1").stdout)
-    [repeated] = [each for each in report["findings"] if each["category"] == "rows that repeat another"]
+    [repeated] = [each for each in report["findings"] if each["category"] == "duplicate rows"]
     assert [place["row"] for place in repeated["places"]] == ["chats.jsonl:5"]
 
 
@@ -278,7 +278,7 @@ def test_one_of_both_is_named(folder: str, data: Path, tmp_path: Path) -> None:
     for command in (("inspect",), ("audit",), ("encode", "-o", str(tmp_path / "out"))):
         for given, why in (
             ((), "one of them is needed"),
-            (("--tokenizer", tokenizer, "--processor", folder), "give one of them"),
+            (("--tokenizer", tokenizer, "--processor", folder), "use only one of them"),
         ):
             done = chatspan(*command, str(data), *given)
             assert done.returncode == 2
@@ -290,15 +290,15 @@ def test_what_is_no_processor_says_what_to_give(folder: str, data: Path, tmp_pat
     done = chatspan("inspect", str(data), "--processor", tokenizer)
     assert done.returncode == 1
     # Of a folder without a model's configuration transformers before 5 makes nothing.
-    told = (f"{tokenizer} has a tokenizer and no processor: give --tokenizer {tokenizer}", "Unrecognized model in")
+    told = (f"{tokenizer} has a tokenizer and no processor: use --tokenizer {tokenizer}", "Unrecognized model in")
     assert any(each in done.stderr for each in told)
     done = chatspan("inspect", str(data), "--processor", str(tmp_path / "none"))
     assert f"there is no processor in {tmp_path / 'none'}: no such folder" in done.stderr
     done = chatspan("inspect", str(data), "--tokenizer", tokenizer)
-    assert "give the model's processor" in done.stderr
+    assert "pass the model's processor" in done.stderr
     for option in (("--stability",), ("--against", "hf")):
         done = chatspan("audit", str(data), "--processor", folder, *option)
-        assert f"{option[0]} is of what a tokenizer makes of text: give --tokenizer" in done.stderr
+        assert f"{option[0]} works only on text: use --tokenizer" in done.stderr
 
 
 def test_a_student_and_a_teacher_with_pictures(folder: str, data: Path) -> None:

@@ -177,7 +177,7 @@ def test_positions_of_text_are_silently_wrong_for_mrope(qwen: Any) -> None:
     assert difference.abs().max() > 1e-6
     with pytest.raises(LayoutError, match=r"qwen2_5_vl takes position_ids \[B, T\] for those of text"):
         check_layout(model.config, "aligned", batch=wrong)
-    with pytest.raises(LayoutError, match="qwen2_5_vl finds the positions of media by rows"):
+    with pytest.raises(LayoutError, match="qwen2_5_vl derives the positions of media from rows"):
         check_layout(model.config, "indexed", packing=True)
 
 
@@ -199,9 +199,9 @@ def test_packed_rows_have_the_logits_of_plain_ones(family: str) -> None:
 
 
 PACKS = {
-    "Qwen2VL": "its model finds the positions of media by rows",
-    "Qwen3VL": "its model finds the positions of media by rows",
-    "Qwen2_5Omni": "its model finds the positions of media by rows",
+    "Qwen2VL": "its model derives the positions of media from rows",
+    "Qwen3VL": "its model derives the positions of media from rows",
+    "Qwen2_5Omni": "its model derives the positions of media from rows",
     "LlavaOnevision": "its pixel_values of a batch",
     "Idefics3": "its pixel_values of a batch",
     "Mllama": "its (cross_attention_mask|pixel_values) of a batch",
@@ -217,7 +217,7 @@ def test_which_families_can_be_packed(spec: Spec) -> None:
             ChatCollator(processor, packing=True)
         except LayoutError as error:
             # Emu3 writes a BOS for each image in transformers 5.11 and before.
-            if "two small chats do not tell" not in str(error):
+            if "two small chats do not show" not in str(error):
                 raise
             pytest.skip(str(error))
         return
@@ -258,7 +258,7 @@ def test_a_cut_that_what_stays_depends_on_is_an_error() -> None:
     if len(encoder.encode(LONG[2:])) + len(encoder.encode(LONG[:2])) == whole:
         pytest.skip("transformers makes the same of an image whatever stands beside it")
     row = {"messages": LONG, "teacher_messages": LONG, "loss_messages": [3]}
-    with pytest.raises(TruncationError, match="of those that stay the processor makes other tokens than before"):
+    with pytest.raises(TruncationError, match="the processor makes other tokens from the rest than before"):
         SelfDistillationCollator(processor, DistillationConfig(max_length=whole - 1))([row])
 
 
@@ -349,7 +349,7 @@ def test_images_of_columns_on_both_sides(qwen: Any) -> None:
 
 def test_trainers_of_ids_alone_refuse_it(qwen: Any) -> None:
     collate = SelfDistillationCollator(qwen, DistillationConfig(layout="indexed"))
-    with pytest.raises(OptionError, match="SelfDistillationCollator has a processor, and here rows are ids alone"):
+    with pytest.raises(OptionError, match="SelfDistillationCollator has a processor, but rows here are ids alone"):
         sdpo_batches(collate, ROWS[1:2])
     with pytest.raises(OptionError, match="the batch has 'pixel_values', tensors of media"):
         shard_batch(collate(ROWS[1:2]), 0, 1)

@@ -112,11 +112,11 @@ def test_the_options_of_apply_chat_template(qwen: Any, options: dict[str, Any]) 
 def test_the_processors_own_keywords(qwen: Any) -> None:
     small = ChatEncoder(qwen).encode(CHAT, processor_kwargs={"images_kwargs": {"max_pixels": 28 * 28 * 4}})
     assert len(small) < len(ChatEncoder(qwen).encode([said("user", medium("image", 0), "What?"), CHAT[1]]))
-    with pytest.raises(OptionError, match="processor_kwargs are a processor's: give the processor"):
+    with pytest.raises(OptionError, match="processor_kwargs need a processor: pass the processor"):
         ChatEncoder(qwen.tokenizer, chat_template="{{ messages[0].content }}").encode(
             [{"role": "user", "content": "a"}], processor_kwargs={"fps": 1}
         )
-    with pytest.raises(OptionError, match="processor_kwargs=3: give a mapping"):
+    with pytest.raises(OptionError, match="processor_kwargs=3: expected a mapping"):
         ChatEncoder(qwen).encode(CHAT, processor_kwargs=3)  # type: ignore[arg-type]
 
 
@@ -251,7 +251,7 @@ def test_text_between_the_media_is_needed_where_nothing_else_tells() -> None:
         own_call(processor, CHAT)
     except AttributeError as error:
         pytest.skip(f"transformers' own takes no chat here: {error}")
-    with pytest.raises(ExpansionError, match="nothing tells where the expansion of one placeholder ends"):
+    with pytest.raises(ExpansionError, match="it is unknown where the expansion of one placeholder ends"):
         ChatEncoder(processor).encode(chats(("image",))["adjacent"])
 
 

@@ -43,7 +43,7 @@ def test_positions_are_code_points() -> None:
 
 
 def test_words_of_the_scaffold_are_ambiguous() -> None:
-    with pytest.raises(AmbiguousContentError, match=r'content 0 \("user"\) may stand in more than one place') as error:
+    with pytest.raises(AmbiguousContentError, match=r'content 0 \("user"\) may be in more than one place') as error:
         locate(ROLES, ["user", "assistant", "user"])
     assert error.value.content_index == 0
     assert [ROLES[start:end] for start, end in error.value.candidates] == ["user", "user"]
@@ -90,7 +90,7 @@ def test_contents_may_not_overlap() -> None:
 def test_wrong_arguments_say_what_is_right() -> None:
     with pytest.raises(OptionError, match=r"1 anchors for 2 contents"):
         locate("ab", ["a", "b"], anchors=[("", "")])
-    with pytest.raises(OptionError, match='say "unknown", "kept" or "stripped"'):
+    with pytest.raises(OptionError, match='use "unknown", "kept" or "stripped"'):
         locate("ab", ["a"], blanks="gone")  # type: ignore[arg-type]
     with pytest.raises(TextError, match="content 1 has a lone surrogate at character 2"):
         locate("ab", ["a", "xy\ud800"])

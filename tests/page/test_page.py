@@ -154,7 +154,7 @@ def test_a_mask_that_is_refused_says_why(small: Any, open_page: Open) -> None:
     label = page.page.locator("#masks label", has_text="turn")
     assert label.locator("input").is_disabled()
     assert label.get_attribute("title") == "Cannot be told: no <end> found"
-    assert "turn cannot be told: no <end> found" in page.page.locator(".remarks").inner_text()
+    assert "turn cannot be determined: no <end> found" in page.page.locator(".remarks").inner_text()
 
 
 def test_student_and_teacher_stand_side_by_side(small_copy: Any, sample_traces: Any, open_page: Open) -> None:

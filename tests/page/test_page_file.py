@@ -193,7 +193,7 @@ def test_a_file_is_written_over_only_by_force(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out.html"
     out.write_text("mine")
     code, _, errors = run("--html", str(out))
-    assert (code, errors) == (1, f"chatspan: {out} exists: name another file, or write over it with --force\n")
+    assert (code, errors) == (1, f"chatspan: {out} exists: use another file, or overwrite it with --force\n")
     assert out.read_text() == "mine"
     assert run("--html", str(out), "--force")[0] == 0
     assert out.read_text().startswith("<!doctype html>")
@@ -202,14 +202,14 @@ def test_a_file_is_written_over_only_by_force(run: Run, tmp_path: Path) -> None:
 def test_places_that_cannot_be_written_to(run: Run, tmp_path: Path) -> None:
     for place, reason in [
         (tmp_path, f"{tmp_path} is a folder: name a file in it"),
-        (tmp_path / "no" / "a.html", f"there is no folder {tmp_path / 'no'} to write a.html into: make it first"),
-        (Path("/dev/null"), "/dev/null is not a file that can be written anew: name another place"),
-        (Path("/proc/a.html"), "cannot write /proc/a.html: No such file or directory; name another place"),
+        (tmp_path / "no" / "a.html", f"there is no folder {tmp_path / 'no'} to write a.html into: create it first"),
+        (Path("/dev/null"), "/dev/null is not a regular file: use another path"),
+        (Path("/proc/a.html"), "cannot write /proc/a.html: No such file or directory; use another path"),
     ]:
         code, said, errors = run("--html", str(place), "--force")
         assert (code, said, errors) == (1, "", f"chatspan: {reason}\n")
     code, _, errors = run("--html", "a.html", "--json")
-    assert (code, errors) == (1, "chatspan: --html and --json show it in two ways: give one of them\n")
+    assert (code, errors) == (1, "chatspan: --html and --json exclude each other: use only one of them\n")
 
 
 def test_where_there_is_no_space_nothing_is_left_and_nothing_lost(run: Run, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_where_there_is_no_space_nothing_is_left_and_nothing_lost(run: Run, tmp_
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (code, errors) == (
         1,
-        f"chatspan: no space left for {out}: File too large; make room, or name another place\n",
+        f"chatspan: no space left for {out}: File too large; free some space, or use another path\n",
     )
     assert [path.name for path in tmp_path.iterdir()] == ["out.html"]
     assert out.read_text() == "mine"

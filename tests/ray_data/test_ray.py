@@ -140,7 +140,7 @@ def test_stopped_on_ray_and_gone_on_with_elsewhere(tmp_path: Path) -> None:
     written = len(list((out / ".unfinished").glob("[0-9]*.json")))
     assert process.returncode == 130
     assert 3 <= written < 150
-    assert f"stopped; {written * 20:,} rows in {out} are whole, and the same command goes on from there" in said
+    assert f"stopped; {written * 20:,} rows in {out} are complete; run the same command again to resume" in said
     assert "Traceback" not in said
     assert told == ""
     assert {line.split(":")[0] for line in said.splitlines()} == {"chatspan"}
@@ -233,7 +233,7 @@ def test_what_cannot_be() -> None:
         with pytest.raises(OptionError, match=next(iter(options))):
             on_ray.encode(dataset, **{**OPTIONS, **options})
     for options in ({"num_cpus": 0}, {"num_cpus": "all"}, {"batch_size": 0}, {"batch_size": None}):
-        with pytest.raises(OptionError, match=f"{next(iter(options))}=.*say how many"):
+        with pytest.raises(OptionError, match=f"{next(iter(options))}=.*expected the number of"):
             on_ray.encode(dataset, **{**OPTIONS, **options})
     for make in (on_ray.encode, on_ray.with_row_index):
         with pytest.raises(OptionError, match=r"expected a ray.data.Dataset, got builtins.list: ray.data.from_items"):
@@ -243,7 +243,7 @@ def test_what_cannot_be() -> None:
             on_ray.encode(dataset, tokenizer=nowhere)
     with pytest.raises(SourceError, match=r"there is no file /nowhere.jsonl"):
         on_ray.read(Path("/nowhere.jsonl"))
-    with pytest.raises(SourceError, match="int is no data set: name a file, a folder"):
+    with pytest.raises(SourceError, match="int is not a data set: use a file, a folder"):
         on_ray.read(3)
     assert on_ray.encode(ray.data.from_items([]), **OPTIONS).take_all() == []
 
@@ -264,7 +264,7 @@ def test_a_row_that_kills_each_of_its_workers_ends_the_run(monkeypatch: pytest.M
     assert next(found).result == 1
     with pytest.raises(
         WorkerError,
-        match=r"^rows 1 to 1: their worker ended by itself .* each of the 1 times that they were begun again",
+        match=r"^rows 1 to 1: their worker ended by itself .* again in each of 1 retries",
     ):
         next(found)
 

@@ -44,9 +44,9 @@ def test_limits_can_be_set(small: Any, template: str, limits: dict[str, int], re
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"steps": 0}, "steps=0: give a whole number from 1 to 9223372036854775807"),
-        ({"depth": 601}, "depth=601: give a whole number from 1 to 600"),
-        ({"bytes": 1e9}, "bytes=1000000000.0: give a whole number from 1 to 2147483647"),
+        ({"steps": 0}, "steps=0: expected a whole number from 1 to 9223372036854775807"),
+        ({"depth": 601}, "depth=601: expected a whole number from 1 to 600"),
+        ({"bytes": 1e9}, "bytes=1000000000.0: expected a whole number from 1 to 2147483647"),
     ],
 )
 def test_limits_that_cannot_be(limits: dict[str, Any], said: str) -> None:
@@ -55,7 +55,7 @@ def test_limits_that_cannot_be(limits: dict[str, Any], said: str) -> None:
 
 
 def test_limits_of_another_type(small: Any) -> None:
-    with pytest.raises(OptionError, match=re.escape("give a chatspan.TemplateLimits(steps=…, depth=…, bytes=…)")):
+    with pytest.raises(OptionError, match=re.escape("pass a chatspan.TemplateLimits(steps=…, depth=…, bytes=…)")):
         ChatEncoder(small, template_limits={"steps": 5})  # type: ignore[arg-type]
 
 

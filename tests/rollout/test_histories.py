@@ -35,7 +35,7 @@ def test_what_was_not_asked_for_the_longest_is_forgotten() -> None:
     histories.remember(list(range(100)), "long")
     assert (histories.find(range(100)), len(histories)) == ("long", 1)
     for wrong in (0, -1, 1.5, True, None):
-        with pytest.raises(chatspan.OptionError, match="give how many ids to remember"):
+        with pytest.raises(chatspan.OptionError, match="expected the number of ids to remember"):
             Histories(max_tokens=wrong)  # type: ignore[arg-type]
 
 

@@ -150,7 +150,7 @@ def test_arrays_of_the_completion_and_of_all_tokens(small: Any) -> None:
 
 WRONG_COMPLETIONS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"token_ids": 3}, chatspan.RolloutError, r"message 1 \(assistant\): token_ids must be"),
-    ({"token_ids": [-1]}, chatspan.RolloutError, "which is no id"),
+    ({"token_ids": [-1]}, chatspan.RolloutError, "which is not an id"),
     ({"message": user("4")}, chatspan.MessageError, "message 1 has the role 'user'"),
     ({"message": "4"}, chatspan.MessageError, "message 1 is str"),
     ({"logprobs": [0.0]}, chatspan.OptionError, "logprobs has 1 values for the 2 token_ids of message 1"),
@@ -171,7 +171,7 @@ def test_wrong_completions(small: Any, call: dict[str, Any], error: type[Excepti
 def test_two_completions_of_one_turn_are_an_error(small: Any) -> None:
     rollout = Rollout(ChatEncoder(small), [QUESTION])
     rollout.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"))
-    with pytest.raises(chatspan.RolloutError, match="its completion was added already: give add_messages") as raised:
+    with pytest.raises(chatspan.RolloutError, match="its completion was already added: pass what follows") as raised:
         rollout.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"))
     assert raised.value.message_index == 1
     with pytest.raises(chatspan.OptionError, match="on_rewrite='fork'"):
@@ -216,7 +216,7 @@ def test_recorded_turns_are_part_of_the_first_prompt(small: Any) -> None:
     rollout.add_completion(ids_of(small, "6<|im_end|>"), message=assistant("6"))
     assert rollout.add_messages([user("?")])[: len(prompt_ids)].tolist() == prompt_ids
     assert encoder.decode(rollout.rows()[0].labels()[rollout.rows()[0].sampled]) == "6<|im_end|>"
-    with pytest.raises(chatspan.MessageError, match=r"message 5 has token_ids: what was sampled is given to add_compl"):
+    with pytest.raises(chatspan.MessageError, match=r"message 5 has token_ids: pass sampled ids to add_compl"):
         rollout.add_messages([{**assistant("It is 4."), "token_ids": sampled}])
 
 
@@ -276,5 +276,5 @@ def test_side_arrays_of_other_shapes_are_errors_with_their_name(small: Any) -> N
         rollout.add_completion(ids, message=assistant("44"), routed=[[1, 2, 3]])
     rollout.add_messages([NEXT])
     rollout.add_completion(ids, message=assistant("4"), routed=[[1, 2, 3]])
-    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shapes \[2\] and \[3\] a token"):
+    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shapes \[2\] and \[3\] per token"):
         rollout.rows()

@@ -77,7 +77,7 @@ def test_a_row_ends_where_the_template_drops_what_was_shown(small: Any) -> None:
 def test_a_rewrite_can_be_an_error_with_its_place(small: Any) -> None:
     encoder = ChatEncoder(small, chat_template=FORGETS)
     with pytest.raises(
-        chatspan.ReasoningDroppedError, match=r"'<think>Add\.</think>4.*was shown, and the tem"
+        chatspan.ReasoningDroppedError, match=r"'<think>Add\.</think>4.*was shown, but the tem"
     ) as raised:
         encoder.sampled_rows(THINKS, on_rewrite="error")
     error = raised.value

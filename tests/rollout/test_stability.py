@@ -52,17 +52,17 @@ with the default keywords:
   refused    tool result: unrendered
   refused    tool result after reasoning: unrendered
   refused    results of parallel calls: unrendered
-             message 2 (tool): the template leaves out 'Zt' of content, so that the model would
-             not see it: give it as a role that the template writes there, such as user, or
-             another chat template
+             message 2 (tool): the template leaves out 'Zt' of content, so the model would not
+             see it: use a role that the template writes there, such as user, or another chat
+             template
   refused    second tool result, reasoning: unrendered
-             message 4 (tool): the template leaves out 'Zy' of content, so that the model would
-             not see it: give it as a role that the template writes there, such as user, or
-             another chat template
+             message 4 (tool): the template leaves out 'Zy' of content, so the model would not
+             see it: use a role that the template writes there, such as user, or another chat
+             template
   refused    tool result and user turn: unrendered
-             message 2 (tool): the template leaves out 'Zt' of content, so that the model would
-             not see it: give it as a role that the template writes there, such as user, or
-             another chat template
+             message 2 (tool): the template leaves out 'Zt' of content, so the model would not
+             see it: use a role that the template writes there, such as user, or another chat
+             template
   stable     user turn after tools
   rewritten  user turn after tools, reasoning: reasoning_dropped
              the template drops the reasoning of earlier turns

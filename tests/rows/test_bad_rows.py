@@ -222,7 +222,7 @@ def test_a_surprise_names_its_rows(tmp_path: Path, processes: int) -> None:
     with pytest.raises(ZeroDivisionError) as raised:
         list(map_chunks(in_chunks(source.rows(), 2), None, _surprised, processes))
     assert line_of(raised.value).startswith(
-        "an error that chatspan did not foresee at data.jsonl:5 to data.jsonl:6: ZeroDivisionError: no; "
+        "an unexpected error at data.jsonl:5 to data.jsonl:6: ZeroDivisionError: no; "
     )
 
 
@@ -232,7 +232,7 @@ def test_an_end_of_file_that_nobody_foresaw_is_no_abort(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("chatspan.rows.sources.open_source", ends)
     done = chatspan("convert", str(write_rows(tmp_path / "data.jsonl", [chat(0)])))
-    assert "an error that chatspan did not foresee: RuntimeError: EOFError: over" in done.stderr
+    assert "an unexpected error: RuntimeError: EOFError: over" in done.stderr
 
 
 def test_a_batch_says_which_conversation_it_is(small: Any) -> None:

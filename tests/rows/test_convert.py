@@ -106,7 +106,7 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert chatspan("convert", file, "-o", str(out)).returncode == 0
     again = chatspan("convert", file, "-o", str(out))
     assert again.returncode == 1
-    assert "exists: name another file, or write over it with --force" in again.stderr
+    assert "exists: use another file, or overwrite it with --force" in again.stderr
     assert chatspan("convert", file, "-o", str(out), "--force").returncode == 0
     assert chatspan("convert", str(tmp_path / "no.jsonl"), "-o", str(tmp_path / "no_out.jsonl")).returncode == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "rows.jsonl"]

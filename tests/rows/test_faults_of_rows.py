@@ -109,7 +109,7 @@ def test_b4_flags_of_every_library(small: Any, tmp_path: Path, flag: str, value:
     row = {"messages": [USER, said("Berlin.", **{flag: value}), USER, said("Bern.")]}
     expected = "Bern.<|im_end|>" if weight == 0 else "Berlin.<|im_end|>Bern.<|im_end|>"
     if weight == 0.5:
-        with pytest.raises(cs.RowError, match=r"message 1 has the weight 0.5, which labels cannot carry, only 0 and 1"):
+        with pytest.raises(cs.RowError, match=r"message 1 has the weight 0.5, but labels carry only 0 and 1"):
             trained(small, row)
     else:
         assert trained(small, row) == expected
@@ -157,7 +157,7 @@ def test_b4_flags_that_disagree_and_flags_of_others(small: Any, caplog: pytest.L
     with pytest.raises(cs.RowError, match=r"message 1 has 'weight': 1e\+300; expected"):
         trained(small, {"messages": [USER, said("Bern.", weight=1e300)]}, loss_weight=True)
     assert trained(small, {"messages": [{**USER, "train": True}, said("Bern.")]}) == "Bern.<|im_end|>"
-    assert "a user message is flagged to be trained, and is only if its role is selected" in caplog.text
+    assert "a user message is flagged to be trained, which takes effect only if its role is selected" in caplog.text
 
 
 def test_train_on_messages_and_roles(small: Any) -> None:
@@ -249,7 +249,7 @@ def test_b10_roles_that_only_this_template_knows(small: Any) -> None:
     ],
 )
 def test_b11_images_need_the_processor(small: Any, row: Any, told: str) -> None:
-    with pytest.raises(cs.RowError, match=rf"^row 0 of the batch: .*{told}.*give the model's processor"):
+    with pytest.raises(cs.RowError, match=rf"^row 0 of the batch: .*{told}.*pass the model's processor"):
         trained(small, row)
     assert trained(small, {"messages": [USER, said("None.")], "images": [], "image": float("nan")}) == "None.<|im_end|>"
 
@@ -271,7 +271,7 @@ def test_b12_selections_that_match_nothing_are_told(small: Any) -> None:
 def test_b13_a_row_without_a_teacher_says_so(small: Any) -> None:
     collate = cs.SelfDistillationCollator(small)
     messages = [USER, said("Bern.")]
-    with pytest.raises(cs.TraceError, match=r"row 0.*it has no 'teacher_messages': is 'teacher_mesages' meant"):
+    with pytest.raises(cs.TraceError, match=r"row 0.*it has no 'teacher_messages'; did you mean 'teacher_mesages'"):
         collate([{"messages": messages, "teacher_mesages": messages}])
     with pytest.raises(cs.TraceError, match=r"it has no 'teacher_messages'; its columns: 'messages'"):
         collate([{"messages": messages}])

@@ -136,7 +136,7 @@ class Unwritable:
     ("message", "said"),
     [
         ({"content": Unwritable()}, "the content of message 1 is Unwritable …: expected a text, a list of parts"),
-        ({"content": "a", "token_ids": Unwritable()}, "at least one, got …: give the ids that were sampled"),
+        ({"content": "a", "token_ids": Unwritable()}, "at least one, got …: pass the ids that were sampled"),
         ({"content": "a", "weight": Unwritable()}, "message 1 has 'weight': …; expected true, false, or a number"),
         ({"content": "a", "tool_calls": Unwritable()}, "'tool_calls' of message 1 must be a list of calls"),
     ],

@@ -270,7 +270,7 @@ def test_a_log_is_a_source_of_rows(tmp_path: Path) -> None:
 
 
 def test_broken_logs(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="is a session log, but its line 2 is no JSON object; fix the line"):
+    with pytest.raises(SourceError, match="is a session log, but its line 2 is not a JSON object; fix the line"):
         open_source(write(tmp_path / "a.jsonl", [CODEX[0], 3, CODEX[1]]))
     with pytest.raises(SourceError, match="is a session log without an answer in it"):
         open_source(write(tmp_path / "b.jsonl", CODEX[:3]))

@@ -80,10 +80,10 @@ def test_a_json_array(tmp_path: Path) -> None:
     path.write_text(json.dumps(CHATS, indent=2))
     assert rows_of(open_source(str(path)), 2) == list(enumerate(CHATS))[2:]
     path.write_text("[]")
-    with pytest.raises(SourceError, match="has no rows in it"):
+    with pytest.raises(SourceError, match="contains no rows"):
         open_source(str(path))
     path.write_text('[{"messages": ')
-    with pytest.raises(SourceError, match="begins with '\\[' but is no JSON array"):
+    with pytest.raises(SourceError, match="begins with '\\[' but is not a JSON array"):
         open_source(str(path))
 
 
@@ -127,8 +127,8 @@ def test_without_the_library_datasets(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "data", "said"),
     [
         ("none.jsonl", None, "there is no file .*none.jsonl: check the path"),
-        ("empty.jsonl", b"", "is empty: name a file with one JSON object a line"),
-        ("blank.jsonl", b"\n \n", "has no rows in it"),
+        ("empty.jsonl", b"", "is empty: use a file with one JSON object per line"),
+        ("blank.jsonl", b"\n \n", "contains no rows"),
         ("bad.parquet", b"no parquet", "cannot be read as Parquet"),
         ("bad.jsonl.gz", b"\x1f\x8b no gzip", "cannot read .*bad.jsonl.gz"),
         ("data.tsv", b"a\tb\n1\t2\n", "reads JSON lines, JSON arrays, Parquet, Arrow and CSV"),
@@ -272,5 +272,5 @@ def test_the_standard_input_is_parquet_or_nothing(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((tmp_path / "data.parquet").read_bytes())))
     assert len(rows_of(open_source("-"))) == len(CHATS)
     monkeypatch.setattr("sys.stdin", None)
-    with pytest.raises(SourceError, match="- is the standard input, and nothing is piped into it"):
+    with pytest.raises(SourceError, match="- reads the standard input, but nothing is piped into it"):
         open_source("-")

@@ -98,15 +98,15 @@ def test_an_input_in_the_folder_is_left_alone(tmp_path: Path) -> None:
     for source in (inside, link, out / "data", out):
         done = encode(source, out, "--force")
         assert done.returncode == 1
-        assert f"the input {source} lies in {out}, where files are to be written: name another --out" in done.stderr
+        assert f"the input {source} is inside {out}, the folder to write: use another --out" in done.stderr
     template = out / "mine.jinja"
     template.write_text("{{ messages }}")
     done = encode(tmp_path / "data.jsonl", out, "--force", "--template", str(template))
-    assert f"the input {template} lies in {out}" in done.stderr
+    assert f"the input {template} is inside {out}" in done.stderr
     template.unlink()
     assert contents(out) == before
     done = encode(tmp_path, tmp_path / "new")
-    assert f"{tmp_path / 'new'} lies in the input {tmp_path}, of which it would become a part" in done.stderr
+    assert f"{tmp_path / 'new'} is inside the input {tmp_path} and would become a part" in done.stderr
     assert not (tmp_path / "new").exists()
 
 

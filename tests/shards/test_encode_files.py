@@ -219,7 +219,7 @@ def test_killed_in_the_middle_and_started_again(tmp_path: Path, processes: int, 
     assert 3 <= shards < 40
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert f"stopped; {shards * 50:,} rows in {out} are whole, and the same command goes on from there" in said
+        assert f"stopped; {shards * 50:,} rows in {out} are complete; run the same command again to resume" in said
         assert "Traceback" not in said
     command = ("encode", str(source), "-t", TOKENIZER, "--rows-per-shard", "50", "-p")
     again = chatspan(*command, str(processes), "-o", str(out))
@@ -256,7 +256,7 @@ def test_another_run_is_not_overwritten(tmp_path: Path) -> None:
     moved.rename(source)
     done = encode("--loss", "content")
     assert done.returncode == 1
-    assert "holds a run with --loss turn, this is content: name another --out, or --force" in done.stderr
+    assert "holds a run with --loss turn, this is content: use another --out, or --force" in done.stderr
     write_rows(source, [chat(1)])
     assert "holds a run of another source, by what is in it" in encode().stderr
     assert "holds a run with --format parquet, this is arrow" in encode("--format", "arrow").stderr
@@ -266,10 +266,10 @@ def test_another_run_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "mine" / "thesis.tex").write_text("x")
     done = chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(tmp_path / "mine"), "--force")
     assert done.returncode == 1
-    assert "exists and holds no run of chatspan: name another --out" in done.stderr
+    assert "exists and holds no run of chatspan: use another --out" in done.stderr
     assert (tmp_path / "mine" / "thesis.tex").exists()
     done = chatspan("encode", str(source), "-t", TOKENIZER, "-o", str(source))
-    assert "is a file: name a folder with --out" in done.stderr
+    assert "is a file: use a folder for --out" in done.stderr
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ def test_no_room_on_the_disk(tmp_path: Path, little_room: Path, processes: str) 
     done = chatspan(*command, "--rows-per-shard", "20")
     assert done.returncode == 1
     assert "no space left" in done.stderr
-    assert "make room, or name another place" in done.stderr
+    assert "free some space, or use another path" in done.stderr
     assert "Traceback" not in done.stderr
     subprocess.run(["mount", "-o", "remount,size=64m", str(little_room)], check=True)
     done = chatspan(*command, "--rows-per-shard", "20")

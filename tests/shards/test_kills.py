@@ -83,7 +83,7 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path, run: Run, whol
     assert ended(process) == -signal.SIGKILL
     assert json.loads((out / LOCK).read_text())["pid"] == process
     run(out, say=said.append)
-    assert said == [f"the lock on {out} of process {process}, which has ended, is taken over"]
+    assert said == [f"took over the lock on {out} of process {process}, which has ended"]
     assert contents(out) == whole
 
 

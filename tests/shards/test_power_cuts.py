@@ -132,7 +132,7 @@ def test_a_record_without_its_files_does_not_count(
     assert contents(out) == contents(tmp_path / "whole")
 
 
-_DROPPED = "1 of the files in {} are not what their records say: they are made anew"
+_DROPPED = "1 of the files in {} do not match their records: they are written again"
 
 
 @pytest.mark.parametrize("name", ["data/train-00001-of-00003.parquet", "rejects.jsonl"])
@@ -147,7 +147,7 @@ def test_a_complete_run_whose_files_are_others(tmp_path: Path, encoder: ChatEnco
         (out / name).unlink()
     else:
         (out / name).write_bytes(bytes([*(out / name).read_bytes()[:-1], 0]))
-    with pytest.raises(OutputError, match=f"{name} is not what the run wrote: --force begins anew"):
+    with pytest.raises(OutputError, match=f"{name} is not what the run wrote: use --force to start over"):
         run(out)
     run(out, force=True)
     assert contents(out) == whole

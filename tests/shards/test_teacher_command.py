@@ -187,10 +187,13 @@ def test_a_row_that_fails_is_named_and_the_others_are_scored(model: Path, rows: 
 def test_what_is_no_teacher(rows: str, tmp_path: Path) -> None:
     common = ("teacher", rows, "-t", TOKENIZER, "--out", str(tmp_path / "a"))
     for given in ((), ("--model", "a", "--server", "http://a")):
-        assert chatspan(*common, *given).stderr == "chatspan: name the teacher: either --model NAME or --server URL\n"
+        assert chatspan(*common, *given).stderr == "chatspan: use either --model NAME or --server URL for the teacher\n"
     for given, words in (
-        (("--server", "localhost:8000"), "server='localhost:8000': give its address, such as http://localhost:8000"),
-        (("--server", "http://127.0.0.1:9"), "http://127.0.0.1:9/v1/models cannot be asked"),
+        (
+            ("--server", "localhost:8000"),
+            "server='localhost:8000': expected its address, such as http://localhost:8000",
+        ),
+        (("--server", "http://127.0.0.1:9"), "http://127.0.0.1:9/v1/models cannot be reached"),
         (("--model", str(tmp_path / "none")), "cannot load the model"),
     ):
         done = chatspan(*common, *given)

@@ -64,7 +64,7 @@ def test_other_ids_in_front_of_a_token_are_not_found(small: Any, tmp_path: Path)
     other = {key: value.clone() for key, value in batch.items()}
     other["ctx_teacher_input_ids"][0, 2] += 1
     assert [prompt.row for prompt in store.missing(other)] == [0]
-    with pytest.raises(LossError, match=r"row 0, in-loss token 0: .* has nothing of token \d+ of the teacher's ids"):
+    with pytest.raises(LossError, match=r"row 0, in-loss token 0: .* has nothing for token \d+ of the teacher's ids"):
         store.top_k_of(other)
     # Behind the last in-loss token anything may stand, and more of the row may be in the loss.
     at = int(batch["teacher_response_idx"].max())
@@ -127,11 +127,13 @@ def test_folders_that_cannot_be(small: Any, tmp_path: Path) -> None:
     store = TeacherStore(tmp_path / "a", teacher="Qwen/Qwen3-32B")
     prompts = teacher_prompts(collated(small, TRACES))
     store.add(prompts, scored(prompts))
-    with pytest.raises(OutputError, match=r"is of the teacher 'Qwen/Qwen3-32B', and not of 'Qwen/Qwen3-8B': name a"):
+    with pytest.raises(OutputError, match=r"belongs to the teacher 'Qwen/Qwen3-32B', not to 'Qwen/Qwen3-8B': use a"):
         TeacherStore(tmp_path / "a", teacher="Qwen/Qwen3-8B")
     [path] = (tmp_path / "a").iterdir()
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(OutputError, match=r"top_k-\w+.parquet is no file of a teacher's top-k .*: name another folder"):
+    with pytest.raises(
+        OutputError, match=r"top_k-\w+.parquet is not a file of a teacher's top-k .*: use another folder"
+    ):
         TeacherStore(tmp_path / "a", teacher="Qwen/Qwen3-32B")
     pq.write_table(pa.table({"input_ids": [[1, 2]]}), path)
     with pytest.raises(OutputError, match=r"is no file of a teacher's top-k \(another form\)"):

@@ -82,7 +82,7 @@ def test_tokens_one_by_one(small: Any) -> None:
     assert encoding[0].token_index == 0
     with pytest.raises(IndexError, match=f"there are {len(encoding)} tokens, and none at {len(encoding)}"):
         encoding[len(encoding)]
-    with pytest.raises(OptionError, match="a token's index is 'a': give a number or a slice"):
+    with pytest.raises(OptionError, match="a token's index is 'a': expected a number or a slice"):
         encoding["a"]  # type: ignore[call-overload]
 
 
@@ -108,7 +108,7 @@ def test_html_has_the_text_its_kinds_and_the_loss(small: Any) -> None:
     assert "http" not in encoding.to_html()
     nothing = Page(encoding.to_html(np.zeros(len(encoding), dtype=bool)))
     assert nothing.words("m") == ""
-    with pytest.raises(OptionError, match=r"mask is int64 \[3\]: give truth values"):
+    with pytest.raises(OptionError, match=r"mask is int64 \[3\]: expected booleans"):
         encoding.to_html(np.array([1, 2, 3]))
 
 
@@ -156,9 +156,9 @@ def test_pictures_of_a_data_set(small: Any) -> None:
     shares = chatspan.plot_loss_share(collator, rows, ax=axes)
     assert shares is axes
     assert "of the tokens in the loss" in axes.get_title()
-    with pytest.raises(OptionError, match="collator is str: give a collator"):
+    with pytest.raises(OptionError, match="collator is str: pass a collator"):
         chatspan.plot_lengths("collator", rows)
-    with pytest.raises(OptionError, match="rows are an empty list: give at least one row"):
+    with pytest.raises(OptionError, match="rows are an empty list: pass at least one row"):
         chatspan.plot_loss_share(collator, [])
     with pytest.raises(EmptyBatchError):
         collator(rows[2:])

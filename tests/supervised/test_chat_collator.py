@@ -233,7 +233,7 @@ def test_packed_groups_of_a_data_set(small: Any) -> None:
 
 # What each row is refused for; the first row of the batch is fine.
 WRONG: dict[str, tuple[Any, dict[str, Any], type[ChatspanError], str]] = {
-    "columns taken away": ({}, {}, RowError, r"no conversation: .* got none; .* A trainer takes .*_columns=False"),
+    "columns taken away": ({}, {}, RowError, r"no conversation: .* got none; .* A trainer removes .*_columns=False"),
     "tokenized by TRL": (
         {"input_ids": [1], "labels": [1]},
         {},
@@ -244,8 +244,8 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[ChatspanError], str]] = {
     "no column of that name": ({"messages": CHAT}, {"column": "chat"}, RowError, "no column 'chat'; its columns"),
     "no dict": ([], {}, RowError, "a row is a dict with a column of messages.*; got list"),
     "no messages": ({"messages": []}, {}, RowError, "'messages' must be a list with at least one message"),
-    "messages in place of a row": (CHAT, {}, RowError, r"got a list of messages .*: give \{'messages': \[...\]\}"),
-    "tools of no form": ({"messages": CHAT, "tools": [3]}, {}, OptionError, r"tools\[0\] is int: give a JSON schema"),
+    "messages in place of a row": (CHAT, {}, RowError, r"got a list of messages .*: pass \{'messages': \[...\]\}"),
+    "tools of no form": ({"messages": CHAT, "tools": [3]}, {}, OptionError, r"tools\[0\] is int: pass a JSON schema"),
     "a template that raises": (
         {"messages": CHAT, "trace_id": "t7"},
         {"chat_template": CHATML.replace("%}", "%}{{ raise_exception('no system') if m.role == 'system' }}", 1)},
@@ -256,26 +256,26 @@ WRONG: dict[str, tuple[Any, dict[str, Any], type[ChatspanError], str]] = {
         {"messages": [user("word " * 99), assistant("a")]},
         {"max_length": 90},
         TruncationError,
-        r"\d\d\d tokens are more than max_length=90; truncation=\"left\" or \"right\" cuts them",
+        r"\d\d\d tokens are more than max_length=90; use truncation=\"left\" or \"right\" to cut them",
     ),
-    "nobody answers": ({"messages": CHAT[:2]}, {}, EmptyRowError, "it has no assistant's message, so there is nothing"),
+    "nobody answers": ({"messages": CHAT[:2]}, {}, EmptyRowError, "it has no assistant message, so there is nothing"),
     "a completion without an answer": (
         {"prompt": CHAT[:3], "completion": CHAT[3:4]},
         {},
         EmptyRowError,
-        "no assistant's message among those that the loss is on",
+        "no assistant message among those in the loss",
     ),
     "cut away": (
         {"messages": [user("word " * 99), assistant("a")]},
         {"max_length": 90, "truncation": "right"},
         EmptyRowError,
-        r"nothing that the loss is on is left of its \d\d\d tokens, cut to max_length=90 on the right",
+        r"nothing in the loss is left of its \d\d\d tokens, cut to max_length=90 on the right",
     ),
     "no such kind": (
         {"messages": [user("a"), assistant("")]},
         {"loss_on": "content"},
         EmptyRowError,
-        r"the loss is nowhere on it \(loss_on='content'\)",
+        r"nothing of it is in the loss \(loss_on='content'\)",
     ),
 }
 
@@ -296,8 +296,8 @@ def test_rows_with_nothing_to_train_on_are_left_out_and_counted(small: Any, capl
     rows = [ROWS[3], {"messages": [user("word " * 99), assistant("a")]}, {"messages": CHAT[:2]}]
     assert trained(small, collate(rows)) == ["no<|im_end|>"]
     assert collate.dropped_rows == 2
-    assert "row 1 of the batch is left out: nothing that the loss is on is left of its" in caplog.text
-    assert "row 2 of the batch is left out: it has no assistant's message" in caplog.text
+    assert "row 1 of the batch is left out: nothing in the loss is left of its" in caplog.text
+    assert "row 2 of the batch is left out: it has no assistant message" in caplog.text
     assert "empty_rows" not in caplog.text
     assert [collate.has_signal(row) for row in rows] == [True, False, False]
     assert not ChatCollator(small).has_signal(rows[2])
@@ -334,22 +334,22 @@ def test_the_first_token_of_a_row_is_not_trained(small: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss_on": "turns"}, 'loss_on=\'turns\': say "turn", "content", "generation", a set of Kinds, or weights'),
+        ({"loss_on": "turns"}, 'loss_on=\'turns\': use "turn", "content", "generation", a set of Kinds, or weights'),
         ({"loss_on": {"assistant": -1}}, "weights must be numbers, at least 0"),
-        ({"max_length": 0}, "max_length=0: say how many tokens, at least 1, or None"),
-        ({"truncation": "start"}, "truncation='start': say one of 'error', 'left', 'right'"),
-        ({"empty_rows": "keep"}, "empty_rows='keep': say one of 'error', 'drop'"),
-        ({"end_of_turn": "eos"}, "end_of_turn='eos': say one of 'token'"),
-        ({"padding_side": "both"}, "padding_side='both': say one of 'right', 'left'"),
+        ({"max_length": 0}, "max_length=0: expected the number of tokens, at least 1, or None"),
+        ({"truncation": "start"}, "truncation='start': use one of 'error', 'left', 'right'"),
+        ({"empty_rows": "keep"}, "empty_rows='keep': use one of 'error', 'drop'"),
+        ({"end_of_turn": "eos"}, "end_of_turn='eos': use one of 'token'"),
+        ({"padding_side": "both"}, "padding_side='both': use one of 'right', 'left'"),
         ({"pad_to_multiple_of": -8}, "pad_to_multiple_of=-8"),
-        ({"packing": "yes"}, "packing='yes': say one of True, False"),
+        ({"packing": "yes"}, "packing='yes': use one of True, False"),
         ({"pad_sequences_to_multiple_of": 8}, "pad_sequences_to_multiple_of=8 is for packing=True"),
         ({"packing": True, "pad_sequences_to_multiple_of": 0}, "pad_sequences_to_multiple_of=0"),
         (
             {"packing": True, "pad_sequences_to_multiple_of": 2**30 + 1, "pad_to_multiple_of": 2**30},
             "their least common multiple is more than",
         ),
-        ({"shift_labels": 1}, "shift_labels=1: give True or False"),
+        ({"shift_labels": 1}, "shift_labels=1: expected True or False"),
         ({"special_tokens": "drop"}, "special_tokens='drop'"),
         ({"backend": "rust"}, "backend='rust'"),
     ],
@@ -420,7 +420,7 @@ def test_a_worker_names_the_row(small: Any) -> None:
     rows = [*ROWS[:2], {"messages": CHAT[:1]}]
     options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "fork"}
     loader: Any = DataLoader(rows, batch_size=2, collate_fn=ChatCollator(small), **options)  # type: ignore[arg-type]
-    with pytest.raises(EmptyRowError, match="row 0 of the batch: it has no assistant's message"):
+    with pytest.raises(EmptyRowError, match="row 0 of the batch: it has no assistant message"):
         list(loader)
 
 

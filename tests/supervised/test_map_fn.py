@@ -177,7 +177,7 @@ def test_tools_and_keywords_of_each_row(small: Any) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[ChatspanError], str]] = {
-    "no answer": ({"messages": [user("a")]}, {}, EmptyRowError, "it has no assistant's message"),
+    "no answer": ({"messages": [user("a")]}, {}, EmptyRowError, "it has no assistant message"),
     "too long": (
         {"messages": [user("a " * 60)]},
         {"max_length": 50},
@@ -185,7 +185,7 @@ BAD: dict[str, tuple[dict[str, Any], dict[str, Any], type[ChatspanError], str]] 
         "tokens are more than max_length=50",
     ),
     "no messages": ({"messages": []}, {}, RowError, "its 'messages' must be a list with at least one message"),
-    "no column": ({"text": "a"}, {}, RowError, "it has no conversation: .* got 'text'; .* A trainer takes"),
+    "no column": ({"text": "a"}, {}, RowError, "it has no conversation: .* got 'text'; .* A trainer removes"),
 }
 
 
@@ -205,7 +205,7 @@ def test_a_bad_row_is_named(small: Any, name: str) -> None:
 
 def test_a_bad_row_of_another_process_is_named(small: Any) -> None:
     dataset = datasets.Dataset.from_list([*ROWS, {"messages": [user("a")], "source": ""}])
-    with pytest.raises(EmptyRowError, match=r"^row 20: it has no assistant's message"):
+    with pytest.raises(EmptyRowError, match=r"^row 20: it has no assistant message"):
         mapped(dataset, ChatEncoder(small).as_map_fn(), num_proc=2, with_indices=True)
 
 
@@ -222,7 +222,9 @@ def test_what_cannot_be(small: Any, on_disk: Any) -> None:
     ):
         on_disk.map(encoder.as_map_fn())
     for columns in ((), ("ids",), "labels"):
-        with pytest.raises(OptionError, match="give some of 'input_ids', 'labels', 'attention_mask', 'message_index'"):
+        with pytest.raises(
+            OptionError, match="expected some of 'input_ids', 'labels', 'attention_mask', 'message_index'"
+        ):
             encoder.as_map_fn(columns=columns)
     with pytest.raises(OptionError, match="loss_on='turns'"):
         encoder.as_map_fn(loss_on="turns")  # type: ignore[arg-type]

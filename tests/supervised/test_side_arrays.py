@@ -238,12 +238,12 @@ def test_turns_off_their_prompt_follow_the_policy(small: Any) -> None:
 
 
 NO_OPTIONS: list[tuple[dict[str, Any], str]] = [
-    ({"loss_on": "content"}, "loss_on='content' cannot be for a row as sampled"),
+    ({"loss_on": "content"}, "loss_on='content' does not work for a row as sampled"),
     ({"loss_on": {Kind.CONTENT}}, "loss_on="),
     ({"loss_on": {"assistant": 1.0}}, "loss_on="),
-    ({"end_of_turn": "none"}, "end_of_turn='none' cannot be"),
-    ({"special_tokens": "escape"}, "special_tokens='escape' cannot be"),
-    ({"train_on": ["user"]}, r"train_on=\['user'\] cannot be"),
+    ({"end_of_turn": "none"}, "end_of_turn='none' does not work"),
+    ({"special_tokens": "escape"}, "special_tokens='escape' does not work"),
+    ({"train_on": ["user"]}, r"train_on=\['user'\] does not work"),
 ]
 
 
@@ -259,12 +259,12 @@ def sampled_message(**keys: Any) -> dict[str, Any]:
 
 
 WRONG: list[tuple[list[Any], type[Exception], str]] = [
-    ([[user("?"), assistant("4", x=[1.0])]], RolloutError, "message 1 .*'x', and no 'token_ids'"),
+    ([[user("?"), assistant("4", x=[1.0])]], RolloutError, "message 1 .*'x', but no 'token_ids'"),
     ([[{**user("?"), "x": [1.0]}, assistant("4")]], RolloutError, "message 0"),
     ([[user("?"), sampled_message(x=[1.0])]], RolloutError, r"message 1 .*x has 1 values for the 2 token_ids"),
-    ([[user("?"), sampled_message(x=[1.0, None])]], RolloutError, "message 1 .*object is no array of numbers"),
-    ([[user("?"), sampled_message(x=[[1], [1, 2]])]], RolloutError, "message 1 .*list is no array of numbers"),
-    ([[user("?"), sampled_message(x="ab")]], RolloutError, "message 1 .*no array of numbers"),
+    ([[user("?"), sampled_message(x=[1.0, None])]], RolloutError, "message 1 .*object is not an array of numbers"),
+    ([[user("?"), sampled_message(x=[[1], [1, 2]])]], RolloutError, "message 1 .*list is not an array of numbers"),
+    ([[user("?"), sampled_message(x="ab")]], RolloutError, "message 1 .*not an array of numbers"),
     ([[user("?"), sampled_message(x=0.5)]], RolloutError, "message 1 .*one number for the 2"),
     (
         [[user("?"), sampled_message(x=[1, 2]), user("?"), sampled_message(x=[[1], [2]])]],
@@ -309,7 +309,7 @@ def test_rows_that_are_none_are_refused_with_their_place(small: Any) -> None:
     [row] = rows_of(small)
     with pytest.raises(RowError, match="row 0 of the batch: its 'loss_messages' names message 2, which was not samp"):
         ChatCollator(small)([{"sampled": row, "loss_messages": [2]}])
-    with pytest.raises(RowError, match="row 0 of the batch: its 'sampled' is list: make a row for each"):
+    with pytest.raises(RowError, match="row 0 of the batch: its 'sampled' is list: make one row for each"):
         ChatCollator(small)([{"sampled": [row]}])
     with pytest.raises(RowError, match="row 0 of the batch: it has 'messages' beside 'sampled'"):
         ChatCollator(small)([{"sampled": row, "messages": [user("Hi")]}])
@@ -317,7 +317,7 @@ def test_rows_that_are_none_are_refused_with_their_place(small: Any) -> None:
         GKDCollator(small)([row])
     with pytest.raises(chatspan.TruncationError, match="row 0 of the batch: 43 tokens are more than max_length=9"):
         ChatCollator(small, max_length=9)([row])
-    with pytest.raises(chatspan.EmptyRowError, match="nothing that the loss is on is left of its 43 tokens"):
+    with pytest.raises(chatspan.EmptyRowError, match="nothing in the loss is left of its 43 tokens"):
         ChatCollator(small, max_length=9, truncation="right")([row])
     # A column of that name may hold anything else.
     batch = ChatCollator(small)([{"messages": [user("Hi"), assistant("Ho")], "sampled": True}])

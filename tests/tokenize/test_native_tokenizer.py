@@ -201,7 +201,7 @@ def test_what_an_earlier_call_left_in_the_tokenizer_is_no_reason(option: str, sm
 
 
 def test_wrong_options_are_named(small: Any) -> None:
-    with pytest.raises(ValueError, match=r"backend='rust': say \"auto\", \"native\" or \"hf\""):
+    with pytest.raises(ValueError, match=r"backend='rust': use \"auto\", \"native\" or \"hf\""):
         ChatEncoder(small, backend="rust")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="cache_bytes=-1"):
         ChatEncoder(small, cache_bytes=-1)
@@ -410,7 +410,7 @@ def test_what_cannot_be_told_for_certain_is_left_to_transformers(small: Any) -> 
     tokenizer.add_tokens([AddedToken("EC", normalized=True)])
     encoder = ChatEncoder(tokenizer, backend="native")
     encoding = encoder.encode([user("EC e\u0301"), assistant("no")])
-    assert "cannot tell this text's offsets" in encoding.explain()
+    assert "cannot determine this text's offsets" in encoding.explain()
     assert encoder.stats()["rows_fell_back"] == 1
     assert_equal(tokenizer, encoder._pipeline._backends, ["EC e\u0301", "EC é", "E\u0327C"])
     assert Counter(tokens.backend for tokens in encoder._pipeline._backends.encode_batch(["EC é", "e\u0301"])) == {
@@ -427,7 +427,7 @@ def test_a_backend_without_offsets_is_refused(small_copy: Any, monkeypatch: Any)
     small_copy.add_tokens(["yet another one"])
     encoder = ChatEncoder(small_copy)
     for _ in range(2):
-        with pytest.raises(TokenizerError, match=r"gives no offsets \(no character offsets\): load it without"):
+        with pytest.raises(TokenizerError, match=r"returns no offsets \(no character offsets\): load it without"):
             encoder.encode(MESSAGES)
         assert encoder.backend == "hf"
 
@@ -440,5 +440,5 @@ def test_a_tokenizer_of_its_own_way_is_asked_in_its_own_way(small: Any) -> None:
     tokenizer = Shouting(tokenizer_object=small.backend_tokenizer, chat_template=small.chat_template)
     encoder = ChatEncoder(tokenizer)
     assert encoder.backend == "hf"
-    assert "encodes in a way of its own" in encoder.backend.reason
+    assert "has its own way of encoding" in encoder.backend.reason
     assert "WHICH" in tokenizer.decode(encoder.encode(MESSAGES).input_ids)

@@ -56,7 +56,7 @@ def test_batches_that_are_not_verls(small: Any, name: str) -> None:
 @pytest.mark.parametrize("hint", [float("nan"), 3, b"Mind the limit.", ["Mind the limit."]])
 def test_a_hint_that_is_no_text(small: Any, hint: Any) -> None:
     """Missing values of tables are no hints, and bytes would be written as Python shows them."""
-    with pytest.raises(HintError, match=rf"row 1: its hint is {type(hint).__name__}, not text: give None for no hint"):
+    with pytest.raises(HintError, match=rf"row 1: its hint is {type(hint).__name__}, not text: use None for no hint"):
         HintedPrompts(small).encode([[BOOK], [BOOK]], ["a", hint])
 
 
@@ -65,14 +65,14 @@ def test_arguments_of_other_kinds(small: Any) -> None:
         HintedPrompts(small).encode([[BOOK]], "a")
     with pytest.raises(LayoutError, match="prompts must be a list, one for each row, got NoneType"):
         HintedPrompts(small).encode(None, ["a"])
-    with pytest.raises(OptionError, match=r"give a chatspan.HintedPrompts"):
+    with pytest.raises(OptionError, match=r"pass a chatspan.HintedPrompts"):
         teacher_tensors({"responses": IDS, "attention_mask": SEEN}, [[BOOK]] * 2, ["a"] * 2, prompts=small)
     with pytest.raises(LayoutError, match="NoneType raw_prompts for a batch of 2 responses"):
         teacher_tensors({"responses": IDS, "attention_mask": SEEN}, None, ["a"] * 2, prompts=HintedPrompts(small))
     for kwargs, message in (
-        ({"add_generation_prompt": False}, "may not hold add_generation_prompt"),
-        ({"messages": [], "continue_final_message": True}, "may not hold continue_final_message, messages"),
-        ([("tools", [])], "give a dict"),
+        ({"add_generation_prompt": False}, "must not contain add_generation_prompt"),
+        ({"messages": [], "continue_final_message": True}, "must not contain continue_final_message, messages"),
+        ([("tools", [])], "pass a dict"),
     ):
         with pytest.raises(OptionError, match=f"chat_template_kwargs.*{message}"):
             HintedPrompts(small, chat_template_kwargs=kwargs)
@@ -97,7 +97,7 @@ def test_prompts_of_the_batch_are_those_of_the_messages(small: Any) -> None:
         teacher_tensors(batch, *given, prompts=HintedPrompts(small))
     batch["attention_mask"][1, 2] = 0
     with pytest.raises(
-        TruncationError, match=rf"row 1: its prompt of {len(one)} tokens was cut to {len(one) - 1}, and"
+        TruncationError, match=rf"row 1: its prompt of {len(one)} tokens was cut to {len(one) - 1}, but"
     ):
         teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))
     batch["prompts"] = batch["prompts"][:, :-1]

@@ -104,7 +104,7 @@ def test_traces_with_hints_and_what_is_refused(small: Any) -> None:
     assert student["sdpo_mask"].tolist() == [1.0, 1.0, 0.0]
     assert ["Hint: " in small.decode(ids) for ids in teacher["input_ids"]] == [True, True, False]
     assert not any("Hint: " in small.decode(ids) for ids in student["input_ids"])
-    with pytest.raises(LayoutError, match=r"other weights than 1, which a mask cannot say"):
+    with pytest.raises(LayoutError, match=r"weights other than 1, which a mask cannot carry"):
         sdpo_batches(collator(small, loss_on={"assistant": 0.5}), ROWS)
-    with pytest.raises(OptionError, match=r"pad_to_multiple_of=0: say how many tokens"):
+    with pytest.raises(OptionError, match=r"pad_to_multiple_of=0: expected the number of tokens"):
         sdpo_batches(collator(small), ROWS, pad_to_multiple_of=0)

@@ -234,8 +234,8 @@ def test_the_other_collator_and_packed_rows(tmp_path: Path) -> None:
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     for options, words in (
-        ({"teacher": "other"}, 'give "student", "ema", a model, or a function'),
-        ({"teacher": lambda batch: None, "loss_options": {"top_k": 5}}, "top-k of such a teacher says nothing"),
+        ({"teacher": "other"}, 'pass "student", "ema", a model, or a function'),
+        ({"teacher": lambda batch: None, "loss_options": {"top_k": 5}}, "top-k of such a teacher does not cover"),
         ({"data_collator": None}, "data_collator is missing"),
         ({"logits": "some"}, "logits='some'"),
         ({"loss_options": {"betta": 1}}, "'betta': sdpo_loss takes beta, temperature"),
@@ -255,7 +255,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_a_batch_of_another_collator_is_named(tmp_path: Path) -> None:
     made = ChatCollator(AutoTokenizer.from_pretrained(EXAMPLES / "tokenizer"))
     rows = [{"messages": [user("2 + 2?"), assistant("4")]}] * 2
-    with pytest.raises(LossError, match="of another collator"):
+    with pytest.raises(LossError, match="from another collator"):
         trainer_of(tmp_path, rows, data_collator=made).train()
 
 

@@ -152,7 +152,7 @@ FORGOT: dict[str, tuple[str, dict[str, Any], type[Exception], str]] = {
         "SFTTrainer",
         {"remove_unused_columns": True},
         RowError,
-        r"got 'input_ids', 'labels'; .*remove_unused_columns=False, and TRL's .*'skip_prepare_dataset': True",
+        r"got 'input_ids', 'labels'; .*remove_unused_columns=False is set, and TRL's .*'skip_prepare_dataset': True",
     ),
     "SFTTrainer that packs itself": (
         "SFTTrainer",
@@ -184,7 +184,7 @@ def test_an_option_that_was_forgotten_is_an_error_that_names_it(small: Any, tmp_
 
 def test_columns_that_a_streaming_data_set_lost(small: Any, tmp_path: Any) -> None:
     rows = datasets.Dataset.from_list(ROWS).to_iterable_dataset()
-    with pytest.raises(RowError, match=r"got none; .* A trainer takes .* remove_unused_columns=False"):
+    with pytest.raises(RowError, match=r"got none; .* A trainer removes .* remove_unused_columns=False"):
         trainer_of("Trainer", small, tmp_path, ChatCollator(small), rows, remove_unused_columns=True).train()
 
 

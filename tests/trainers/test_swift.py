@@ -117,7 +117,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "a hint of its own message": (
         {"messages": [QUESTION, ANSWER], "teacher_messages": [QUESTION, system("Mind."), ANSWER]},
         {},
-        r"trace 'row 0'.*: the teacher has 3 messages, the student 2, and ms-swift's teacher_prompt stands in place",
+        r"trace 'row 0'.*: the teacher has 3 messages, the student 2, but ms-swift's teacher_prompt replaces only",
     ),
     "a hint in a tool's result": (
         {
@@ -126,15 +126,19 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
             "loss_messages": [3],
         },
         {},
-        r"the teacher has another message 2 \(a tool's\), and ms-swift's teacher_prompt stands in place of the last "
-        r"user's, 0",
+        r"the teacher has another message 2 \(a tool's\), but ms-swift's teacher_prompt replaces only the "
+        r"last user message, 0",
     ),
     "the content alone": (
         ROWS[0],
         {"loss_on": "content"},
         r"message 1: the loss is on 6 of the 7 tokens of its turn",
     ),
-    "weights": (ROWS[0], {"loss_on": {"assistant": 0.5}}, r"other weights than 1, which response_loss_mask cannot say"),
+    "weights": (
+        ROWS[0],
+        {"loss_on": {"assistant": 0.5}},
+        r"weights other than 1, which response_loss_mask cannot carry",
+    ),
     "a row that was cut": (
         {
             "messages": [*FIRST, QUESTION, ANSWER],
@@ -142,7 +146,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
             "loss_messages": [4],
         },
         {"max_length": 50},
-        r"it was cut to max_length, and ms-swift would render all of it: leave the row out",
+        r"it was cut to max_length, but ms-swift would render all of it: leave the row out",
     ),
 }
 

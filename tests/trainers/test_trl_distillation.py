@@ -230,16 +230,16 @@ def test_the_student_may_be_its_own_teacher(small: Any, make: Any) -> None:
 
 def test_what_is_refused(small: Any, make: Any) -> None:
     student, teacher = models(small)
-    with pytest.raises(OptionError, match=r"ChatCollator has no teacher: give a SelfDistillationCollator"):
+    with pytest.raises(OptionError, match=r"ChatCollator has no teacher: use a SelfDistillationCollator"):
         make(student, teacher, ROWS, collator=ChatCollator(small))
     with pytest.raises(OptionError, match=r"hint_role and a collator, which has its own"):
         make(student, teacher, ROWS, collator=collator(small), hint_role="user")
     with pytest.raises(OptionError, match=r"DistillationMixin is no trainer: write class Trainer\(DistillationMixin"):
         DistillationMixin()
-    with pytest.raises(OptionError, match=r"remove_unused_columns=True takes away what the teacher sees"):
+    with pytest.raises(OptionError, match=r"remove_unused_columns=True removes what the teacher sees"):
         make(student, teacher, datasets.Dataset.from_list(ROWS), {"remove_unused_columns": True})
     weighted = collator(small, loss_on={"assistant": 0.5})
-    with pytest.raises(LayoutError, match=r"other weights than 1, which a mask cannot say"):
+    with pytest.raises(LayoutError, match=r"weights other than 1, which a mask cannot carry"):
         distillation_inputs(weighted, ROWS)
     with pytest.raises(OptionError, match=r'layout="placeholder" gives the student filler text'):
         distillation_inputs(ComposerDataCollator(small, config(layout="placeholder")), [trace(*TURNS)])
@@ -257,7 +257,7 @@ def test_other_versions_of_trl_are_refused_by_name() -> None:
     version = trl.__version__
     with pytest.raises(
         OptionError,
-        match=rf"written against TRL 1\.16; of TRL {version} DistillationTrainer\._prepare_inputs does not exist: pip",
+        match=rf"written for TRL 1\.16; in TRL {version}, DistillationTrainer\._prepare_inputs does not exist: pip",
     ):
         type("Old", (DistillationMixin, fake("DistillationTrainer", {})), {})
     methods = {name: getattr(trl.DistillationTrainer, name) for name in DistillationMixin._HOOKS}
@@ -280,7 +280,7 @@ def test_a_trl_that_would_train_something_else_is_noticed(small: Any, make: Any,
     plain = own._compute_loss
     monkeypatch.setattr(own, "_compute_loss", compute)
     trainer = make(*models(small), [rollout_row(small)] * 4, collator=collator(small))
-    with pytest.raises(OptionError, match=r"of TRL \S+ _compute_loss does not compare the \d+ in-loss tokens with"):
+    with pytest.raises(OptionError, match=r"in TRL \S+, _compute_loss does not compare the \d+ in-loss tokens with"):
         trainer.train()
 
 

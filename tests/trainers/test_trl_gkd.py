@@ -163,9 +163,9 @@ def test_a_conversation_of_several_turns(small: Any) -> None:
     with pytest.raises(LayoutError) as caught:
         GKDCollator(small)([ROWS[0], row])
     assert str(caught.value) == (
-        "row 1 of the batch: the loss is on 2 messages (1, 3), and GKD and GOLD know one prompt and one response a "
-        'row: make rows of them with chatspan.trl.response_rows(rows), name one in the row\'s "loss_messages", or give '
-        'responses="all" where nothing is sampled'
+        "row 1 of the batch: the loss is on 2 messages (1, 3), but GKD and GOLD take one prompt and one "
+        'response per row: split them with chatspan.trl.response_rows(rows), name one in the row\'s "loss_messages", '
+        'or use responses="all" if nothing is sampled'
     )
     assert (caught.value.row_index, caught.value.message_index) == (1, 3)
     assert trained(small, GKDCollator(small)(response_rows([row]))) == ["Hello!<|im_end|>", "See you.<|im_end|>"]
@@ -232,20 +232,20 @@ def test_what_is_refused(small: Any) -> None:
         LayoutError, match=r"row 0 of the batch: the loss is on 2 parts of the response with \d+ tokens"
     ):
         GKDCollator(small, loss_on=kinds)([{"messages": calling}])
-    with pytest.raises(OptionError, match="GKD and GOLD know no weights"):
+    with pytest.raises(OptionError, match="GKD and GOLD have no weights"):
         GKDCollator(small, loss_on={"assistant": 0.5})
-    with pytest.raises(OptionError, match="responses='both': say one of 'one', 'all'"):
+    with pytest.raises(OptionError, match="responses='both': use one of 'one', 'all'"):
         GKDCollator(small, responses="both")
     with pytest.raises(LayoutError, match="row 0 of the batch: the response alone is longer than max_length=5"):
         GKDCollator(small, max_length=5, truncation="left")([{"messages": thinking}])
-    with pytest.raises(EmptyRowError, match="row 0 of the batch: it has no assistant's message"):
+    with pytest.raises(EmptyRowError, match="row 0 of the batch: it has no assistant message"):
         GKDCollator(small)([{"messages": [user("Hi")]}])
-    with pytest.raises(RowError, match="row 1: it has no assistant's message, so there is no response"):
+    with pytest.raises(RowError, match="row 1: it has no assistant message, so there is no response"):
         response_rows([ROWS[0], {"messages": [user("Hi")]}])
-    with pytest.raises(RowError, match="row 0: it has no assistant's message among those that the loss is on"):
+    with pytest.raises(RowError, match="row 0: it has no assistant message among those in the loss"):
         response_rows([{**ROWS[0], "loss_messages": [0]}])
     for rows in (None, ROWS[0], "rows"):
-        with pytest.raises(RowError, match=f"expected rows, got {type(rows).__name__}: give a list"):
+        with pytest.raises(RowError, match=f"expected rows, got {type(rows).__name__}: pass a list"):
             response_rows(rows)
     with pytest.raises(RowError, match="row 0 of the batch: it has no conversation"):
         GKDCollator(small)([{"text": "Hi"}])
@@ -314,4 +314,4 @@ def test_rows_of_a_dialect_that_is_named(small: Any, caplog: pytest.LogCaptureFi
         batch = GKDCollator(small, format=name)([{**row, "loss_messages": [1]}])  # type: ignore[arg-type]
         assert small.decode(batch["labels"][batch["labels"] != -100]) == "Done.<|im_end|>"
         assert small.decode(batch["prompts"][0]) == "<|im_start|>user\nDo\nit<|im_end|>\n<|im_start|>assistant\n"
-    assert "arguments are JSON text and are read as the object" in caplog.text
+    assert "arguments are JSON text and are read as an object" in caplog.text

@@ -185,9 +185,9 @@ def test_what_the_template_drops_is_refused_or_stays(small: Any) -> None:
 
 def test_what_cannot_be_is_an_error_with_its_rollout(small: Any) -> None:
     trainer = Trainer(small)
-    with pytest.raises(chatspan.MessageError, match="prompt 0 is a text: give the trainer conversational prompts"):
+    with pytest.raises(chatspan.MessageError, match="prompt 0 is a text: pass the trainer conversational prompts"):
         rollout_func(Script(small), answer_calls)(["Hi"], trainer)
-    with pytest.raises(chatspan.RolloutError, match="sample gave 0 completions for 1 prompts"):
+    with pytest.raises(chatspan.RolloutError, match="sample returned 0 completions for 1 prompts"):
         rollout_func(lambda prompts, trainer: [], answer_calls)([QUESTIONS[0]], trainer)
     wrong = [Completion(ids_of(small, "4<|im_end|>"), message=assistant("4")), Completion([], message=assistant(""))]
     with pytest.raises(chatspan.RolloutError, match="token_ids must be the ids of the turn") as raised:
@@ -203,9 +203,9 @@ def test_what_cannot_be_is_an_error_with_its_rollout(small: Any) -> None:
     encoder = ChatEncoder(small)
     begun, answered = Rollout(encoder, [user("Hi")]), Rollout(encoder, [user("Hi")])
     answered.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"))
-    with pytest.raises(chatspan.RolloutError, match="rollout 1 has 0 rows, and TRL takes one of each"):
+    with pytest.raises(chatspan.RolloutError, match="rollout 1 has 0 rows, but TRL takes one of each"):
         rollout_columns([answered, begun])
     begun.add_completion(ids_of(small, "4<|im_end|>"), message=assistant("4"), logprobs=[-1.0, -1.0])
-    with pytest.raises(chatspan.RolloutError, match="rollout 0 has no logprobs, and others have"):
+    with pytest.raises(chatspan.RolloutError, match="rollout 0 has no logprobs, but others have"):
         rollout_columns([answered, begun])
     assert rollout_columns([answered, answered.rows()[0]])["logprobs"] is None

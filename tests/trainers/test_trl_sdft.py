@@ -130,7 +130,7 @@ def builder(tokenizer: Any, **options: Any) -> DemonstrationContextBuilder:
 def test_what_is_refused(small: Any) -> None:
     ids = torch.ones(1, 2, dtype=torch.int64)
     prompt = [user("Book it.")]
-    with pytest.raises(OptionError, match=r"trainer=SimpleNamespace has no _tokenizer, .*: give a trl\.experimental"):
+    with pytest.raises(OptionError, match=r"trainer=SimpleNamespace has no _tokenizer, .*: pass a trl\.experimental"):
         DemonstrationContextBuilder(SimpleNamespace())
     with pytest.raises(HintError, match=r"row 0: its privileged_context is NoneType, not text, and SDFT has no mask"):
         builder(small).build([prompt], [None], ids, ids)

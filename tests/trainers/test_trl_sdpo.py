@@ -312,13 +312,13 @@ def test_where_the_hint_stands(small: Any) -> None:
 def test_feedback_that_nobody_asked_for_is_said_once(small: Any, caplog: Any) -> None:
     with caplog.at_level(logging.WARNING, "chatspan"):
         assert "Mind" not in build(small, include_environment_feedback=False)[0]
-    assert "SDPOConfig(include_environment_feedback=True) shows it" in caplog.text
+    assert "use SDPOConfig(include_environment_feedback=True) to show it" in caplog.text
 
 
 def test_what_is_refused(small: Any, small_copy: Any) -> None:
     output = rollouts(small, [PROMPT, PROMPT], ["a", "b"])
     builder = TeacherContextBuilder(fake(small))
-    with pytest.raises(LayoutError, match=r"row 1: its prompt is plain text \('Book it\.'…\): give lists of messages"):
+    with pytest.raises(LayoutError, match=r"row 1: its prompt is plain text \('Book it\.'…\): pass lists of messages"):
         builder.build(output, [PROMPT, "Book it."], torch.zeros(2), None)
     with pytest.raises(HintError, match=r"row 0: its privileged_context is dict, not text"):
         build(small, feedbacks=[{"tool_error": "limit"}])
@@ -326,13 +326,13 @@ def test_what_is_refused(small: Any, small_copy: Any) -> None:
         build(small, hint=lambda feedback, solution: None)
     with pytest.raises(HintError, match="row 0: hint raised KeyError: 'limit'"):
         build(small, hint=lambda feedback, solution: {}["limit"])
-    with pytest.raises(LayoutError, match="1 feedbacks for 2 prompts: give one for each, None for none"):
+    with pytest.raises(LayoutError, match="1 feedbacks for 2 prompts: pass one for each, None for none"):
         builder.build(output, [PROMPT, PROMPT], torch.zeros(2), ["a"])
     with pytest.raises(EmptyBatchError, match="there is no prompt"):
         builder.build(output, [], torch.zeros(0), None)
-    with pytest.raises(OptionError, match=r"trainer=NoneType has no processing_class, .*: give a trl.exp"):
+    with pytest.raises(OptionError, match=r"trainer=NoneType has no processing_class, .*: use a trl.exp"):
         TeacherContextBuilder(None)
-    with pytest.raises(OptionError, match="overflow='drop': say one of 'error', 'drop_row'"):
+    with pytest.raises(OptionError, match="overflow='drop': use one of 'error', 'drop_row'"):
         build(small, overflow="drop")
     with pytest.raises(OptionError, match="hint_placement='behind'"):
         build(small, hint_placement="behind")
@@ -374,13 +374,13 @@ def test_rows_of_traces(small: Any) -> None:
     assert "tool_error" not in json.dumps(rows)
     with pytest.raises(EmptyBatchError, match="none of 1 traces has an error site that gets a hint"):
         sdpo_rows([trace(user("Hi"), assistant("Hello!"))], config())
-    with pytest.raises(LayoutError, match="trace 't', turn 0: nothing stands in front of it"):
+    with pytest.raises(LayoutError, match="trace 't', turn 0: nothing comes before it"):
         sdpo_rows([trace(failed("Hm."))], config())
     with pytest.raises(LayoutError, match=r"trace 't': its 'tools' is .* is None: TRL renders every row with the same"):
         sdpo_rows([trace(*TURNS, tools=[schema()])], config())
     for tools in ([schema()], (schema(),), np.array([schema()])):
         assert len(sdpo_rows([trace(*TURNS, tools=[schema()])], config(), chat_template_kwargs={"tools": tools})) == 2
-    with pytest.raises(OptionError, match="chat_template_kwargs=3: give the dict that SDPOConfig has"):
+    with pytest.raises(OptionError, match="chat_template_kwargs=3: pass the dict that SDPOConfig has"):
         sdpo_rows([trace(*TURNS)], config(), chat_template_kwargs=3)
 
 

@@ -290,7 +290,7 @@ def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
         sdpo_tensors(composer(small_copy), rows)
     assert str(caught.value) == (
         "trace 't', turn 1: asked for this message, the chat template writes another prompt: from its character 58 on "
-        "'<think>\\n', where the conversation has the response; check_prompt=False takes it as it stands there"
+        "'<think>\\n', where the conversation has the response; check_prompt=False takes it as it is there"
     )
     check_contract(small_copy, sdpo_tensors(composer(small_copy), rows, check_prompt=False))
     small_copy.chat_template = "{{ raise_exception('nobody asks') if add_generation_prompt }}" + TEMPLATES["trimming"]
@@ -372,11 +372,11 @@ def test_widths_are_verls_and_nothing_is_cut_to_them(small: Any) -> None:
 
 
 def test_what_does_not_fit_is_refused_with_its_place(small: Any) -> None:
-    with pytest.raises(LayoutError, match=r"trace 't1', turn 3: its tokens have other weights than 1"):
+    with pytest.raises(LayoutError, match=r"trace 't1', turn 3: its tokens have weights other than 1"):
         sdpo_tensors(composer(small, loss_on={"assistant": 0.5}), [TWO_SITES])
     with pytest.raises(OptionError, match=r'layout="placeholder" gives the student filler text'):
         sdpo_tensors(composer(small, layout="placeholder"), [TWO_SITES])
-    with pytest.raises(OptionError, match="ChatCollator has no teacher: give a SelfDistillationCollator"):
+    with pytest.raises(OptionError, match="ChatCollator has no teacher: use a SelfDistillationCollator"):
         sdpo_tensors(ChatCollator(small), [TWO_SITES])
 
 

@@ -118,7 +118,7 @@ def test_help_names_every_command_and_option() -> None:
     ("content", "args", "said"),
     [
         ('{"messages": [\n', (), "data.jsonl:1: not JSON: Expecting value at character 15; fix the line"),
-        ("", (), "data.jsonl is empty: name a file with one JSON object a line, or a Parquet file"),
+        ("", (), "data.jsonl is empty: use a file with one JSON object per line, or a Parquet file"),
         ('{"text": "x"}\n', (), "data.jsonl:1: it has no conversation: expected a column 'messages'"),
         ('{"messages": []}\n', (), "its 'messages' must be a list with at least one message, got list []"),
         (json.dumps({"messages": CHAT}), ("--row", "7"), "data.jsonl has 1 rows, from 0 on: there is no row 7"),
@@ -129,7 +129,7 @@ def test_help_names_every_command_and_option() -> None:
             ("--template", "{{ raise_exception('no system') }}"),
             "the chat template raised",
         ),
-        (json.dumps({"messages": CHAT}), ("--loss", "generation"), "--loss generation cannot be told"),
+        (json.dumps({"messages": CHAT}), ("--loss", "generation"), "--loss generation cannot be determined"),
     ],
 )
 def test_broken_input_ends_in_one_line(tmp_path: Path, content: str, args: Sequence[str], said: str) -> None:

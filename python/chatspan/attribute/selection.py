@@ -51,7 +51,9 @@ def require_role(role: str, what: str, seen: Sequence[str], named: Callable[[], 
         return
     near = near_role(role) or next(iter(get_close_matches(role, [*seen, *ROLES, *named()], n=1)), None)
     hint = "" if near is None else f"; did you mean {near!r}?"
-    raise OptionError(f"{what}: no message has the role {role!r}, and it is no usual one; {shown_roles(seen)}{hint}")
+    raise OptionError(
+        f"{what}: no message has the role {role!r}, and it is not a usual role; {shown_roles(seen)}{hint}"
+    )
 
 
 def require_index(index: Any, what: str, seen: Sequence[str]) -> int:
@@ -91,9 +93,9 @@ def _roles(roles: Any, seen: Sequence[str], named: Callable[[], Collection[str]]
     roles = tuple(islice(roles, len(roles))) if is_collection else ()
     # By their types, which no object can lie about.
     if not is_collection or not all(issubclass(type(role), str) for role in roles):
-        raise OptionError(f"{given}: give a role, a collection of roles, or None for all")
+        raise OptionError(f"{given}: expected a role, a collection of roles, or None for all")
     if len(roles) == 0:
-        raise OptionError("roles is empty, which selects nothing: give at least one role, or None for all")
+        raise OptionError("roles is empty, which selects nothing: pass at least one role, or None for all")
     roles = tuple(map(str.__str__, roles))
     for role in roles:
         require_role(role, given, seen, named)
@@ -102,7 +104,7 @@ def _roles(roles: Any, seen: Sequence[str], named: Callable[[], Collection[str]]
 
 def _indices(messages: Any, seen: Sequence[str], also: Collection[int]) -> frozenset[int]:
     if not isinstance(messages, Collection) or isinstance(messages, (str, bytes)):
-        raise OptionError(f"messages={quoted(messages)}: give a collection of message indices, or None for all")
+        raise OptionError(f"messages={quoted(messages)}: pass a collection of message indices, or None for all")
     given = f"messages={quoted(messages)}"
     # No more than it says: the class of a list may be a caller's own, and give items without end.
     some = islice(messages, len(messages))

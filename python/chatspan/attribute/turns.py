@@ -51,9 +51,9 @@ def turn_ranges(attributed: Attributed, message_index: int, end_of_turn: EndOfTu
     region = attributed.regions.get(message_index)
     if region is None:
         raise TurnBoundaryError(
-            f"message {message_index} (assistant): the template collects the text and writes it at once, so that "
-            "nothing tells where the turn stands; "
-            'what="content" does not need to know it',
+            f"message {message_index} (assistant): the template collects the text and writes it at once, so "
+            "the turn cannot be located; "
+            'what="content" needs no turns',
             message_index=message_index,
         )
     start, end = _turn_range(attributed, message_index, region, end_of_turn)
@@ -70,8 +70,7 @@ def _turn_range(attributed: Attributed, message_index: int, region: Region, end_
         shown = text[region.start_char : region.end_char]
         shown = shown if len(shown) <= 120 else f"{shown[:60]}…{shown[-60:]}"
         return TurnBoundaryError(
-            f"message {message_index} (assistant), rendered as {shown!r}: {what}; "
-            'what="content" does not need to know it',
+            f'message {message_index} (assistant), rendered as {shown!r}: {what}; what="content" needs no turns',
             message_index=message_index,
             start_char=region.start_char,
         )
@@ -79,7 +78,7 @@ def _turn_range(attributed: Attributed, message_index: int, region: Region, end_
     if not region.whole:
         raise refuse("the template writes it in several places, or another message's text into it")
     if region.header_end_char is None:
-        raise refuse("nothing tells what opens it: the template refuses the prompt before it")
+        raise refuse("its opening is unknown: the template refuses the prompt before it")
     start = region.header_end_char
     if end_of_turn == "token" and message_index in attributed.unsampled_ends:
         end_of_turn = "none"
@@ -93,8 +92,8 @@ def _turn_range(attributed: Attributed, message_index: int, region: Region, end_
         if end_of_turn == "none":
             return (start, region.end_char)
         raise refuse(
-            'nothing was found that ends it; end_of_turn="next_header" takes the control token that opens the next '
-            'message, end_of_turn="none" trains no end'
+            'no end of the turn was found; use end_of_turn="next_header" to end it with the control token that opens '
+            'the next message, or end_of_turn="none" to train no end'
         )
     return (start, region.end_of_turn[end_of_turn != "none"])
 
@@ -110,7 +109,7 @@ def _next_header(attributed: Attributed, region: Region, refuse: Callable[[str],
     edges, _, kinds = attributed.segments.to_arrays()
     at = int(edges.searchsorted(opening[0], side="right")) - 1
     if kinds[at] not in (Kind.SCAFFOLD, Kind.GENERATION_PROMPT, Kind.REASONING, Kind.TOOL_CALL, Kind.END_OF_TURN):
-        raise refuse(f"the control token that follows, {text[slice(*opening)]!r}, is another one's text")
+        raise refuse(f"the control token that follows, {text[slice(*opening)]!r}, belongs to another text")
     return opening[1]
 
 

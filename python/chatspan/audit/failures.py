@@ -15,8 +15,8 @@ from chatspan.errors import (
     TurnBoundaryError,
 )
 
-RAISED = "rows that raise"
-NO_TURN = "turns that cannot be told"
+RAISED = "rows that fail"
+NO_TURN = "turns that cannot be located"
 
 # What differs from row to row in messages of one shape: places, and what the row itself says.
 _SPECIFIC = (
@@ -30,7 +30,7 @@ _LONGEST_SHAPE = 300
 _ADVICE: tuple[tuple[type[ChatspanError], str], ...] = (
     (RowError, "fix or drop the rows"),
     (TraceError, "fix or drop the rows"),
-    (TemplateError, "fix the messages, or give a template that takes them with --template"),
+    (TemplateError, "fix the messages, or use a template that takes them with --template"),
     (TextError, "repair or drop the text"),
     (TokenizerError, "use another tokenizer"),
 )
@@ -50,13 +50,13 @@ _ADVICE_ON_WORDS = (
 # What an error about a turn says beside its reason: the place, and remedies in the words of the library.
 _NOT_THE_REASON = (
     re.compile(r"^message … \(assistant\)(, rendered as …)?: "),
-    re.compile(r'; end_of_turn="next_header" takes .* trains no end'),
-    re.compile(r'; what="content" does not need to know it$'),
+    re.compile(r'; use end_of_turn="next_header" .* to train no end'),
+    re.compile(r'; what="content" needs no turns$'),
 )
 # By a part of the reason; the last one fits any.
 _UNTOLD = (
     (
-        "nothing was found that ends it",
+        "no end of the turn was found",
         "--end-of-turn next_header also trains the control token that opens the next message, as the stop token; "
         "--end-of-turn none and --loss content train no end",
     ),

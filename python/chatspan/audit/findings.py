@@ -37,7 +37,7 @@ class Finding:
     """One thing found in a row.
 
     Attributes:
-        category: ``"rows that raise"``, ``"dropped fields"``, …; see :data:`chatspan.audit.report.CATEGORIES`.
+        category: ``"rows that fail"``, ``"dropped fields"``, …; see :data:`chatspan.audit.report.CATEGORIES`.
         what: the kind of thing, the same words in every row that has it.
         severity: ``"problem"`` or ``"note"``.
         advice: what to do.
@@ -138,7 +138,7 @@ class Groups:
     def _group(self, like: Finding | Group) -> Group:
         what, advice, unit = like.what, like.advice, like.unit
         if (like.category, what) not in self._groups and len(self._groups) >= GROUPS_KEPT:
-            what, advice, unit = "of further kinds", "fix what is listed first, and look again", ""
+            what, advice, unit = "of further kinds", "fix what is listed first, and run the audit again", ""
         key = (like.category, what)
         if key not in self._groups:
             self._groups[key] = Group(like.category, what, like.severity, advice, unit)

@@ -172,7 +172,7 @@ def turns_in_words(report: Report) -> list[str]:
     )
     return [
         f"Turns: {found['turns']:,} in all, {found['on_prompt']:,} on their prompt, {off:,} off it{of_causes}; "
-        f"{found['border']:,} with a token across the border, {found['refused']:,} that cannot be told.",
+        f"{found['border']:,} with a token across the border, {found['refused']:,} that cannot be located.",
         f"In the loss: {trained}; never the prompt and the opening.",
     ]
 
@@ -244,11 +244,11 @@ def _end_groups(ends: Mapping[TurnEnd, int], settings: AuditSettings) -> list[Gr
     for end, turns in ends.items():
         if end.text is None:
             advice = "the model does not learn to stop; --end-of-turn next_header trains what opens the next message"
-            add("turns that nothing ends", advice, wanted, turns)
+            add("turns without an end", advice, wanted, turns)
         elif not end.trained:
-            advice = "the model does not learn to stop" + ("" if wanted else ", which is what was asked for")
+            advice = "the model does not learn to stop" + ("" if wanted else ", as requested")
             add(f"{end.text} is not in the loss", advice, wanted, turns)
         elif not end.stops and settings.stop_ids:
-            advice = "generation goes on behind it unless the server is told to stop there too"
+            advice = "generation continues after it unless the server stops there too"
             add(f"{end.text} is in the loss, but is no end-of-sequence token", advice, not some_stop, turns)
     return list(groups.values())

@@ -86,7 +86,7 @@ def _body(report: Report) -> Iterator[str]:
     if report.media_in_words:
         yield "<h2>Media</h2>"
         yield f"<p>{escape(report.media_in_words)}</p>"
-        yield _histogram("tokens of media, of the rows that have some", summary(totals.media.lengths), "")
+        yield _histogram("tokens of media, in rows with media", summary(totals.media.lengths), "")
     if report.settings.max_length is not None:
         yield from _cuts(report.settings.max_length, totals)
     if totals.ends:
@@ -172,10 +172,10 @@ def _splits(splits: Splits, pages: Pages) -> Iterator[str]:
         yield _table(("rows", "splits", "cause", "shown", "written", "where first"), causes, numbers=(0, 1))
     if splits.told:
         forms = [(f"{count:,}", f"{rows:,}") for count, rows in sorted(splits.rows.items())]
-        yield _table(("rows as sampled", "rows that become so many"), forms, numbers=(0, 1))
+        yield _table(("rows as sampled", "rows that they become"), forms, numbers=(0, 1))
     refused = [(f"{group.rows:,}", _code(group.what), _places(group, pages)) for group in splits.refused]
     if refused:
-        yield _table(("rows", "why it cannot be told", "where first"), refused, numbers=(0,))
+        yield _table(("rows", "why it is unknown", "where first"), refused, numbers=(0,))
 
 
 def _example(example: SplitExample, pages: Pages) -> Sequence[str]:
@@ -248,7 +248,7 @@ def _peer(peer: PeerReport, pages: Pages) -> Iterator[str]:
         f"<p>{peer.rows:,} rows compared; it trains {peer.trained:,} tokens, chatspan {peer.trained_by_chatspan:,}.</p>"
     )
     rows = [(f"{g.rows:,}", escape(g.what), _places(g, pages)) for g in (*peer.outcomes, *peer.remarks)]
-    yield _table(("rows", "what became of them", "where first"), rows, numbers=(0,))
+    yield _table(("rows", "outcome", "where first"), rows, numbers=(0,))
     if peer.differences:
         different = [
             (escape(g.category), escape(g.what), f"{g.rows:,}", f"{g.amount:,}", _places(g, pages))

@@ -40,7 +40,7 @@ from chatspan.supervised.selection import trained_messages, trained_tokens
 
 EMPTY = "nothing to train on"
 TOO_LONG = "rows over --max-length"
-CUT_MEDIA = "media that a cut to --max-length goes through"
+CUT_MEDIA = "media cut by --max-length"
 
 
 class RowAuditor:
@@ -57,8 +57,8 @@ class RowAuditor:
     def __init__(self, encoder: ChatEncoder, settings: AuditSettings) -> None:
         if settings.loss == "generation" and not encoder.has_generation_tags:
             raise OptionError(
-                "the chat template has no {% generation %} blocks, so what they hold cannot be the loss: "
-                'take "turn" or "content", or another template'
+                "the chat template has no {% generation %} blocks, so they cannot select the "
+                'loss: use "turn" or "content", or another template'
             )
         # Also in a worker process, where it would else load beside the first rows and slow them down.
         encoder.warm_up()
@@ -131,7 +131,7 @@ class RowAuditor:
             for side, cuts in cuts_of(encoding, mask, settings.max_length).items():
                 totals.cuts[side].add(cuts)
             quote = f"{len(encoding):,} tokens"
-            advice = "a cut loses what is told below; drop the rows, split them, or train on more"
+            advice = "a cut loses what is listed below; drop the rows, split them, or raise --max-length"
             yield Finding(TOO_LONG, f"more than {settings.max_length:,} tokens", "problem", advice, quote=quote)
             yield from _cut_media(encoding, settings.max_length)
         totals.add_tokens(encoding, mask)
@@ -165,8 +165,8 @@ def _cut_media(encoding: Encoding, max_length: int) -> Iterator[Finding]:
                 CUT_MEDIA,
                 f"cut off on the {side}",
                 "problem",
-                "such rows are rejected, since a model gets media whole: drop the rows, leave out messages, or have "
-                "the processor make smaller media",
+                "such rows are rejected, because a model needs media whole: drop the rows, leave out messages, "
+                "or make the media smaller with the processor",
                 first.message_index,
                 what,
             )

@@ -13,7 +13,7 @@ from chatspan.encoder import ChatEncoder
 from chatspan.rows.parallel import in_chunks, map_chunks
 from chatspan.rows.row import RawRow, Source, UntilBroken
 
-DUPLICATES = "rows that repeat another"
+DUPLICATES = "duplicate rows"
 CHUNK_ROWS = 64
 # Rows beyond are not compared with each other: each takes about 150 bytes.
 DIGESTS_KEPT = 1_000_000

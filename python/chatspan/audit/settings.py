@@ -21,7 +21,7 @@ class AuditSettings:
         rows: how rows are read.
         train_on: which messages are trained, as :class:`chatspan.ChatCollator` takes it.
         stop_ids: the ids at which generation stops.
-        off_prompt: what turns are that no prompt of inference leads to: ``"keep"``, a note; ``"error"``, a problem.
+        off_prompt: what turns are that no inference prompt leads to: ``"keep"``, a note; ``"error"``, a problem.
         turns: whether to show how turns stand: what prompts them, what opens and what ends them.
         stability: whether to show what the template does with rollouts, and into how many rows as sampled rows split.
     """

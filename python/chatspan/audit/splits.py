@@ -17,7 +17,7 @@ from chatspan.rollout.rewrites import Cause, Rewrite
 from chatspan.rollout.sampled_row import SampledRow
 from chatspan.rows.conversations import Chat
 
-REFUSED = "rows that cannot be told as sampled"
+REFUSED = "rows whose form as sampled is unknown"
 
 
 class SplitExample(NamedTuple):
@@ -147,7 +147,7 @@ class Splits:
 def splits_in_words(splits: Splits) -> list[str]:
     """What becomes of the rows, in all."""
     if not splits.told:
-        return ["Rows as sampled: none can be told."]
+        return ["Rows as sampled: unknown for every row."]
     off = ", ".join(f"{cause} {turns:,}" for cause, turns in splits.off_prompt.most_common())
     return [
         f"Rows as sampled: of {splits.told:,} in all, {splits.split:,} would split; they become {splits.sampled:,}.",

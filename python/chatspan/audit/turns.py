@@ -34,7 +34,7 @@ class TurnForm(NamedTuple):
         keywords: those of the row, as text: ``"tools, enable_thinking=False"``.
         opening: the scaffold between the message before and the turn; ``None`` if the start cannot be told.
         stop: what ends the turn; ``None`` where nothing does.
-        off_prompt: why no prompt of inference leads to it; ``None`` if one does.
+        off_prompt: why no inference prompt leads to it; ``None`` if one does.
         refused: why the turn cannot be told, with these settings.
     """
 
@@ -163,7 +163,7 @@ def outcome_words(form: TurnForm, count: TurnCount) -> str:
     if count.border:
         told.append(f"{count.border:,} with a token across the border")
     if form.refused is not None:
-        told.append(f"cannot be told: {form.refused}")
+        told.append(f"cannot be located: {form.refused}")
     return "; ".join(told)
 
 

@@ -84,17 +84,19 @@ def shard_batch(batch: Mapping[str, Any], rank: int, world: int, *, order: Shard
 
 def _require_options(rank: Any, world: Any, order: Any) -> None:
     if type(world) is not int or world < 1:
-        raise OptionError(f"world={quoted(world)}: give how many processes share the batch, at least 1")
+        raise OptionError(f"world={quoted(world)}: expected the number of processes that share the batch, at least 1")
     if type(rank) is not int or not 0 <= rank < world:
-        raise OptionError(f"rank={quoted(rank)}: give which of the {world} processes, from 0 to {world - 1}")
+        raise OptionError(
+            f"rank={quoted(rank)}: expected the index of one of the {world} processes, from 0 to {world - 1}"
+        )
     if not one_of(order, ("contiguous", "zigzag")):
-        raise OptionError(f"order={quoted(order)}: say one of 'contiguous', 'zigzag'")
+        raise OptionError(f"order={quoted(order)}: use one of 'contiguous', 'zigzag'")
 
 
 def _checked(batch: Any) -> dict[str, Any]:
     """A batch that may be cut: its tensors have the shapes that collators give them."""
     if not isinstance(batch, Mapping):
-        raise OptionError(f"batch is {type(batch).__name__}: give the dict that a collator makes")
+        raise OptionError(f"batch is {type(batch).__name__}: pass the dict that a collator makes")
     found: dict[str, Any] = {str(key): value for key, value in batch.items()}
     _require_collated(found)
     return found
@@ -102,11 +104,11 @@ def _checked(batch: Any) -> dict[str, Any]:
 
 def _require_collated(batch: dict[str, Any]) -> None:
     if SHARD_COLUMNS in batch:
-        raise OptionError(f"the batch has {SHARD_COLUMNS!r}: it is a shard; give the whole batch")
+        raise OptionError(f"the batch has {SHARD_COLUMNS!r}: it is a shard; pass the whole batch")
     media = media_names(batch)
     if media:
         raise OptionError(
-            f"the batch has {media[0]!r}, tensors of media, whose tokens a model wants whole: give rows of text"
+            f"the batch has {media[0]!r}, tensors of media, whose tokens a model needs whole: pass rows of text"
         )
     ids = _tensor(batch, "input_ids", None)
     for key in ("attention_mask", "position_ids", "labels", "loss_weight", "sdpo_loss_weight"):
@@ -117,7 +119,7 @@ def _require_collated(batch: dict[str, Any]) -> None:
     if "response_idx_mask" in batch:
         mask = _tensor(batch, "response_idx_mask", None)
         if mask.dtype is not torch.bool or len(mask) != len(ids):
-            raise OptionError(f"batch['response_idx_mask'] is {mask.dtype} {list(mask.shape)}: give bool [B, R]")
+            raise OptionError(f"batch['response_idx_mask'] is {mask.dtype} {list(mask.shape)}: expected bool [B, R]")
         for side, prefix in _PREFIXES.items():
             width = _tensor(batch, f"{prefix}input_ids", None).shape[1]
             for kind in ("logit", "response"):
@@ -129,11 +131,11 @@ def _require_collated(batch: dict[str, Any]) -> None:
 def _tensor(batch: Mapping[str, Any], key: str, like: Tensor | None) -> Tensor:
     """``batch[key]``, of two dimensions, as those of another tensor."""
     if key not in batch:
-        raise OptionError(f"the batch has no {key!r}: give the whole batch that a collator makes")
+        raise OptionError(f"the batch has no {key!r}: pass the whole batch that a collator makes")
     value = batch[key]
     if not isinstance(value, Tensor) or value.is_meta or value.dim() != 2:
         what = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise OptionError(f"batch[{key!r}] is {what}: give a tensor of two dimensions, as a collator makes it")
+        raise OptionError(f"batch[{key!r}] is {what}: pass a tensor of two dimensions, as a collator makes it")
     if like is not None and (value.shape != like.shape or value.device != like.device):
         raise OptionError(
             f"batch[{key!r}] is {list(value.shape)} on {value.device}, and not {list(like.shape)} on {like.device}"
@@ -178,7 +180,7 @@ def _columns_of(batch: Mapping[str, Any], prefix: str, rank: int, world: int, or
         if (end - start) % parts:
             what = f"sequence {number} of {prefix}input_ids" if len(bounds) > 2 else f"{prefix}input_ids"
             raise OptionError(
-                f"{what} has {end - start} columns, not {parts} equal parts: give the collator {option}={parts}"
+                f"{what} has {end - start} columns, not {parts} equal parts: pass the collator {option}={parts}"
             )
         size = (end - start) // parts
         columns += [torch.arange(start + part * size, start + (part + 1) * size) for part in mine]
@@ -190,7 +192,7 @@ def _boundaries(batch: Mapping[str, Any], key: str, width: int) -> list[int]:
     bounds = value.tolist() if isinstance(value, Tensor) and not value.is_meta and value.dim() == 1 else []
     rising = all(type(each) is int for each in bounds) and all(start < end for start, end in pairwise(bounds))
     if not rising or not bounds or (bounds[0], bounds[-1]) != (0, width):
-        raise OptionError(f"batch[{key!r}] does not rise from 0 to {width}, the number of columns")
+        raise OptionError(f"batch[{key!r}] does not increase from 0 to {width}, the number of columns")
     return bounds
 
 

@@ -42,8 +42,8 @@ class GivenRow:
         for index in given:
             if index not in self.row.turns:
                 raise RowError(
-                    f"its 'loss_messages' names message {index}, which was not sampled in this row; sampled were: "
-                    f"{', '.join(map(str, sorted(self.row.turns)))}",
+                    f"its 'loss_messages' names message {index}, which was not sampled in this row; the "
+                    f"sampled messages: {', '.join(map(str, sorted(self.row.turns)))}",
                     message_index=index,
                 )
         return list(given)
@@ -65,8 +65,8 @@ def given_row(value: Any) -> GivenRow | None:
     sampled = value.get(SAMPLED)
     if isinstance(sampled, Rollout) or _are_sampled(sampled):
         raise RowError(
-            f"its {SAMPLED!r} is {type(sampled).__name__}: make a row for each of rollout.rows(), which are several "
-            "where the template rewrites what was shown"
+            f"its {SAMPLED!r} is {type(sampled).__name__}: make one row for each of rollout.rows(), of which there "
+            "are several if the template rewrites what was shown"
         )
     if not isinstance(sampled, SampledRow):
         return None

@@ -57,7 +57,7 @@ def media_tensors(rows: Sequence[MediaRow], shape: tuple[int, int]) -> dict[str,
     made = rows[0].made
     if any(row.made.of_call is not made.of_call for row in rows):
         raise LayoutError(
-            "the processor takes these rows one by one, and not in one call: give batches of one row, or look at what "
+            "the processor takes these rows one by one, but not in one call: use batches of one row, or see what "
             "processor.apply_chat_template([messages, …], padding=True) raises"
         )
     return {
@@ -94,15 +94,13 @@ def _of_tokens(name: str, value: torch.Tensor, row: MediaRow) -> torch.Tensor:
     if len(own) == row.length:
         return own[row.kept]
     if not name.endswith("token_type_ids"):
-        raise LayoutError(
-            f"{name} has a value for each of the processor's tokens, and token_ids stand in place of some"
-        )
+        raise LayoutError(f"{name} has a value for each of the processor's tokens, and token_ids replace some of them")
     # Those of media are as many as they were; of text they are 0, and so are all that a tokenizer itself gives.
     of_media = torch.from_numpy(row.of_media)
     if not own.any():
         return own.new_zeros(len(of_media))
     if int(of_media.sum()) != int((own != 0).sum()):
-        raise LayoutError(f"{name} is not 0 for other tokens than those of media, and token_ids stand in place of some")
+        raise LayoutError(f"{name} is not 0 for other tokens than those of media, and token_ids replace some of them")
     found = own.new_zeros(len(of_media))
     found[of_media] = own[own != 0]
     return found

@@ -16,7 +16,7 @@ from chatspan.errors import ChatspanError, LayoutError, TokenizerError, one_line
 from chatspan.media.positions import makes_own_positions
 from chatspan.render.request import request_of
 
-_REMEDY = "give packing=False"
+_REMEDY = "use packing=False"
 
 
 def require_form(encoder: EncodingPipeline, *, packing: bool) -> None:
@@ -46,7 +46,7 @@ def require_packable(encoder: EncodingPipeline) -> None:
     name = type(encoder.processor).__name__
     if makes_own_positions(encoder.processor):
         raise LayoutError(
-            f"packing=True with {name}: its model finds the positions of media by rows, which packed ones do not tell; "
+            f"packing=True with {name}: its model derives the positions of media from rows, which packing hides; "
             f"{_REMEDY}"
         )
     reasons = []
@@ -60,7 +60,7 @@ def require_packable(encoder: EncodingPipeline) -> None:
         except ChatspanError as error:
             reasons.append(f"of {modality}s: {one_line(error)}")
     raise LayoutError(
-        f"packing=True with {name}: two small chats do not tell how it lays out media ({reasons[0]}); {_REMEDY}"
+        f"packing=True with {name}: two small chats do not show how it lays out media ({reasons[0]}); {_REMEDY}"
     )
 
 
@@ -95,8 +95,8 @@ def _require_joined(name: str, modality: str, encoder: EncodingPipeline, media: 
         if not is_joined:
             shape = tuple(getattr(value, "shape", ()))
             raise LayoutError(
-                f"packing=True with {name}: its {key} of a batch, {list(shape)} of two rows, is not that of each row, "
-                f"one behind the other, as a packed row has it; {_REMEDY}"
+                f"packing=True with {name}: its {key} of a batch, {list(shape)} of two rows, is not that of each "
+                f"row, one after the other, as a packed row needs it; {_REMEDY}"
             )
 
 

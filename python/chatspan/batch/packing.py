@@ -47,9 +47,9 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: HasLengths)
         [[20, 60], [90, 30]]
     """
     if type(max_length) is not int or max_length < 1:
-        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1")
+        raise OptionError(f"max_length={quoted(max_length)}: expected the number of tokens, at least 1")
     if not callable(getattr(collator, "lengths", None)):
-        raise OptionError(f"collator is {type(collator).__name__}: give a collator of this package")
+        raise OptionError(f"collator is {type(collator).__name__}: pass a collator of this package")
     lengths = collator.lengths(rows)
     left_out = [index for index, length in enumerate(lengths) if not length]
     if left_out:
@@ -61,8 +61,8 @@ def pack_dataset(rows: Sequence[RowT], *, max_length: int, collator: HasLengths)
         length = lengths[index]
         if length > max_length:
             raise TruncationError(
-                f"{length} tokens are more than a packed row's max_length={max_length}; give the collator a max_length "
-                "and say what becomes of longer rows",
+                f"{length} tokens are more than a packed row's max_length={max_length}; set the collator's "
+                "max_length, and its overflow or truncation",
                 trace_id=f"row {index}",
             )
         if not length:

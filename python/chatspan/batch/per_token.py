@@ -87,7 +87,7 @@ def row_arrays(name: str, rows: Sequence[PlacedArrays]) -> list[NDArray[Any]]:
     arrays = [array for array in given if array is not None]
     if not arrays:
         raise OptionError(
-            f"per_token names {name!r}, and no row of the batch has it: give it beside the token_ids of assistants' "
+            f"per_token names {name!r}, and no row of the batch has it: add it beside the token_ids of assistant "
             "messages or in a row as sampled, or leave the name out"
         )
     for row, array in zip(rows, given, strict=True):
@@ -111,7 +111,7 @@ def _given(name: str, row: PlacedArrays) -> NDArray[Any] | None:
     array = row.arrays.get(name)
     if array is None and row.has_sampled:
         known = f"it has {', '.join(map(repr, sorted(row.arrays)))}" if row.arrays else "it has no such values"
-        raise RowError(f"per_token names {name!r}, and {known} of its sampled tokens: give them", **row.place)
+        raise RowError(f"per_token names {name!r}, and {known} for its sampled tokens: add them", **row.place)
     return array
 
 

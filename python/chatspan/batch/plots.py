@@ -93,14 +93,14 @@ def _axes(ax: Any) -> Any:
     except ImportError:
         raise OptionError('pictures need matplotlib: pip install "chatspan[plot]"') from None
     if ax is not None and not is_a(ax, axes.Axes):
-        raise OptionError(f"ax is {type(ax).__name__}: give axes of matplotlib, or None for new ones")
+        raise OptionError(f"ax is {type(ax).__name__}: pass axes of matplotlib, or None for new ones")
     return pyplot.subplots()[1] if ax is None else ax
 
 
 def _required(collator: Any, rows: Any) -> Sequence[Any]:
     if not callable(collator) or not callable(getattr(collator, "lengths", None)):
-        raise OptionError(f"collator is {type(collator).__name__}: give a collator, such as ChatCollator(tokenizer)")
+        raise OptionError(f"collator is {type(collator).__name__}: pass a collator, such as ChatCollator(tokenizer)")
     found: Sequence[Any] = listed_rows(rows)
     if not len(found):
-        raise OptionError("rows are an empty list: give at least one row")
+        raise OptionError("rows are an empty list: pass at least one row")
     return found

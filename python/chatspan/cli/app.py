@@ -18,7 +18,7 @@ app = typer.Typer(
     name="chatspan",
     help="Whose is each token of a rendered chat? See one conversation, audit a data set, encode it, convert it.",
     epilog="FILE is JSON lines, a JSON array, Parquet, Arrow, CSV, a folder or a data set of the Hugging Face hub, "
-    "with 'messages', 'conversations', 'prompt' and 'completion', or 'turns' in each row; or - for what is piped in.",
+    "with 'messages', 'conversations', 'prompt' and 'completion', or 'turns' in each row; or - for piped input.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",

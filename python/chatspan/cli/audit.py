@@ -28,7 +28,7 @@ _ALL = "all"
 
 
 class OffPromptName(str, enum.Enum):
-    """What turns are that no prompt of inference leads to."""
+    """What turns are that no inference prompt leads to."""
 
     keep = "keep"
     error = "error"
@@ -44,13 +44,13 @@ def audit(
     max_length: Annotated[
         int | None,
         typer.Option(
-            "--max-length", min=1, metavar="N", help="Tokens a row that the training takes.", show_default=False
+            "--max-length", min=1, metavar="N", help="Maximum tokens per row in training.", show_default=False
         ),
     ] = None,
     off_prompt: Annotated[
         OffPromptName,
         typer.Option(
-            "--off-prompt", help="Turns that no prompt of inference leads to: a note, or with error a problem."
+            "--off-prompt", help="Report turns that no inference prompt leads to as a note, or with error as a problem."
         ),
     ] = OffPromptName.keep,
     turns: Annotated[
@@ -63,7 +63,7 @@ def audit(
         bool,
         typer.Option(
             "--stability",
-            help="Show what the template does with rollouts, and into how many rows as sampled the rows split. Renders "
+            help="Show what the template does in rollouts, and how many rows as sampled the rows split into. Renders "
             "each turn's prompt.",
         ),
     ] = False,
@@ -88,7 +88,7 @@ def audit(
             "--against-rows",
             min=0,
             metavar="N",
-            help="Compare the first N rows, 0 for all: prefix-delta and axolotl-style take long.",
+            help="Compare the first N rows, 0 for all: prefix-delta and axolotl-style are slow.",
             rich_help_panel=_AGAINST,
         ),
     ] = 50,
@@ -100,7 +100,7 @@ def audit(
         typer.Option(
             "--html",
             metavar="OUT",
-            help="Write the report as an HTML page too, with histograms.",
+            help="Also write the report as an HTML page, with histograms.",
             rich_help_panel=_OUTPUT,
             show_default=False,
         ),
@@ -123,13 +123,13 @@ def audit(
     split: options.Split = "train",
     subset: options.Subset = None,
 ) -> None:
-    """Audit a data set: what raises, what is dropped, what is trained, and what others would train.
+    """Audit a data set: which rows fail, what is dropped, what is trained, and what other libraries would train.
 
-    The exit code is 1 if there is a problem, else 0. Problems are
+    The exit code is 1 if there is a problem, otherwise 0. Problems are
 
-    - rows that raise, and rows with nothing to train on
+    - rows that fail, and rows with nothing to train on
 
-    - turns whose header or end cannot be told, or is not trained, or stops nothing
+    - turns whose header or end cannot be located, or is not trained, or stops nothing
 
     - text of the conversation, tools and documents that the template drops
 
@@ -141,11 +141,11 @@ def audit(
 
     - unknown roles, system messages in the middle, tool results without a call
 
-    - rows over --max-length, and media that a cut to it goes through
+    - rows over --max-length, and media that it cuts
 
-    - with --off-prompt error, turns that no prompt of inference leads to
+    - with --off-prompt error, turns that no inference prompt leads to
 
-    All else is a note, and so is what --against finds.
+    Everything else is a note, including what --against finds.
     """
     from chatspan.audit.settings import AuditSettings
     from chatspan.cli.load import load_encoder
@@ -156,7 +156,7 @@ def audit(
     names = _peer_names(against or [])
     if processor is not None and (names or stability):
         option = "--against" if names else "--stability"
-        raise CliError(f"{option} is of what a tokenizer makes of text: give --tokenizer, and rows without media")
+        raise CliError(f"{option} works only on text: use --tokenizer, and rows without media")
     if html is not None:
         check_output(html, force=force)
         if pages and _folder_of(html).exists() and not force:
@@ -278,7 +278,7 @@ def _report(
         compared = max((peer.rows for peer in report.against), default=0)
         behind = f", and {plural(compared, 'row')} compared" if compared else ""
         report.stopped = True
-        report.partial = f"stopped: the report is of the first {plural(report.totals.rows, 'row')} only{behind}"
+        report.partial = f"stopped: the report covers only the first {plural(report.totals.rows, 'row')}{behind}"
     return report
 
 
@@ -290,7 +290,7 @@ def _probed(encoder: ChatEncoder) -> StabilityReport | None:
     try:
         return stability(encoder)
     except ChatspanError as error:
-        say(f"--stability cannot tell what the template does: {error}")
+        say(f"--stability cannot determine what the template does: {error}")
         return None
 
 
@@ -301,5 +301,5 @@ def _peer_names(given: list[str]) -> list[str]:
     if _ALL in names:
         return list(PEER_NAMES)
     if unknown := [name for name in names if name not in PEER_NAMES]:
-        raise CliError(f"--against {unknown[0]}: there is no such thing; say {', '.join(PEER_NAMES)} or {_ALL}")
+        raise CliError(f"--against {unknown[0]}: unknown name; use {', '.join(PEER_NAMES)} or {_ALL}")
     return list(dict.fromkeys(names))

@@ -47,7 +47,7 @@ def convert(
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="The file to write.", show_default="standard output"),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --out: write over a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --out: overwrite an existing file.")] = False,
     limit: Annotated[
         int | None,
         typer.Option("--limit", min=1, metavar="N", help="Read only the first N rows.", show_default=False),
@@ -62,7 +62,7 @@ def convert(
 ) -> None:
     """Write any data set, or a session log of Claude Code or Codex, as JSON lines in OpenAI's shape.
 
-    Each line has 'messages', and 'tools', 'documents', 'chat_template_kwargs', 'loss_messages' and 'trace_id' where the
+    Each line has 'messages', and 'tools', 'documents', 'chat_template_kwargs', 'loss_messages' and 'trace_id' if the
     row has them. A row that fails is named on standard error, and the exit code is 1.
     """
     from chatspan.rows.row import UntilBroken
@@ -152,7 +152,9 @@ def _line(row: Mapping[str, Any], raw: RawRow) -> str:
     try:
         return json_text(row) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
-        raise raw.error(f"it holds what JSON cannot: {error}; drop that column or write it as text") from None
+        raise raw.error(
+            f"it holds a value that JSON cannot represent: {error}; drop that column or write it as text"
+        ) from None
 
 
 def _report(tally: _Tally, to: FormName, out: Path | None) -> None:

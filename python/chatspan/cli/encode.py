@@ -71,10 +71,10 @@ def encode(
     end_of_turn: options.EndOfTurn = options.EndName.token,
     max_length: Annotated[
         int | None,
-        typer.Option("--max-length", min=1, metavar="N", help="At most so many tokens a row.", show_default=False),
+        typer.Option("--max-length", min=1, metavar="N", help="Maximum tokens per row.", show_default=False),
     ] = None,
     truncation: Annotated[
-        TruncationName, typer.Option("--truncation", help="Rows that are longer: reject them, or cut them there.")
+        TruncationName, typer.Option("--truncation", help="Longer rows: reject them, or cut them on this side.")
     ] = TruncationName.error,
     special_tokens: Annotated[
         SpecialTokensName,
@@ -88,15 +88,15 @@ def encode(
         EngineName,
         typer.Option(
             "--engine",
-            help="What the processes run on: this machine, or a Ray cluster (RAY_ADDRESS, else one that runs here, "
-            "else one of this machine). DIR is written by this machine alone.",
+            help="Where the processes run: on this machine, or on a Ray cluster (RAY_ADDRESS, otherwise one that "
+            "runs here, otherwise a new one). Only this machine writes DIR.",
         ),
     ] = EngineName.local,
     rows_per_shard: Annotated[
-        int, typer.Option("--rows-per-shard", min=1, metavar="N", help="Rows a file.", rich_help_panel=_WRITING)
+        int, typer.Option("--rows-per-shard", min=1, metavar="N", help="Rows per file.", rich_help_panel=_WRITING)
     ] = 1000,
     force: Annotated[
-        bool, typer.Option("--force", help="Begin anew where a run has been.", rich_help_panel=_WRITING)
+        bool, typer.Option("--force", help="Start over if the folder holds an earlier run.", rich_help_panel=_WRITING)
     ] = False,
     as_json: options.Json = False,
     column: options.Column = None,
@@ -113,10 +113,9 @@ def encode(
 ) -> None:
     """Tokenize a data set, with labels, into files that datasets loads.
 
-    Columns: row_index, input_ids, labels (-100 where there is no loss), message_index, kind; with --processor also
-    render and media, of which chatspan.EncodedMediaCollator makes batches with pixels. A row that fails goes to
-    rejects.jsonl with its error, and the exit code is 1. A run that was stopped goes on where it was when the same
-    command is given again.
+    Columns: row_index, input_ids, labels (-100 for tokens not in the loss), message_index, kind; with --processor
+    also render and media, from which chatspan.EncodedMediaCollator makes batches with pixels. A row that fails goes to
+    rejects.jsonl with its error, and the exit code is 1. Run the same command again to resume a run that was stopped.
     """
     from chatspan.cli.load import load_encoder
     from chatspan.rows.sources import open_source
@@ -204,7 +203,7 @@ def _encoded(
         except KeyboardInterrupt:
             rows = sum(record.rows for record in written(out).values())
             raise Stopped(
-                f"stopped; {plural(rows, 'row')} in {out} are whole, and the same command goes on from there"
+                f"stopped; {plural(rows, 'row')} in {out} are complete; run the same command again to resume"
             ) from None
 
 

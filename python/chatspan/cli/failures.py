@@ -109,14 +109,14 @@ def line_of(error: BaseException) -> str:
         return one_line(error)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         where = f" for {error.filename}" if error.filename else ""
-        return f"no space left{where}: {error.strerror}; make room, or name another place"
+        return f"no space left{where}: {error.strerror}; free some space, or use another path"
     if isinstance(error, OSError) and error.filename:
         return f"cannot open {error.filename}: {error.strerror}"
     rows = getattr(error, ROWS_OF_ERROR, None)
     where = "" if rows is None else f" at {rows}"
     return (
-        f"an error that chatspan did not foresee{where}: {type(error).__name__}: {one_line(error)}; "
-        f"{TRACEBACK_VARIABLE}=1 shows where, for a report"
+        f"an unexpected error{where}: {type(error).__name__}: {one_line(error)}; "
+        f"{TRACEBACK_VARIABLE}=1 shows where; please report it"
     )
 
 

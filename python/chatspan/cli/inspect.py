@@ -32,30 +32,34 @@ def inspect(
     file: options.File,
     tokenizer: options.TokenizerOrNone = None,
     processor: options.Processor = None,
-    row: Annotated[int, typer.Option("--row", "-n", min=0, metavar="N", help="Which row, from 0 on.")] = 0,
+    row: Annotated[int, typer.Option("--row", "-n", min=0, metavar="N", help="The row to show, counted from 0.")] = 0,
     template: options.Template = None,
     loss: options.Loss = options.LossName.turn,
     end_of_turn: options.EndOfTurn = options.EndName.token,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write one HTML page that needs nothing else.", show_default=False),
+        typer.Option("--html", metavar="FILE", help="Write one self-contained HTML page.", show_default=False),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="With --html: write over a file that exists.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --html: overwrite an existing file.")] = False,
     as_json: options.Json = False,
     hint: Annotated[
         str,
         typer.Option(
             "--hint",
             metavar="TEXT",
-            help="Of a trace: the teacher's hint at a tool error; {tool}, {error} and {message} are filled in.",
+            help="For a trace: the teacher's hint at a tool error; {tool}, {error} and {message} are filled in.",
             rich_help_panel=_TEACHER,
         ),
     ] = "The last call of {tool} failed with: {message}. Do not repeat it unchanged.",
     hint_placement: Annotated[
-        HintPlacementName, typer.Option("--hint-placement", help="Of a trace.", rich_help_panel=_TEACHER)
+        HintPlacementName,
+        typer.Option("--hint-placement", help="For a trace: where the hint goes.", rich_help_panel=_TEACHER),
     ] = HintPlacementName.before_turn,
     hint_role: Annotated[
-        str, typer.Option("--hint-role", metavar="ROLE", help="Of a trace.", rich_help_panel=_TEACHER)
+        str,
+        typer.Option(
+            "--hint-role", metavar="ROLE", help="For a trace: the role of the hint.", rich_help_panel=_TEACHER
+        ),
     ] = "system",
     column: options.Column = None,
     row_format: options.RowFormat = None,
@@ -78,7 +82,7 @@ def inspect(
     name = options.model_name(tokenizer, processor)
     if html is not None:
         if as_json:
-            raise CliError("--html and --json show it in two ways: give one of them")
+            raise CliError("--html and --json exclude each other: use only one of them")
         check_output(html, force=force)
     with waiting(f"reading {file}"):
         raw = read_row(open_source(file, split=split, subset=subset), row)
@@ -115,5 +119,5 @@ def _mask_of(view: View, loss: options.LossName) -> str:
     mask = "loss" if "loss" in view.sides[0].masks else loss.value
     if mask not in view.sides[0].masks:
         reason = view.sides[0].refused.get(mask, "the chat template has no {% generation %} blocks")
-        raise CliError(f"--loss {mask} cannot be told: {reason}; try --loss content")
+        raise CliError(f"--loss {mask} cannot be determined: {reason}; use --loss content")
     return mask

@@ -160,7 +160,7 @@ def _remarks(side: SideView) -> Iterator[Text]:
         of = "message" if len(messages) == 1 else f"{len(messages):,} messages:"
         yield Text(f"The template leaves out {printable(pattern)} of {of} {which}", style="yellow")
     for name, reason in side.refused.items():
-        yield Text(f"{name} cannot be told: {printable(reason)}", style="yellow")
+        yield Text(f"{name} cannot be determined: {printable(reason)}", style="yellow")
     if len(encoding.straddling):
         shown = ", ".join(repr(side.texts[i]) for i in encoding.straddling[:5].tolist())
         what = plural(len(encoding.straddling), "token")

@@ -28,7 +28,7 @@ def load_encoder(
 
     Raises:
         CliError: there is no such tokenizer or processor, or no such template.
-        TokenizerError: it has no chat template, or gives no offsets.
+        TokenizerError: it has no chat template, or returns no offsets.
     """
     chat_template = None if template is None else read_template(template)
     name = model_name(tokenizer, processor)
@@ -36,7 +36,7 @@ def load_encoder(
     loaded = load_tokenizer(name, with_torch=with_torch) if processor is None else load_processor(name)
     own = (getattr(each, "chat_template", None) for each in (loaded, getattr(loaded, "tokenizer", None)))
     if chat_template is None and not any(own):
-        raise CliError(f"the {what} {name} has no chat template: give one with --template FILE")
+        raise CliError(f"the {what} {name} has no chat template: set one with --template FILE")
     return ChatEncoder(loaded, chat_template=chat_template)
 
 

@@ -83,26 +83,28 @@ Column = Annotated[
     ),
 ]
 Split = Annotated[
-    str, typer.Option("--split", metavar="NAME", help="Of a folder or a hub name.", rich_help_panel=_SOURCE)
+    str,
+    typer.Option("--split", metavar="NAME", help="The split of a folder or a hub data set.", rich_help_panel=_SOURCE),
 ]
 Subset = Annotated[
     str | None,
     typer.Option(
         "--subset",
         metavar="NAME",
-        help="Of a hub name: its configuration.",
+        help="The configuration of a hub data set.",
         rich_help_panel=_SOURCE,
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
-Loss = Annotated[LossName, typer.Option("--loss", help="What the loss is on: whole turns, their contents, or tags.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Loss = Annotated[LossName, typer.Option("--loss", help="What is in the loss: whole turns, their contents, or tags.")]
 EndOfTurn = Annotated[
-    EndName, typer.Option("--end-of-turn", help="What of a turn's end is in it: its token, blanks behind it too, …")
+    EndName,
+    typer.Option("--end-of-turn", help="What of a turn's end is in the loss: its token, whitespace after it too, …"),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one a CPU"),
+    typer.Option("--processes", "-p", min=1, metavar="N", help="Worker processes.", show_default="one per CPU"),
 ]
 
 
@@ -113,7 +115,7 @@ def model_name(tokenizer: str | None, processor: str | None) -> str:
         typer.BadParameter: neither is given, or both are.
     """
     if (tokenizer is None) == (processor is None):
-        what = "one of them is needed" if tokenizer is None else "they are alternatives: give one of them"
+        what = "one of them is needed" if tokenizer is None else "they exclude each other: use only one of them"
         raise typer.BadParameter(what, param_hint="'--tokenizer' / '--processor'")
     return str(tokenizer if processor is None else processor)
 
@@ -166,7 +168,7 @@ RowFormat = Annotated[
     RowFormatName | None,
     typer.Option(
         "--row-format",
-        help="The dialect of rows, if their columns do not tell.",
+        help="The format of the rows, if their columns do not show it.",
         rich_help_panel=_ROWS,
         show_default=False,
     ),

@@ -21,11 +21,11 @@ def check_output(path: Path, *, force: bool) -> None:
     if path.is_dir():
         raise CliError(f"{path} is a folder: name a file in it")
     if path.exists() and not path.is_file():
-        raise CliError(f"{path} is not a file that can be written anew: name another place")
+        raise CliError(f"{path} is not a regular file: use another path")
     if path.exists() and not force:
-        raise CliError(f"{path} exists: name another file, or write over it with --force")
+        raise CliError(f"{path} exists: use another file, or overwrite it with --force")
     if not path.parent.is_dir():
-        raise CliError(f"there is no folder {path.parent} to write {path.name} into: make it first")
+        raise CliError(f"there is no folder {path.parent} to write {path.name} into: create it first")
 
 
 def write_output(path: Path, text: str, *, force: bool) -> None:
@@ -41,7 +41,7 @@ def write_output(path: Path, text: str, *, force: bool) -> None:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
-        raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None
+        raise CliError(f"cannot write {path}: {error.strerror}; use another path") from None
 
 
 @contextlib.contextmanager
@@ -60,4 +60,4 @@ def growing_output(path: Path, *, force: bool) -> Iterator[TextIO]:
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
-        raise CliError(f"cannot write {path}: {error.strerror}; name another place") from None
+        raise CliError(f"cannot write {path}: {error.strerror}; use another path") from None

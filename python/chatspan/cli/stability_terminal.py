@@ -58,7 +58,7 @@ def _splits(splits: Splits) -> Iterator[RenderableType]:
         yield _causes(splits)
     for group in splits.refused:
         [place, *_] = group.places
-        told = f"{plural(group.rows, 'row')} cannot be told: {visible(group.what).replace('␣', ' ')}"
+        told = f"{plural(group.rows, 'row')} could not be determined: {visible(group.what).replace('␣', ' ')}"
         yield Text.assemble(told, (f"  {visible(place.row)}", _DIM))
 
 

@@ -31,7 +31,7 @@ class LossOnName(str, enum.Enum):
 
 
 class ApiName(str, enum.Enum):
-    """Whose server it is."""
+    """The kind of server."""
 
     vllm = "vllm"
     sglang = "sglang"
@@ -41,7 +41,7 @@ def teacher(
     file: options.File,
     tokenizer: options.Tokenizer,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder of the top-k.", show_default=False)
+        Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the top-k.", show_default=False)
     ],
     model: Annotated[
         str | None,
@@ -51,16 +51,22 @@ def teacher(
     ] = None,
     server: Annotated[
         str | None,
-        typer.Option("--server", metavar="URL", help="A server to ask.", rich_help_panel=_TEACHER, show_default=False),
+        typer.Option(
+            "--server",
+            metavar="URL",
+            help="The URL of a server to query.",
+            rich_help_panel=_TEACHER,
+            show_default=False,
+        ),
     ] = None,
-    api: Annotated[ApiName, typer.Option("--api", help="Whose server it is.", rich_help_panel=_TEACHER)] = ApiName.vllm,
+    api: Annotated[ApiName, typer.Option("--api", help="The kind of server.", rich_help_panel=_TEACHER)] = ApiName.vllm,
     top_k: Annotated[
-        int, typer.Option("--top-k", min=1, metavar="K", help="How many entries a token.", rich_help_panel=_TEACHER)
+        int, typer.Option("--top-k", min=1, metavar="K", help="Entries per token.", rich_help_panel=_TEACHER)
     ] = 20,
     prompts_at_once: Annotated[
         int,
         typer.Option(
-            "--prompts-at-once", min=1, metavar="N", help="Prompts a request, and a file.", rich_help_panel=_TEACHER
+            "--prompts-at-once", min=1, metavar="N", help="Prompts per request and per file.", rich_help_panel=_TEACHER
         ),
     ] = 64,
     template: options.Template = None,
@@ -78,11 +84,11 @@ def teacher(
     split: options.Split = "train",
     subset: options.Subset = None,
 ) -> None:
-    """Score the in-loss tokens of a data set with a teacher, and keep its top-k in a folder.
+    """Score the in-loss tokens of a data set with a teacher, and store its top-k in a folder.
 
     Rows are those of SelfDistillationCollator, with 'teacher_messages'; a row without that column is shown to the
-    teacher as it is. chatspan.shards.teacher_store.TeacherStore gives the top-k of any batch of them. A run that was
-    stopped goes on where it was when the same command is given again.
+    teacher as it is. chatspan.shards.teacher_store.TeacherStore returns the top-k of any batch of them. Run the
+    same command again to resume a run that was stopped.
     """
     from chatspan.cli.load import load_tokenizer, read_template
     from chatspan.distillation.collator import SelfDistillationCollator
@@ -91,7 +97,7 @@ def teacher(
     from chatspan.shards.teacher_store import TeacherStore
 
     if (model is None) == (server is None):
-        raise CliError("name the teacher: either --model NAME or --server URL")
+        raise CliError("use either --model NAME or --server URL for the teacher")
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     how = options.row_options(column, row_format, tool_arguments, null_content, text_parts)
@@ -107,8 +113,8 @@ def teacher(
         with RowProgress("scoring") as progress:
             run.all_of(source.rows(), _batches_of(collate, how), progress)
     except KeyboardInterrupt:
-        kept = f"{plural(len(store), 'token')} in {out} are whole"
-        raise Stopped(f"stopped; {kept}, and the same command goes on from there") from None
+        kept = f"{plural(len(store), 'token')} in {out} are complete"
+        raise Stopped(f"stopped; {kept}; run the same command again to resume") from None
     _report(run, out, as_json)
     if run.failed:
         raise typer.Exit(1)

@@ -154,7 +154,7 @@ class SelfDistillationCollator:
         if self._route is not None:
             self._route.warm_up()
         elif self.config.backend == "native":
-            raise BackendError(f"{type(self.tokenizer).__name__} is no HF fast tokenizer")
+            raise BackendError(f"{type(self.tokenizer).__name__} is not an HF fast tokenizer")
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
         rows = ungrouped(rows) if self.config.packing else rows
@@ -165,8 +165,8 @@ class SelfDistillationCollator:
         found, dropped_rows = self._rows(rows)
         if not found:
             raise EmptyBatchError(
-                f"none of {len(rows)} rows is left: they are too long, or the loss is nowhere on them and "
-                "keep_empty=False; collator.has_signal(row) says which of a data set have a loss"
+                f"none of {len(rows)} rows is left: they are too long, or have no loss and "
+                "keep_empty=False; filter the data set with collator.has_signal"
             )
         batch = batch_of(found, self.config, self._pad_id)
         if self.processor is not None and self._route is not None:
@@ -285,7 +285,7 @@ class SelfDistillationCollator:
                 _warn(example, "the chat template leaves the recovery out, so there is nothing to distil", out)
                 pairs += self._pairs([_without(example, out)])
             elif off:
-                _warn(example, "no prompt of inference leads to the turn, so the loss is not on it", off)
+                _warn(example, "no inference prompt leads to the turn, so it is not in the loss", off)
                 pairs += self._pairs([_without(example, off)])
             else:
                 pairs.append(pair_of(example, student, teacher, self.config))

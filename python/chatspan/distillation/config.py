@@ -66,7 +66,7 @@ class DistillationConfig(RowOptions):
             ``layout="indexed"``. Of a processor those alone whose tensors and positions tell the rows apart.
         sdpo_ignore_index: ``sdpo_loss_mask`` where it is not 1.
         backend: what tokenizes, see :class:`chatspan.ChatEncoder`: ``"auto"``, ``"native"``, ``"hf"``.
-        off_prompt: what becomes of loss messages whose turn no prompt of inference leads to, on either side (see
+        off_prompt: what becomes of loss messages whose turn no inference prompt leads to, on either side (see
             :attr:`chatspan.Encoding.off_prompt`): ``"keep"``, the log says once how many there are in the first rows;
             ``"drop_turn"``, the loss is not on them; ``"error"``. The last two render the prompt of each turn.
         boundaries: whether prompts are tokenized apart from their turns, see :class:`chatspan.ChatEncoder`:
@@ -105,14 +105,18 @@ class DistillationConfig(RowOptions):
         require_counts(self, "max_length")
         require_multiples(self)
         if not isinstance(self.max_dropped, (int, float)) or not 0 <= self.max_dropped <= 1:
-            raise OptionError(f"max_dropped={quoted(self.max_dropped)}: give a part of a message's tokens, from 0 to 1")
+            raise OptionError(
+                f"max_dropped={quoted(self.max_dropped)}: expected a fraction of a message's tokens, from 0 to 1"
+            )
         if self.packing and self.layout != "indexed":
             raise OptionError(
                 f'packing=True needs layout="indexed", not {quoted(self.layout)}: a packed row has no holes'
             )
         index = self.sdpo_ignore_index
         if type(index) is not int or index == 1 or not -(2**63) <= index < 2**63:
-            raise OptionError(f"sdpo_ignore_index={quoted(self.sdpo_ignore_index)}: give a whole number other than 1")
+            raise OptionError(
+                f"sdpo_ignore_index={quoted(self.sdpo_ignore_index)}: expected a whole number other than 1"
+            )
         require_loss_on(self.loss_on, ("content", "turn"))
         # A frozen dataclass, of which two are equal if they say the same.
         object.__setattr__(self, "per_token", require_names(self.per_token))

@@ -65,8 +65,8 @@ def _not_shared(student: dict[str, Any], teacher: dict[str, Any]) -> dict[str, A
     missing = sorted(student.keys() - teacher.keys())
     if missing:
         raise LayoutError(
-            f"the student's rows have {', '.join(missing)}, and none of the teacher's has: what a teacher sees has the "
-            "student's media, and may have more; give its messages the images, too, or remove them from both"
+            f"the student's rows have {', '.join(missing)}, and none of the teacher's has: a teacher must see the "
+            "student's media, and may see more; add the images to its messages, or remove them from both"
         )
     return {
         name: value for name, value in teacher.items() if name not in student or not _is_equal(value, student[name])
@@ -114,8 +114,8 @@ def _made(chats: Sequence[tuple[EncodedChat, Ints, Side]], pipeline: EncodingPip
     own = [chat.encoding._model_inputs for chat, _, _ in chats if chat.encoding is not None]
     if len(own) < len(chats):
         raise LayoutError(
-            "a row as sampled has no media, and a processor's batch is made of rows that it renders: give messages "
-            "with token_ids, or the tokenizer in place of the processor"
+            "a row as sampled has no media, but a processor's batch needs rows that it renders: pass "
+            "messages with token_ids, or the tokenizer in place of the processor"
         )
     is_whole = all(len(tokens) == len(chat.input_ids) for chat, tokens, _ in chats)
     count = len(own[0].of_call[IDS[0]])
@@ -129,8 +129,8 @@ def _made(chats: Sequence[tuple[EncodedChat, Ints, Side]], pipeline: EncodingPip
     for row, (chat, tokens, _) in zip(made.rows, chats, strict=True):
         if len(tokens) < len(chat.input_ids) and not np.array_equal(row.ids, chat.input_ids[tokens]):
             raise TruncationError(
-                "messages are left out for max_length, and of those that stay the processor makes other tokens than "
-                "before: leave them out of the row, or make media smaller"
+                "messages are left out for max_length, and the processor makes other tokens from the "
+                "rest than before: leave them out of the row, or make media smaller"
             )
     return [ModelInputs(made.outputs, at) for at in range(len(chats))]
 

@@ -72,10 +72,10 @@ def check_layout(
         chatspan.errors.LayoutError: mistral has sliding_window=4096, in which holes take up room: use layout="indexed"
     """
     if not one_of(layout, get_args(Layout)):
-        raise OptionError(f"layout={quoted(layout)}: say one of {', '.join(map(repr, get_args(Layout)))}")
+        raise OptionError(f"layout={quoted(layout)}: use one of {', '.join(map(repr, get_args(Layout)))}")
     require_switch("packing", packing)
     if batch is not None and not is_a(batch, Mapping):
-        raise OptionError(f"batch is {type(batch).__name__}: give the dict that a collator makes")
+        raise OptionError(f"batch is {type(batch).__name__}: pass the dict that a collator makes")
     if (packing or batch is not None) and makes_own_positions(model_config):
         _require_own_positions(model_config, packing, batch or {})
     if layout != "aligned":
@@ -91,15 +91,13 @@ def check_layout(
 def _require_own_positions(config: Any, packing: bool, batch: Mapping[str, Any]) -> None:
     name = getattr(config, "model_type", type(config).__name__)
     if packing:
-        raise LayoutError(
-            f"{name} finds the positions of media by rows, which packed ones do not tell: use packing=False"
-        )
+        raise LayoutError(f"{name} derives the positions of media from rows, which packing hides: use packing=False")
     for prefix in ("", "ctx_teacher_"):
         media = [name for name in media_names(batch) if name.startswith("ctx_teacher_") <= bool(prefix)]
         if media and getattr(batch.get(f"{prefix}position_ids"), "ndim", 0) == 2:
             raise LayoutError(
                 f"{name} takes {prefix}position_ids [B, T] for those of text, though the batch has {media[0]}: leave "
-                "them out, and the model finds its own"
+                "them out, and the model computes its own"
             )
 
 
@@ -109,7 +107,7 @@ def _problem(config: Any) -> str | None:
         if _value(config, name) is not None:
             return f"{name}={quoted(_value(config, name))}, a state or convolution that holes pass through"
     if _value(config, "model_type") in _BY_COLUMN:
-        return "layers that count columns, which holes are too"
+        return "layers that count columns, holes included"
     for name in ("layer_types", "layers_block_type", "block_types"):
         types = _value(config, name)
         if types is not None:

@@ -58,7 +58,7 @@ def without_control_tokens_of_data(
     """
     found = _hits(attributed, tokens, pieces)
     if found and error:
-        raise _error(attributed, found[0], 'special_tokens="escape" encodes it as plain text')
+        raise _error(attributed, found[0], 'use special_tokens="escape" to encode it as plain text')
     for _ in range(_ROUNDS):
         if not found:
             return tokens
@@ -141,7 +141,7 @@ def _parts(attributed: AttributedRender, hit: _Hit) -> list[CharRange]:
 
 
 def _not_escaped(attributed: AttributedRender, hit: _Hit) -> ControlTokenError:
-    advice = "it cannot be escaped: the tokenizer makes the control token out of plain text; take it out of the text"
+    advice = "it cannot be escaped: the tokenizer makes the control token from plain text; remove it from the text"
     return _error(attributed, hit, advice)
 
 

@@ -1,4 +1,4 @@
-"""Turns that no prompt of inference leads to: what becomes of them, and a word about them, once."""
+"""Turns that no inference prompt leads to: what becomes of them, and a word about them, once."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def messages_on_prompt(
 def off_prompt_error(index: int, found: OffPrompt) -> OffPromptError:
     """The error of a message that no prompt leads to."""
     return OffPromptError(
-        f"message {index} (assistant): no prompt of inference leads to its turn ({found.cause}): from character "
+        f"message {index} (assistant): no inference prompt leads to its turn ({found.cause}): from character "
         f"{found.start_char} on the prompt has {found.prompt!r}, the row {found.row!r}; "
-        'off_prompt="drop_turn" does not train such turns, "keep" does',
+        'use off_prompt="drop_turn" to leave such turns out, or "keep" to train them',
         message_index=index,
         start_char=found.start_char,
     )
@@ -91,14 +91,14 @@ class OffPromptSummary:
         if marker:
             logger.warning(
                 "the chat template writes no generation prompt, so turns begin with what it writes before them, %r, "
-                "which the model then has to write itself: give the template an {%% if add_generation_prompt %%} that "
-                "writes it",
+                "which the model then has to write itself: add an {%% if add_generation_prompt "
+                "%%} block that writes it",
                 marker,
             )
         if causes:
             of_causes = ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
             logger.warning(
-                "%d of %d turns in the first %d rows are written otherwise than inference prompts for them (%s), and "
+                "%d of %d turns in the first %d rows are written differently than inference prompts for them (%s), and "
                 'trained as written: chatspan audit --turns shows them, off_prompt="drop_turn" leaves them out',
                 causes.total(),
                 turns,

@@ -91,7 +91,7 @@ class EncodingPipeline:
         require_loaded(tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
-                f"{type(tokenizer).__name__} gives no offsets: load the fast tokenizer "
+                f"{type(tokenizer).__name__} returns no offsets: load the fast tokenizer "
                 "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
             )
         self.tokenizer = tokenizer
@@ -144,7 +144,7 @@ class EncodingPipeline:
     def warm_up(self, *, background: bool = False) -> None:
         """Loads the native tokenizer; see :meth:`chatspan.ChatEncoder.warm_up`."""
         if not isinstance(background, bool):
-            raise OptionError(f"background={quoted(background)}: give True or False")
+            raise OptionError(f"background={quoted(background)}: expected True or False")
         if background:
             self._backends.start()
         else:
@@ -393,7 +393,7 @@ def _require_unicode(render: Render) -> None:
         owner = next((owner for start, owner in reversed(render.owners) if start <= error.start), -1)
         which = f"message {owner}" if owner >= 0 else "the render"
         raise TextError(
-            f"{which} has a lone surrogate (character {error.start} of the render): it is no valid Unicode text; "
+            f"{which} has a lone surrogate (character {error.start} of the render): it is not valid Unicode text; "
             "repair or drop it",
             message_index=owner if owner >= 0 else None,
             start_char=error.start,

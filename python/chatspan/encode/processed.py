@@ -108,7 +108,7 @@ def inputs_without(
             flat = [each for of_chat in loaded for each in of_chat] if is_by_chat else loaded
             if len(flat) != len(own):
                 raise ExpansionError(
-                    f"the processor loads {len(flat)} {name} of {len(own)} parts, so that none of them can be left out"
+                    f"the processor loads {len(flat)} {name} of {len(own)} parts, so none of them can be left out"
                 )
             kept = [each for each, part in zip(flat, own, strict=True) if part.message_index not in left_out]
             if kept:

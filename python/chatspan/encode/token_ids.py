@@ -82,7 +82,7 @@ def _sampled_piece(
     parts = attributed.turn(index, "token")
     if len(parts) != 1:
         raise RolloutError(
-            f"results stand inside of the turn, which has {len(parts)} parts, and token_ids are those of one: leave "
+            f"the turn has {len(parts)} parts with results between them, but token_ids are those of one: leave "
             "token_ids out, and the turn is tokenized as text"
         )
     [(start, end)] = parts

@@ -22,7 +22,7 @@ def require_length(max_length: int | None, truncation: str) -> None:
         OptionError: there is none.
     """
     if max_length is None and truncation != "error":
-        raise OptionError(f"truncation={truncation!r} has no effect without a length: give max_length")
+        raise OptionError(f"truncation={truncation!r} has no effect without a length: set max_length")
 
 
 def check_options(max_length: int | None, truncation: str, special_tokens: str) -> None:
@@ -33,12 +33,12 @@ def check_options(max_length: int | None, truncation: str, special_tokens: str) 
     """
     is_count = isinstance(max_length, int) and not isinstance(max_length, bool) and max_length >= 1
     if max_length is not None and not is_count:
-        raise OptionError(f"max_length={quoted(max_length)}: say how many tokens, at least 1, or None")
+        raise OptionError(f"max_length={quoted(max_length)}: expected the number of tokens, at least 1, or None")
     if not one_of(truncation, ("error", "left", "right")):
-        raise OptionError(f'truncation={quoted(truncation)}: say "error", "left" or "right"')
+        raise OptionError(f'truncation={quoted(truncation)}: use "error", "left" or "right"')
     require_length(max_length, truncation)
     if not one_of(special_tokens, ("as_rendered", "escape", "error")):
-        raise OptionError(f'special_tokens={quoted(special_tokens)}: say "as_rendered", "escape" or "error"')
+        raise OptionError(f'special_tokens={quoted(special_tokens)}: use "as_rendered", "escape" or "error"')
 
 
 def truncated(encoding: Encoding, max_length: int | None, truncation: Truncation) -> Encoding:
@@ -78,8 +78,8 @@ def _require_media(encoding: Encoding, kept: slice, max_length: int) -> None:
             kind = one_medium(medium.modality)
             raise TruncationError(
                 f"max_length={max_length} cuts off part {medium.path[-1]} of message {medium.message_index}, {kind} of "
-                f"{medium.end_token - medium.start_token} tokens among {len(encoding)}: make it smaller by "
-                "processor_kwargs, or leave out messages",
+                f"{medium.end_token - medium.start_token} tokens among {len(encoding)}: make it smaller "
+                "with processor_kwargs, or leave out messages",
                 message_index=medium.message_index,
             )
 
@@ -87,7 +87,7 @@ def _require_media(encoding: Encoding, kept: slice, max_length: int) -> None:
 def too_long(count: int, max_length: int) -> TruncationError:
     """The error of a row that is longer than it may be."""
     return TruncationError(
-        f'{count} tokens are more than max_length={max_length}; truncation="left" or "right" cuts them'
+        f'{count} tokens are more than max_length={max_length}; use truncation="left" or "right" to cut them'
     )
 
 

@@ -329,7 +329,7 @@ def require_finite(losses: Tensor, beta: float, place: Callable[[int], str]) -> 
     one, other = ("student", "teacher") if beta == 1 else ("teacher", "student")
     raise LossError(
         f"{place(int(losses.isinf().nonzero()[0, 0]))}: the {one} can produce an entry of the vocabulary that the "
-        f"{other} cannot (its logit is -inf), so that beta={beta} makes the divergence infinite: mask both sides "
+        f"{other} cannot (its logit is -inf), so beta={beta} makes the divergence infinite: mask both sides "
         "alike, or use a beta between 0 and 1, or token_clip"
     )
 

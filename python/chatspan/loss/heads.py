@@ -40,21 +40,21 @@ class Head:
 
     def __post_init__(self) -> None:
         if not isinstance(self.module, (nn.Module, Tensor)):
-            raise LossError(f"a head is {type(self.module).__name__}: give a weight [V, H], or the module of the head")
+            raise LossError(f"a head is {type(self.module).__name__}: pass a weight [V, H], or the module of the head")
         if isinstance(self.module, Tensor) and self.module.dim() != 2:
-            raise LossError(f"a head's weight is {list(self.module.shape)}: give [V, H]")
+            raise LossError(f"a head's weight is {list(self.module.shape)}: expected [V, H]")
         if self.bias is not None and not isinstance(self.module, Tensor):
             raise LossError("a head's bias goes beside a weight: a module has its own")
         if self.vocabulary is not None and (type(self.vocabulary) is not int or self.vocabulary < 1):
             raise OptionError(
-                f"vocabulary={quoted(self.vocabulary)}: give how many entries are tokens, or None for all"
+                f"vocabulary={quoted(self.vocabulary)}: expected the number of entries that are tokens, or None for all"
             )
         for name in ("logit_scale", "logit_softcap"):
             value = getattr(self, name)
             if value is None and name == "logit_softcap":
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LARGEST_WEIGHT:
-                raise OptionError(f"{name}={quoted(value)}: give a positive number")
+                raise OptionError(f"{name}={quoted(value)}: expected a positive number")
             object.__setattr__(self, name, as_fraction(value))
 
     @property
@@ -114,8 +114,8 @@ def as_head(given: Any, name: str, *, logit_scale: float, logit_softcap: float |
     """
     if isinstance(given, Head):
         if logit_scale != 1 or logit_softcap is not None:
-            raise OptionError(f"{name} is a Head, which has its own logit_scale and logit_softcap: give them there")
+            raise OptionError(f"{name} is a Head, which has its own logit_scale and logit_softcap: set them there")
         return given
     if not isinstance(given, (nn.Module, Tensor)):
-        raise LossError(f"{name} is {type(given).__name__}: give a Head, the module of the head, or its weight [V, H]")
+        raise LossError(f"{name} is {type(given).__name__}: pass a Head, the module of the head, or its weight [V, H]")
     return Head(given, logit_scale=logit_scale, logit_softcap=logit_softcap)

@@ -127,8 +127,8 @@ def require_tensor(given: Any, name: str, what: str) -> None:
     received = type(given).__name__
     if hasattr(given, "logits") or (isinstance(given, Mapping) and "logits" in given):
         part = "its logits, output.logits" if what == "logits" else "its last hidden states"
-        raise LossError(f"{name} is {received}, the whole output of a model: give {part}")
-    raise LossError(f"{name} is {received}, not a tensor: give a torch tensor (of an array, torch.from_numpy(array))")
+        raise LossError(f"{name} is {received}, the whole output of a model: pass {part}")
+    raise LossError(f"{name} is {received}, not a tensor: pass a torch tensor (of an array, torch.from_numpy(array))")
 
 
 def require_batch(batch: Any) -> None:
@@ -138,10 +138,10 @@ def require_batch(batch: Any) -> None:
         LossError: it is not; with what to give.
     """
     if not hasattr(batch, "keys"):
-        raise LossError(f"batch is {type(batch).__name__}: give the dict that a distillation collator makes")
+        raise LossError(f"batch is {type(batch).__name__}: pass the dict that a distillation collator makes")
     if _FIRST not in batch and "labels" in batch:
         raise LossError(
-            f"the batch has no {_FIRST!r}, but 'labels': it is one of supervised fine-tuning; give the batch of "
+            f"the batch has no {_FIRST!r}, but 'labels': it is one of supervised fine-tuning; pass the batch of "
             "ComposerDataCollator or SelfDistillationCollator"
         )
 
@@ -159,7 +159,7 @@ def require_shape(given: Tensor, name: str, what: str) -> None:
         )
     if given.dim() != 3 or not given.is_floating_point():
         last = "V" if what == "logits" else "H"
-        raise LossError(f"{name} are {given.dtype} {list(given.shape)}: give floats [B, T, {last}]")
+        raise LossError(f"{name} are {given.dtype} {list(given.shape)}: expected floats [B, T, {last}]")
 
 
 def _check_sides(student: Tensor, teacher: Tensor, what: str) -> None:
@@ -185,7 +185,7 @@ class _Reader:
         self.shape = self._shape()
         mask = self._get("response_idx_mask", self.shape)
         if mask.dtype is not torch.bool:
-            raise LossError(f"batch['response_idx_mask'] is {mask.dtype}: give bool")
+            raise LossError(f"batch['response_idx_mask'] is {mask.dtype}: expected bool")
         self.rows, self.entries = mask.nonzero(as_tuple=True)
         self.checks: list[Check] = []
 
@@ -195,8 +195,8 @@ class _Reader:
             masks = {f"{prefix}attention_mask", f"{prefix}cu_seq_lens_q"}
             if f"{prefix}position_ids" in self.batch and masks.isdisjoint(self.batch):
                 raise LossError(
-                    f"the batch has '{prefix}position_ids', but no '{prefix}attention_mask': without it holes and "
-                    "padding are seen; give it to the model, and leave it in the batch"
+                    f"the batch has '{prefix}position_ids', but no '{prefix}attention_mask': without it the "
+                    "model sees holes and padding; pass it to the model, and leave it in the batch"
                 )
 
     def read(self, dtype: torch.dtype, also: Checks | None) -> InLoss:
@@ -230,7 +230,7 @@ class _Reader:
         if width != self.shape[1]:
             raise LossError(
                 f"{side}_{self.given.what} have {width} columns, but batch[{_FIRST!r}] has {self.shape[1]}: with "
-                f'gathered=True give one for each in-loss token, as logits_to_keep=batch["{side}_logit_idx"] makes them'
+                f'gathered=True pass one for each in-loss token, as logits_to_keep=batch["{side}_logit_idx"] makes them'
             )
         return self.entries
 
@@ -238,7 +238,9 @@ class _Reader:
         indices = self._get(_FIRST)
         rows = len(self.student)
         if indices.dim() != 2 or len(indices) != rows:
-            raise LossError(f"batch[{_FIRST!r}] is {list(indices.shape)}, but the logits have {rows} rows: give [B, R]")
+            raise LossError(
+                f"batch[{_FIRST!r}] is {list(indices.shape)}, but the logits have {rows} rows: expected [B, R]"
+            )
         return rows, indices.shape[1]
 
     def _get(self, key: str, shape: tuple[int, int] | None = None) -> Tensor:
@@ -248,7 +250,7 @@ class _Reader:
         value = self.batch[key]
         if not isinstance(value, Tensor) or (value.is_meta and not self.student.is_meta):
             what = "a meta tensor" if isinstance(value, Tensor) else type(value).__name__
-            raise LossError(f"batch[{key!r}] is {what}, not a tensor of numbers: give the batch of a collator")
+            raise LossError(f"batch[{key!r}] is {what}, not a tensor of numbers: pass the batch of a collator")
         if shape is not None and tuple(value.shape) != shape:
             raise LossError(f"batch[{key!r}] is {list(value.shape)}, but batch[{_FIRST!r}] is {list(shape)}")
         return value.to(self.device)
@@ -269,7 +271,7 @@ class _Reader:
         """Columns at the in-loss tokens; those that are out of range are clamped until the check refuses them."""
         indices = self._get(key, self.shape)
         if indices.dtype not in (torch.int64, torch.int32):
-            raise LossError(f"batch[{key!r}] is {indices.dtype}: give int64")
+            raise LossError(f"batch[{key!r}] is {indices.dtype}: expected int64")
         columns = indices[self.rows, self.entries].long()
         what = what.format(width)
         self._must(columns.ge(0) & columns.lt(width), lambda n: f"{key} is {int(columns[n])}, but {what}")
@@ -292,7 +294,7 @@ class _Reader:
             return self._get(own, self.shape)[self.rows, self.entries]
         values = self._get(key)
         if values.dim() != 2 or len(values) != self.shape[0]:
-            raise LossError(f"batch[{key!r}] is {list(values.shape)}: give [{self.shape[0]}, T]")
+            raise LossError(f"batch[{key!r}] is {list(values.shape)}: expected [{self.shape[0]}, T]")
         columns = self._columns(index_key, values.shape[1], f"{key} has {{}} columns")
         return values[self.rows, columns]
 
@@ -321,7 +323,7 @@ class _Reader:
         weights = self._at_tokens("sdpo_loss_weight", "student_response_idx").to(dtype)
         self._must(
             weights.isfinite() & (weights >= 0),
-            lambda n: f"sdpo_loss_weight is {weights[n].item()}: give a finite number of 0 or more",
+            lambda n: f"sdpo_loss_weight is {weights[n].item()}: expected a finite number of 0 or more",
         )
         return weights
 

@@ -34,16 +34,18 @@ class TopK:
             if not isinstance(given, Tensor) or (given.is_meta and not student.is_meta):
                 what = "a meta tensor" if isinstance(given, Tensor) else type(given).__name__
                 raise LossError(
-                    f"{name} is {what}, not a tensor of numbers: give a torch tensor [B, R, K] (of an array, "
+                    f"{name} is {what}, not a tensor of numbers: pass a torch tensor [B, R, K] (of an array, "
                     "torch.from_numpy(array))"
                 )
         if log_probs.dim() != 3 or not log_probs.is_floating_point() or log_probs.shape[2] == 0:
             shown = f"{log_probs.dtype} {list(log_probs.shape)}"
-            raise LossError(f"teacher_topk_logprobs are {shown}: give floats [B, R, K], at least one entry a token")
+            raise LossError(
+                f"teacher_topk_logprobs are {shown}: expected floats [B, R, K], at least one entry per token"
+            )
         if ids.dtype not in (torch.int64, torch.int32) or ids.shape != log_probs.shape:
             raise LossError(
                 f"teacher_topk_ids are {ids.dtype} {list(ids.shape)}, and teacher_topk_logprobs are "
-                f"{list(log_probs.shape)}: give int64 of the same shape"
+                f"{list(log_probs.shape)}: expected int64 of the same shape"
             )
         # In float32 or wider: half precision cannot sum probabilities.
         self._log_probs = log_probs.detach().to(student.device, dtype_inside(student))
@@ -59,7 +61,7 @@ class TopK:
         if tuple(self._log_probs.shape[:2]) != shape:
             raise LossError(
                 f"teacher_topk_logprobs are {list(self._log_probs.shape)}, but batch['student_logit_idx'] is "
-                f"{list(shape)}: give K entries for each in-loss token, [B, R, K]"
+                f"{list(shape)}: pass K entries for each in-loss token, [B, R, K]"
             )
         log_probs, ids = self._log_probs[rows, entries], self._ids[rows, entries]
         missing = log_probs == -torch.inf
@@ -72,26 +74,26 @@ class TopK:
 
             return ~wrong.any(-1), problem
 
-        yield must(log_probs.isnan(), "give a number, or -inf where there is none")
-        yield must(log_probs > _ROUNDING, "give log-probs, which are at most 0, and not logits or probabilities")
-        yield must(~missing & ids.lt(0), "give an id of 0 or more, and log-prob -inf where there is none")
+        yield must(log_probs.isnan(), "expected a number, or -inf where there is none")
+        yield must(log_probs > _ROUNDING, "pass log-probs, which are at most 0, and not logits or probabilities")
+        yield must(~missing & ids.lt(0), "pass an id of 0 or more, and log-prob -inf where there is none")
         yield must(
             ~missing & ids.ge(self._vocabulary),
-            f"the student has {self._vocabulary} entries, ids 0 to {self._vocabulary - 1}; give the top-k of a teacher "
+            f"the student has {self._vocabulary} entries, ids 0 to {self._vocabulary - 1}; pass the top-k of a teacher "
             "of the same vocabulary",
         )
-        yield must(_repeated(ids, missing), "an earlier entry has the same id; give each once")
+        yield must(_repeated(ids, missing), "an earlier entry has the same id; pass each once")
         mass = _mass(log_probs)
         yield (
             mass <= 1 + _ROUNDING,
             lambda n: (
-                f"the probabilities of the teacher's top-k sum to {mass[n].item():.4g}, which is over 1: give the "
+                f"the probabilities of the teacher's top-k sum to {mass[n].item():.4g}, which is over 1: pass the "
                 "log-probs of one distribution over the whole vocabulary"
             ),
         )
         yield (
             ~missing.all(-1),
-            lambda _: "the teacher's top-k has no entry: give at least one for each token in response_idx_mask",
+            lambda _: "the teacher's top-k has no entry: pass at least one for each token in response_idx_mask",
         )
 
     def known(self, in_loss: InLoss) -> tuple[KnownEntries, Tensor]:

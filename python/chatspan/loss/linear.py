@@ -107,7 +107,7 @@ def require_chunk_size(chunk_size: int | None) -> None:
         OptionError: it is not.
     """
     if chunk_size is not None and (type(chunk_size) is not int or chunk_size < 1):
-        raise OptionError(f"chunk_size={quoted(chunk_size)}: give how many tokens, at least 1, or None")
+        raise OptionError(f"chunk_size={quoted(chunk_size)}: expected the number of tokens, at least 1, or None")
 
 
 def tokens_of(in_loss: InLoss, coefficients: Tensor, is_clip: float | None) -> Tokens:
@@ -132,7 +132,7 @@ def _vocabulary(student: Head, teacher: Head, student_hidden: Tensor, teacher_hi
     ]
     if widths[0] != widths[1]:
         raise LossError(
-            f"the student's head has {widths[0]} entries and the teacher's {widths[1]}: of padded heads give "
+            f"the student's head has {widths[0]} entries and the teacher's {widths[1]}: for padded heads pass "
             "Head(…, vocabulary=n), with the number of entries that are tokens"
         )
     return widths[0]
@@ -148,5 +148,5 @@ def width_of_head(name: str, head: Head, of: str, hidden: Tensor) -> int:
         return int(head.logits(hidden[:0, 0].detach()).shape[-1])
     except RuntimeError as error:
         raise LossError(
-            f"{name} does not take {of} {list(hidden.shape)}: {error}; give the head of that model"
+            f"{name} does not take {of} {list(hidden.shape)}: {error}; pass the head of that model"
         ) from None

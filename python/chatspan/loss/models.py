@@ -70,7 +70,7 @@ def hidden_states_and_head(model: nn.Module, *, vocabulary: int | None = None, *
         (torch.Size([1, 3, 8]), True)
     """
     if inputs.get("labels") is not None:
-        raise LossError("labels are among the inputs, of which a model makes a loss of its own: leave them out")
+        raise LossError("labels are among the inputs, so the model would compute a loss of its own: leave them out")
     head = _head_of(model)
     seen = _Seen()
     try:
@@ -83,7 +83,7 @@ def hidden_states_and_head(model: nn.Module, *, vocabulary: int | None = None, *
             "if it runs by itself, use sdpo_loss(…, gathered=True) with its own logits"
         ) from error
     if seen.hidden is None:
-        raise LossError(f"{type(model).__name__} made no use of its head ({type(head).__name__}): give its own logits")
+        raise LossError(f"{type(model).__name__} did not use its head ({type(head).__name__}): pass its own logits")
     returned = _logits_of(output)
     scale, softcap = _finish_of(returned.detach()[..., 1:].reshape(-1, len(_PROBES))[0].double())
     # Wrappers begin their part of the backward pass at what the model returned.
@@ -133,7 +133,7 @@ def _head_of(model: Any) -> nn.Module:
             (getattr(inside, name) for name in _INSIDE if isinstance(getattr(inside, name, None), nn.Module)), None
         )
     raise LossError(
-        f"model is {type(model).__name__}, which has no head (get_output_embeddings()): give a causal language model "
+        f"model is {type(model).__name__}, which has no head (get_output_embeddings()): use a causal language model "
         "of transformers, or hidden states and a Head of your own"
     )
 
@@ -163,11 +163,11 @@ def model_inputs(
         {'input_ids': tensor([[1., 1., 1.]])}
     """
     if not is_a(batch, Mapping):
-        raise OptionError(f"batch is {type(batch).__name__}: give the dict that a collator makes")
+        raise OptionError(f"batch is {type(batch).__name__}: pass the dict that a collator makes")
     if not isinstance(model, nn.Module):
-        raise OptionError(f"model is {type(model).__name__}: give the model that is called")
+        raise OptionError(f"model is {type(model).__name__}: pass the model that is called")
     if not one_of(side, ("student", "teacher")):
-        raise OptionError(f'side={quoted(side)}: say "student" or "teacher"')
+        raise OptionError(f'side={quoted(side)}: use "student" or "teacher"')
     prefix = "" if side == "student" else "ctx_teacher_"
     found = {name: batch[f"{prefix}{name}"] for name in _OF_ROWS if f"{prefix}{name}" in batch}
     for name in _parameters(model):

@@ -66,19 +66,21 @@ def check_options(
 ) -> None:
     beta, temperature, top_k = divergence.beta, divergence.temperature, divergence.top_k
     if not (_is_number(beta) and 0 <= beta <= 1):
-        raise OptionError(f"beta={quoted(beta)}: give a number from 0, KL(T || S), to 1, KL(S || T)")
+        raise OptionError(f"beta={quoted(beta)}: expected a number from 0, KL(T || S), to 1, KL(S || T)")
     if not (_is_number(temperature) and 0 < temperature < math.inf):
-        raise OptionError(f"temperature={quoted(temperature)}: give a positive number")
+        raise OptionError(f"temperature={quoted(temperature)}: expected a positive number")
     if temperature < _LEAST_TEMPERATURE:
-        raise OptionError(f"temperature={quoted(temperature)}: logits divided by it are infinite; give 1e-20 or more")
+        raise OptionError(f"temperature={quoted(temperature)}: logits divided by it are infinite; pass 1e-20 or more")
     if top_k is not None and (type(top_k) is not int or top_k < 1):
-        raise OptionError(f"top_k={quoted(top_k)}: give a whole number of at least 1, or None for the whole vocabulary")
+        raise OptionError(
+            f"top_k={quoted(top_k)}: expected a whole number of at least 1, or None for the whole vocabulary"
+        )
     require_switch("add_tail", divergence.add_tail)
     for name, clip in (("token_clip", divergence.token_clip), ("is_clip", is_clip)):
         if clip is not None and not (_is_number(clip) and clip > 0):
-            raise OptionError(f"{name}={quoted(clip)}: give a positive number, or None for no clip")
+            raise OptionError(f"{name}={quoted(clip)}: expected a positive number, or None for no clip")
     if not one_of(reduction, get_args(Reduction)):
-        raise OptionError(f"reduction={quoted(reduction)}: say one of {', '.join(map(repr, get_args(Reduction)))}")
+        raise OptionError(f"reduction={quoted(reduction)}: use one of {', '.join(map(repr, get_args(Reduction)))}")
     if num_items_in_batch is None:
         items_are_fine = True
     elif isinstance(num_items_in_batch, Tensor):
@@ -86,7 +88,7 @@ def check_options(
     else:
         items_are_fine = _is_number(num_items_in_batch) and num_items_in_batch > 0
     if not items_are_fine:
-        raise OptionError(f"num_items_in_batch={quoted(num_items_in_batch)}: give a positive number")
+        raise OptionError(f"num_items_in_batch={quoted(num_items_in_batch)}: expected a positive number")
     if num_items_in_batch is not None and reduction != "token_mean":
         raise OptionError(f"num_items_in_batch with reduction={quoted(reduction)}: only 'token_mean' divides by it")
 

@@ -84,8 +84,8 @@ def refuse_media(messages: Any) -> None:
             kind = _normal(part).get("type") if type(part) is dict else None
             if type(kind) is str and kind in MODALITIES:
                 raise MessageError(
-                    f"message {index}: part {at} of its content is {one_medium(kind)}, of which a tokenizer makes no "
-                    "tokens: give the processor, ChatEncoder(processor), or leave it out",
+                    f"message {index}: part {at} of its content is {one_medium(kind)}, for which a tokenizer "
+                    "has no tokens: pass the processor, ChatEncoder(processor), or leave it out",
                     message_index=index,
                 )
 
@@ -113,8 +113,8 @@ def _parts(content: Sequence[Any], index: int) -> list[MediaPart]:
             continue
         if lacks_medium(part, kind):
             raise MessageError(
-                f"message {index}: part {at} of its content is {one_medium(kind)} without its data: "
-                f"give it as {kind!r}, or where it is as 'url' or 'path'",
+                f"message {index}: part {at} of its content is {one_medium(kind)} without its "
+                f"data: add it as {kind!r}, or its location as 'url' or 'path'",
                 message_index=index,
             )
         found.append(MediaPart(index, ("content", at), kind))

@@ -64,14 +64,14 @@ def _of_modality(
     if token is None:
         raise ExpansionError(
             f"the template writes {len(ranges)} {tokens[0]!r}, and {_counted(len(own), modality)} in the messages: "
-            "give a chat template that writes one for each"
+            "use a chat template that writes one for each"
         )
     owners = _owners(attributed, [start for start, _ in ranges])
     wanted = [part.message_index for part in own]
     if any(owner not in (-1, index) for owner, index in zip(owners, wanted, strict=True)):
         raise ExpansionError(
             f"the template writes the placeholders of {modality}s in the messages {owners}, and they are parts of the "
-            f"messages {wanted}: give a chat template that writes them where they are"
+            f"messages {wanted}: use a chat template that writes them where they are"
         )
     yield from (Placeholder(start, end, part) for (start, end), part in zip(ranges, own, strict=True))
 
@@ -82,7 +82,7 @@ def _require_template_text(attributed: AttributedRender, start: int, end: int) -
     message_index, path = attributed.field_at(start)
     error = ControlTokenError(
         f"message {message_index}: its text holds the placeholder {attributed.render.text[start:end]!r} (characters "
-        f"{start} to {end} of the render), which the processor takes for a medium: take it out of the text",
+        f"{start} to {end} of the render), which the processor takes for a medium: remove it from the text",
         message_index=message_index if message_index >= 0 else None,
         start_char=start,
     )

@@ -34,7 +34,7 @@ def load_processor(name: str) -> Any:
         return found
     # transformers gives the first part that it finds.
     if hasattr(found, "is_fast"):
-        raise TokenizerError(f"{name} has a tokenizer and no processor: give --tokenizer {name}")
+        raise TokenizerError(f"{name} has a tokenizer and no processor: use --tokenizer {name}")
     raise TokenizerError(
         f"{name} has {type(found).__name__} and no processor with a tokenizer: name a model that takes text and media"
     )

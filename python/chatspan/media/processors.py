@@ -47,9 +47,9 @@ def checked_options(processor: Any, options: Any) -> Mapping[str, Any]:
     if options is None:
         return {}
     if processor is None:
-        raise OptionError("processor_kwargs are a processor's: give the processor in place of its tokenizer")
+        raise OptionError("processor_kwargs need a processor: pass the processor in place of its tokenizer")
     if not is_a(options, Mapping) or not all(is_a(name, str) for name in options):
-        raise OptionError(f"processor_kwargs={quoted(options)}: give a mapping of names to values")
+        raise OptionError(f"processor_kwargs={quoted(options)}: expected a mapping of names to values")
     return dict(options)
 
 

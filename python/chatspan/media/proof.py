@@ -80,8 +80,8 @@ def _placed(
             if marked is not None:
                 return Expansions("marks", prefix, placeholders, marked)
             raise ExpansionError(
-                "nothing tells where the expansion of one placeholder ends and the text behind it begins: put a text "
-                "between the media"
+                "it is unknown where the expansion of one placeholder ends and the text after it "
+                "begins: put text between the media"
             )
     return None
 
@@ -115,6 +115,6 @@ def _changed(processor: Any, render: str, found: Sequence[Placeholder], text: st
     at = first_difference(render[:end], text[:end])
     what = "the render outside of its placeholders" if found else "the render"
     return ExpansionError(
-        f"{type(processor).__name__} changes {what}, so that nothing tells whose its tokens are: from character {at} "
+        f"{type(processor).__name__} changes {what}, so it is unknown what its tokens belong to: from character {at} "
         f"on the template writes {render[at : at + _SHOWN]!r}, and the processor makes {text[at : at + _SHOWN]!r} of it"
     )

@@ -89,7 +89,7 @@ class _Recorder:
         texts = [text] if isinstance(text, str) else list(text or ())
         made = self._tokenizer(text, *args, **kwargs)
         if made.encodings is None:
-            raise ExpansionError("the processor's tokenizer gives no offsets: load it with the fast tokenizer")
+            raise ExpansionError("the processor's tokenizer returns no offsets: load it with the fast tokenizer")
         self.recorded += zip(texts, made.encodings, strict=False)
         return made
 
@@ -130,8 +130,8 @@ def inputs_of(
     texts = seen.pop("text", None)
     if texts is None:
         raise ExpansionError(
-            f"{type(processor).__name__}.apply_chat_template does not call the processor with text=…, so that nothing "
-            "tells what it tokenizes"
+            f"{type(processor).__name__}.apply_chat_template does not call the processor with text=…, so it is "
+            "unknown what it tokenizes"
         )
     # What the caller gave as a keyword stays one.
     given = {name: seen.pop(name, None) for name in (*_MEDIA, *_AUDIO) if name not in options}
@@ -195,8 +195,8 @@ def joined(given: Sequence[ProcessorInputs]) -> ProcessorInputs:
         if dict(each.options) != dict(first.options):
             raise ExpansionError(
                 f"the chats of one batch need the options {quoted(dict(first.options))} and "
-                f"{quoted(dict(each.options))} of the processor, which takes one call's for all: give them in batches "
-                "of their own"
+                f"{quoted(dict(each.options))} of the processor, which takes one set of options per call: "
+                "use batches of their own"
             )
     media: dict[str, list[Any]] = {}
     for name in _MEDIA:
@@ -227,7 +227,7 @@ def made_of(processor: Any, given: ProcessorInputs, backend: Backend) -> Made:
     if len(outputs["input_ids"]) != len(given.texts):
         raise ExpansionError(
             f"{type(processor).__name__} gives {len(outputs['input_ids'])} rows of ids for {len(given.texts)} chats: "
-            "give them one by one"
+            "pass them one by one"
         )
     replaced = outputs.pop("text_replacement_offsets", None)
     return Made(outputs, [_row(outputs, recorded, replaced, at, backend) for at in range(len(given.texts))])
@@ -280,7 +280,7 @@ def _row(
         if offsets is not None:
             return RecordedRow(text, ids, offsets, _replacements(replaced, at))
     raise ExpansionError(
-        "the processor changes the ids that its tokenizer gives, so that nothing tells whose each of them is"
+        "the processor changes the ids that its tokenizer returns, so it is unknown what each of them belongs to"
     )
 
 

@@ -77,8 +77,8 @@ def tokens_with_pieces(tokenizer: Any, backend: Backend, chat: ExpandedChat, pie
     first, last = (int(inside[0]), int(inside[-1]) + 1) if len(inside) else (0, 0)
     if not np.array_equal(own.input_ids[first:last], again.input_ids):
         raise ExpansionError(
-            "the processor tokenizes its text in its own way, so that no part of it can be tokenized in another: leave "
-            'token_ids out, and give special_tokens="as_rendered"'
+            "the processor tokenizes its text in its own way, so no part of it can be tokenized differently: "
+            'leave token_ids out, and use special_tokens="as_rendered"'
         )
     cut = encode_pieces(tokenizer, backend, text, pieces)
     edge = np.zeros((len(own.input_ids) - last, 2), dtype=np.int64)

@@ -116,7 +116,7 @@ def _logprobs(rows: Sequence[PlainRow], width: int) -> Any:
             continue
         if values.shape != row.student_ids.shape:
             raise RolloutError(
-                f"its logprobs are {list(values.shape)} for {len(row.student_ids)} tokens: give one for each",
+                f"its logprobs are {list(values.shape)} for {len(row.student_ids)} tokens: pass one for each",
                 row_index=row.row_index,
             )
         found[index, : len(values)] = values

@@ -47,7 +47,7 @@ function sideSummary(view, side, name) {
 function numbersOf(side, name) {
   const tokens = count(side.length, "token");
   if (name === "none") return tokens;
-  if (!(name in side.masks)) return `${tokens}; ${name} cannot be told`;
+  if (!(name in side.masks)) return `${tokens}; ${name} cannot be determined`;
   return `${tokens}, ${countIn(side.inMask[name], 0, side.length).toLocaleString("en")} in ${name}`;
 }
 

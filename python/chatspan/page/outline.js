@@ -85,7 +85,7 @@ function drawRemarks(view) {
     return line;
   }));
   if (refusal("generation") && !lines.some((line) => line.dataset.mask === "generation")) {
-    lines.push(make("li", "", `generation cannot be told: ${refusal("generation")}`));
+    lines.push(make("li", "", `generation cannot be determined: ${refusal("generation")}`));
   }
   if (!lines.length) return null;
   const box = make("details", "remarks");
@@ -108,7 +108,7 @@ function remarksOf(side) {
   if (!side.length) say("warning", "There is no token.");
   if (side.truncated) say("warning", `${count(side.truncated, "token")} were cut off at the maximal length.`);
   for (const [name, reason] of Object.entries(side.refused)) {
-    say("warning", `${name} cannot be told: `, isolated(reason)).dataset.mask = name;
+    say("warning", `${name} cannot be determined: `, isolated(reason)).dataset.mask = name;
   }
   if (side.isDropped.size) {
     const line = say("warning", `${count(side.isDropped.size, "token")} would be in the loss, but the teacher has no such token: `);

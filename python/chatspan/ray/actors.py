@@ -117,7 +117,7 @@ class _Pool:
         if not found:
             raise WorkerError(
                 f"Ray has started no worker in {SECONDS_UNTIL_STARTED / 60:.0f} minutes: a worker takes "
-                f"{NUM_CPUS} of a core, and `ray status` says what is free"
+                f"{NUM_CPUS} of a core; check what is free with `ray status`"
             )
         for reference in found:
             if reference in self._starting:
@@ -147,8 +147,8 @@ class _Pool:
         except self._ray.exceptions.RayError as error:
             raise WorkerError(
                 f"rows {rows[0].index:,} to {rows[-1].index:,}: their worker ended by itself ({type(error).__name__}), "
-                f"and so it did each of the {RETRIES} times that they were begun again: it was killed, or there was no "
-                "memory left; try fewer --rows-per-shard"
+                f"and again in each of {RETRIES} retries: it was killed, or ran out "
+                "of memory; use fewer --rows-per-shard"
             ) from None
 
 

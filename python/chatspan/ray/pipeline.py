@@ -80,7 +80,7 @@ def encode(
 
     Raises:
         OptionError: options that cannot be, no ``ray.data.Dataset``, or a ``row_index`` that is not of whole numbers.
-        TokenizerError: the tokenizer cannot be loaded, has no chat template, or gives no offsets.
+        TokenizerError: the tokenizer cannot be loaded, has no chat template, or returns no offsets.
         EngineError: Ray is not installed.
         ChatspanError: when the result is read, as :class:`chatspan.ChatCollator`. For these to keep their types, and
             for no block to be left out, ``raise_original_map_exception`` and ``max_errored_blocks`` of the data set's
@@ -107,11 +107,13 @@ def encode(
         **checked(row_options),
     )
     if not one_of(on_error, get_args(OnError)):
-        raise OptionError(f'on_error={quoted(on_error)}: say "raise" or "reject"')
+        raise OptionError(f'on_error={quoted(on_error)}: use "raise" or "reject"')
     if not isinstance(num_cpus, (int, float)) or not 0 < num_cpus < float("inf"):
-        raise OptionError(f"num_cpus={num_cpus!r}: say how many cores a worker has, above 0, or a part of one")
+        raise OptionError(
+            f"num_cpus={num_cpus!r}: expected the number of cores per worker, or a fraction of one, above 0"
+        )
     if type(batch_size) is not int or batch_size < 1:
-        raise OptionError(f"batch_size={batch_size!r}: say how many rows, at least 1")
+        raise OptionError(f"batch_size={batch_size!r}: expected the number of rows, at least 1")
     pool = _pool(concurrency)
     settings = EncoderSettings(
         tokenizer=_loaded(tokenizer, chat_template, backend, boundaries),
@@ -153,7 +155,7 @@ def _pool(concurrency: Any) -> Any:
     if isinstance(concurrency, tuple) and len(concurrency) == 2:
         least, most = concurrency
     if any(type(count) is not int for count in (least, most)) or not 1 <= least <= most:
-        raise OptionError(f"concurrency={concurrency!r}: say how many workers, or (at least, at most)")
+        raise OptionError(f"concurrency={concurrency!r}: expected the number of workers, or (at least, at most)")
     return ActorPoolStrategy(min_size=least, max_size=most)
 
 

@@ -57,7 +57,7 @@ def read(source: str | PathLike[str] | Source, *, split: str = "train", subset: 
         name = str(Path(source).resolve()) if Path(source).exists() else str(source)
         source = open_source(name, split=split, subset=subset)
     if not callable(getattr(source, "rows", None)):
-        raise SourceError(f"{type(source).__name__} is no data set: name a file, a folder or a data set of the hub")
+        raise SourceError(f"{type(source).__name__} is not a data set: use a file, a folder or a data set of the hub")
     opened = source
 
     class _Rows(Datasource):  # type: ignore[misc]
@@ -113,7 +113,9 @@ def with_row_index(dataset: Any) -> Any:
     ray = require_ray()
     require_dataset(dataset)
     if ROW_INDEX in (dataset.columns() or ()):
-        raise OptionError(f"the data set has a column {ROW_INDEX!r} already: dataset.drop_columns([{ROW_INDEX!r}])")
+        raise OptionError(
+            f"the data set has a column {ROW_INDEX!r} already: remove it with dataset.drop_columns([{ROW_INDEX!r}])"
+        )
     options = dataset.context.execution_options
     before = options.preserve_order
     options.preserve_order = True

@@ -39,7 +39,7 @@ class TemplateLimits:
         for name, most in _MOST.items():
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
-                raise OptionError(f"{name}={quoted(value)}: give a whole number from 1 to {most}")
+                raise OptionError(f"{name}={quoted(value)}: expected a whole number from 1 to {most}")
 
 
 def require_limits(limits: object) -> TemplateLimits:
@@ -52,7 +52,7 @@ def require_limits(limits: object) -> TemplateLimits:
         return TemplateLimits()
     if not isinstance(limits, TemplateLimits):
         names = ", ".join(f"{field.name}=…" for field in fields(TemplateLimits))
-        raise OptionError(f"template_limits={quoted(limits)}: give a chatspan.TemplateLimits({names})")
+        raise OptionError(f"template_limits={quoted(limits)}: pass a chatspan.TemplateLimits({names})")
     return limits
 
 

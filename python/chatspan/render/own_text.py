@@ -29,8 +29,8 @@ def mismatch(text: str, own: str) -> RenderMismatchError:
     """The error about a render that is not the tokenizer's own."""
     start = first_difference(text, own)
     return RenderMismatchError(
-        f"the render is not the tokenizer's own from character {start} on: {text[start : start + 40]!r}, "
+        f"the render differs from the tokenizer's own from character {start} on: {text[start : start + 40]!r}, "
         f"but apply_chat_template gives {own[start : start + 40]!r}. Its apply_chat_template may be overridden, "
-        "or this version of transformers prepares messages in another way",
+        "or this version of transformers prepares messages differently",
         start_char=start,
     )

@@ -127,8 +127,8 @@ def tool_schemas(tools: Sequence[Any] | None) -> list[Any] | None:
             schemas.append(_json_schema(tool))
         else:
             raise OptionError(
-                f"tools[{index}] is {type(tool).__name__}: give a JSON schema, or a function with type hints and a "
-                "docstring, of which transformers makes one"
+                f"tools[{index}] is {type(tool).__name__}: pass a JSON schema, or a function with type hints and a "
+                "docstring, from which transformers makes one"
             )
     return schemas
 
@@ -141,6 +141,6 @@ def _json_schema(tool: Callable[..., Any]) -> Any:
     # What transformers raises has no common base.
     except Exception as error:
         raise OptionError(
-            f"transformers makes no JSON schema of the tool {getattr(tool, '__name__', tool)!r}: {error}; give the "
-            "schema, or a function with type hints and a docstring"
+            f"transformers cannot make a JSON schema from the tool {getattr(tool, '__name__', tool)!r}: {error}; pass "
+            "the schema, or a function with type hints and a docstring"
         ) from error

@@ -93,7 +93,7 @@ class ChatRenderer:
         """
         given = self._chat_template if chat_template is None else chat_template
         if given is not None and not isinstance(given, (str, Mapping)):
-            raise OptionError(f"chat_template={quoted(given)}: give a template, or several by their names")
+            raise OptionError(f"chat_template={quoted(given)}: pass a template, or several by their names")
         if isinstance(given, Mapping):
             name = "tool_use" if tools is not None and "tool_use" in given else "default"
             if name not in given:
@@ -101,14 +101,14 @@ class ChatRenderer:
                 raise TokenizerError(f"chat_template has no {name!r}; the names that it has: {names}")
             if not isinstance(given[name], str):
                 raise OptionError(
-                    f"chat_template[{name!r}] is {type(given[name]).__name__}: give the template, which is text"
+                    f"chat_template[{name!r}] is {type(given[name]).__name__}: pass the template, which is text"
                 )
             return given[name]
         try:
             source = self._tokenizer.get_chat_template(given, tools)
         except ValueError as error:
             raise TokenizerError(
-                f"the tokenizer has no chat template: set tokenizer.chat_template, or give chat_template ({error})"
+                f"the tokenizer has no chat template: set tokenizer.chat_template, or pass chat_template ({error})"
             ) from error
         return str(source)
 
@@ -123,7 +123,7 @@ class ChatRenderer:
             return compiled(self.source(tools, chat_template))
         except TemplateSyntaxError as error:
             raise TemplateError(
-                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; fix it, or give another"
+                f"the chat template cannot be compiled, line {error.lineno}: {error.message}; fix it, or pass another"
             ) from None
 
     def engine(self) -> tuple[str, str]:
@@ -243,7 +243,7 @@ class ChatRenderer:
         require_flags(request)
         if request.add_generation_prompt and request.continue_final_message:
             raise OptionError(
-                "give add_generation_prompt or continue_final_message: a message begins, or the last goes on"
+                "use add_generation_prompt or continue_final_message, not both: one begins a message, one continues it"
             )
         template = self.template(request.tools, request.chat_template)
         self._check_keywords(template, request.template_kwargs)
@@ -297,7 +297,7 @@ class ChatRenderer:
         except Exception as error:  # transformers', or what an object of a caller's own raises
             raise OptionError(
                 f"continue_final_message={quoted(request.continue_final_message)}: {one_line(error)}; end with "
-                "a message that has the field to go on with"
+                "a message that has the field to continue"
             ) from None
 
     def _verify(self, request: RenderRequest, template: ChatTemplate, render: Render, now: datetime) -> None:
@@ -340,7 +340,7 @@ class ChatRenderer:
             what += "; the tokenizer's own apply_chat_template does not raise"
         elif index is not None and preparation().drops_none and _field(messages[index], "content", "") is None:
             # Templates that ask for it find none, as in transformers; those of before it was dropped printed "None".
-            what += '; its content is None, which transformers takes away: give "" for none'
+            what += '; its content is None, which transformers removes: use "" for no content'
         found = (RenderMismatchError if own is None else TemplateError)(what, message_index=index)
         found.__cause__ = shown
         return found
@@ -352,9 +352,9 @@ class ChatRenderer:
             if name.endswith("_token"):
                 _require_ends(name, value)
             if name in _OWN_OPTIONS:
-                raise OptionError(f"{name!r} is an option of the call, and no keyword of the template: give {name}=…")
+                raise OptionError(f"{name!r} is an option of the call, not a keyword of the template: pass {name}=…")
             if name in _TAKEN:
-                raise OptionError(f"{name!r} is no keyword of a template: transformers or Jinja2 uses it; rename it")
+                raise OptionError(f"{name!r} cannot be a template keyword: transformers or Jinja2 uses it; rename it")
             if name in self._options:
                 raise OptionError(
                     f"{name!r} is an option of apply_chat_template that the encoder does not take; "
@@ -388,7 +388,7 @@ def _require_ends(name: str, value: Any) -> None:
     try:
         own_copy(value)
     except RecursionError:
-        raise OptionError(f"{name} has values nested too deeply, or a value that holds itself: give text") from None
+        raise OptionError(f"{name} has values nested too deeply, or a value that holds itself: pass text") from None
 
 
 def _roles(native: NativeRender) -> tuple[str, ...]:

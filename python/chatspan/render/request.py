@@ -57,7 +57,7 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
         return keywords
     if not is_a(template_kwargs, Mapping):
         raise OptionError(
-            f"template_kwargs must be a mapping of names to values, got {type(template_kwargs).__name__}: give a dict"
+            f"template_kwargs must be a mapping of names to values, got {type(template_kwargs).__name__}: pass a dict"
         )
     try:
         template_kwargs = dict(template_kwargs)
@@ -66,10 +66,10 @@ def merged_keywords(keywords: Mapping[str, Any], template_kwargs: Mapping[str, A
         raise OptionError(f"template_kwargs {reason(error)}") from error
     for name, value in template_kwargs.items():
         if not is_a(name, str):
-            raise OptionError(f"template_kwargs has the key {quoted(name)}: give names, which are text")
+            raise OptionError(f"template_kwargs has the key {quoted(name)}: expected names, which are text")
         if name in keywords and text_key(keywords[name]) != text_key(value):
             raise OptionError(
-                f"the keyword {name!r} is {quoted(keywords[name])} and in template_kwargs {quoted(value)}: give it once"
+                f"the keyword {name!r} is {quoted(keywords[name])} and in template_kwargs {quoted(value)}: pass it once"
             )
     return {**keywords, **template_kwargs}
 
@@ -96,7 +96,7 @@ def listed(messages: Any) -> Any:
         raise MessageError(f"messages {reason(error)}") from error
     if len(given) != said:
         found = "more" if len(given) > said else len(given)
-        raise MessageError(f"messages say that they are {said}, and are {found}: give a list")
+        raise MessageError(f"messages claim {said} items, but yield {found}: pass a list")
     return given
 
 
@@ -113,7 +113,7 @@ def items_given(values: Any, name: str) -> list[Any]:
         return items_of(values)
     # What a sequence of a caller's own raises.
     except Exception as error:
-        raise OptionError(f"{name} {reason(error)}: give a list") from error
+        raise OptionError(f"{name} {reason(error)}: pass a list") from error
 
 
 def has_role(message: Mapping[str, Any], role: str) -> bool:
@@ -159,10 +159,11 @@ def require_flags(request: RenderRequest) -> None:
         OptionError: one is not.
     """
     if type(request.add_generation_prompt) is not bool:
-        raise OptionError(f"add_generation_prompt={quoted(request.add_generation_prompt)}: give True or False")
+        raise OptionError(f"add_generation_prompt={quoted(request.add_generation_prompt)}: expected True or False")
     if type(request.continue_final_message) not in (bool, str):
         raise OptionError(
-            f"continue_final_message={quoted(request.continue_final_message)}: give True, False or the key of a field"
+            f"continue_final_message={quoted(request.continue_final_message)}: expected True, False or the key of "
+            "a field"
         )
     _require_documents(request.documents)
 
@@ -171,11 +172,11 @@ def _require_documents(documents: Any) -> None:
     if documents is None:
         return
     if is_a(documents, (str, bytes, Mapping)) or not is_a(documents, Sequence):
-        raise OptionError(f"documents must be a list, got {type(documents).__name__}: give [document, …]")
+        raise OptionError(f"documents must be a list, got {type(documents).__name__}: expected [document, …]")
     for index, document in enumerate(items_given(documents, "documents")):
         if not is_a(document, dict):
             raise OptionError(
-                f"documents[{index}] is {type(document).__name__}: give a dict; templates read its 'title' and 'text'"
+                f"documents[{index}] is {type(document).__name__}: pass a dict; templates read its 'title' and 'text'"
             )
 
 
@@ -187,8 +188,8 @@ def require_conversations(conversations: Any) -> None:
     """
     if is_a(conversations, (str, bytes, Mapping)) or not is_a(conversations, Iterable):
         raise MessageError(
-            f"conversations must be a list of conversations, got {_received(conversations)}: give [messages, …], each "
-            "a list of messages"
+            f"conversations must be a list of conversations, got {_received(conversations)}: expected [messages, …], "
+            "each a list of messages"
         )
 
 

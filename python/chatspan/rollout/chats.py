@@ -18,7 +18,7 @@ def require_encoder(encoder: Any) -> None:
         OptionError: it is something else, or has a processor.
     """
     if not isinstance(getattr(type(encoder), "pipeline", None), property):
-        raise OptionError(f"encoder is {type(encoder).__name__}: give chatspan.ChatEncoder(tokenizer)")
+        raise OptionError(f"encoder is {type(encoder).__name__}: pass chatspan.ChatEncoder(tokenizer)")
     require_tokenizer(encoder.pipeline)
 
 
@@ -31,7 +31,7 @@ def require_tokenizer(pipeline: EncodingPipeline) -> None:
     if pipeline.processor is not None:
         name = type(pipeline.processor).__name__
         raise OptionError(
-            f"the encoder has a processor ({name}), and rollouts are of text so far: give its tokenizer, "
+            f"the encoder has a processor ({name}), but rollouts support only text so far: pass its tokenizer, "
             "ChatEncoder(processor.tokenizer, chat_template=processor.chat_template)"
         )
 

@@ -40,7 +40,7 @@ class Histories(Generic[History]):
 
     def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
         if type(max_tokens) is not int or max_tokens < 1:
-            raise OptionError(f"max_tokens={quoted(max_tokens)}: give how many ids to remember, at least 1")
+            raise OptionError(f"max_tokens={quoted(max_tokens)}: expected the number of ids to remember, at least 1")
         self.max_tokens = max_tokens
         self._known: OrderedDict[bytes, History] = OrderedDict()
         self._tokens = 0

@@ -24,11 +24,11 @@ _LONGEST_TAG = 24
 
 # What a template does, by cause.
 SAID: dict[Cause, str] = {
-    "another_opening": "the template opens the turn otherwise in the history than in the prompt",
+    "another_opening": "the template opens the turn differently in the history than in the prompt",
     "reasoning_dropped": "the template drops the reasoning of earlier turns",
     "system_moved": "the template moves the system's text, tools or documents",
-    "another_end": "the template ends the message otherwise when another follows",
-    "turn_rewritten": "the template writes the turn otherwise when a message follows",
+    "another_end": "the template ends the message differently when another follows",
+    "turn_rewritten": "the template writes the turn differently when a message follows",
     "history_rewritten": "the template changes what was shown before",
 }
 
@@ -74,8 +74,8 @@ def rewritten_error(rewrite: Rewrite) -> HistoryRewrittenError:
     }
     error = kinds.get(rewrite.cause, HistoryRewrittenError)(
         f"message {rewrite.message_index} (assistant): {SAID[rewrite.cause]}: from character {rewrite.start_char} on "
-        f'{rewrite.shown!r} was shown, and the template now writes {rewrite.written!r}; on_rewrite="split" begins a '
-        "new row there",
+        f'{rewrite.shown!r} was shown, but the template now writes {rewrite.written!r}; use on_rewrite="split" to '
+        "begin a new row there",
         message_index=rewrite.message_index,
         start_char=rewrite.start_char,
     )

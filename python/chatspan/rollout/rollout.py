@@ -203,10 +203,10 @@ class Rollout:
         """
         index = self._shown.message_index
         if finish_reason is not None and not is_a(finish_reason, str):
-            raise OptionError(f"finish_reason={quoted(finish_reason)}: give it as the server does, or None")
+            raise OptionError(f"finish_reason={quoted(finish_reason)}: expected the server's value, or None")
         if self._awaits_messages and (self._turn is None or self._turn.finish_reason not in UNFINISHED):
             raise RolloutError(
-                f"message {index} (assistant): its completion was added already: give add_messages what follows it",
+                f"message {index} (assistant): its completion was already added: pass what follows it to add_messages",
                 message_index=index,
             )
         base, begun = (self._row.without_last, self._row.parts[-1]) if self._awaits_messages else (self._row, None)
@@ -281,7 +281,7 @@ def _copied(messages: Any, first: int = 0) -> list[dict[str, Any]]:
     for index, message in enumerate(messages, first):
         if not isinstance(message, Mapping):
             raise MessageError(
-                f"message {index} is {type(message).__name__}: give a mapping with a role", message_index=index
+                f"message {index} is {type(message).__name__}: expected a mapping with a role", message_index=index
             )
     return [_copy(message, index) for index, message in enumerate(messages, first)]
 
@@ -303,8 +303,8 @@ def _require_no_token_ids(messages: Sequence[Mapping[str, Any]], first: int) -> 
     for index, message in enumerate(messages):
         if index >= first and message.get("token_ids") is not None:
             raise MessageError(
-                f"message {index} has token_ids: what was sampled is given to add_completion, and what was recorded "
-                "before the rollout to its messages",
+                f"message {index} has token_ids: pass sampled ids to add_completion, and recorded "
+                "ones in the rollout's first messages",
                 message_index=index,
             )
 
@@ -313,7 +313,7 @@ def _assistant(message: Any, index: int) -> dict[str, Any]:
     [copied] = _copied([message], index)
     if not has_role(copied, "assistant"):
         raise MessageError(
-            f"message {index} has the role {quoted(copied.get('role'))}: a completion is an assistant's",
+            f"message {index} has the role {quoted(copied.get('role'))}: a completion has the role 'assistant'",
             message_index=index,
         )
     copied.pop("token_ids", None)

@@ -95,7 +95,7 @@ def sampled_rows(
     request = request._replace(messages=messages)
     turns = turns_of(pipeline, request, datetime.now(), end_of_turn)
     if not turns:
-        raise MessageError("the conversation has no assistant's message: nothing of it was sampled")
+        raise MessageError("the conversation has no assistant message: nothing of it was sampled")
     rows: list[_Row] = []
     for turn in turns:
         if rows and turn.shown.startswith(rows[-1].turns[-1].text):

@@ -101,9 +101,9 @@ class SampledRow:
             OptionError: a length under 1, or another side.
         """
         if type(max_length) is not int or max_length < 1:
-            raise OptionError(f"max_length={quoted(max_length)}: give how many tokens, at least 1")
+            raise OptionError(f"max_length={quoted(max_length)}: expected the number of tokens, at least 1")
         if not one_of(side, ("left", "right")):
-            raise OptionError(f'side={quoted(side)}: give "left" or "right"')
+            raise OptionError(f'side={quoted(side)}: expected "left" or "right"')
         length = len(self)
         if length <= max_length:
             return self

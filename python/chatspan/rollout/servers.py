@@ -75,16 +75,16 @@ def _read(response: Any) -> list[Completion]:
         return [_generated(response, "")]
     if not isinstance(response, Mapping):
         raise RolloutError(
-            f"the response of a server must be a mapping, or a list of SGLang's, got {quoted(response)}: give what "
-            "response.json() or the client gives"
+            f"the response of a server must be a mapping, or a list of SGLang's, got {quoted(response)}: pass what "
+            "response.json() or the client returns"
         )
     if response.get("error") is not None or response.get("object") == "error":
         raise RolloutError(f"the server answered with an error: {quoted(response.get('error') or response)}")
     choices = response.get("choices")
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         raise RolloutError(
-            f"the response has no choices and no output_ids; its fields: {', '.join(map(repr, response))}: give a "
-            "whole response of vLLM or SGLang, and not a part of a stream"
+            f"the response has no choices and no output_ids; its fields: {', '.join(map(repr, response))}: pass "
+            "a complete response of vLLM or SGLang, not a part of a stream"
         )
     return [_chosen(_plain(choice), response, f"choices[{index}].") for index, choice in enumerate(choices)]
 
@@ -118,7 +118,7 @@ def _generated(response: Mapping[str, Any], place: str) -> Completion:
     reason = reason.get("type") if isinstance(reason, Mapping) else reason
     ids = _ids(given, f"{place}output_ids", reason)
     if scored is not None and [each[1] for each in scored] != ids:
-        raise RolloutError(f"{where} is of other ids than {place}output_ids: take both from the same response")
+        raise RolloutError(f"{where} belongs to other ids than {place}output_ids: take both from the same response")
     logprobs = None if scored is None else _logprobs([each[0] for each in scored], len(ids), where)
     return Completion(ids, logprobs, reason, None, _prompt(response.get("prompt_token_ids"), place))
 
@@ -193,12 +193,14 @@ def _require_ids(named: Sequence[int | None], ids: Sequence[int], place: str) ->
 def _logprobs(given: Any, count: int, place: str) -> list[float]:
     if not isinstance(given, Sequence) or len(given) != count:
         received = f"{len(given)} values" if isinstance(given, Sequence) else quoted(given)
-        raise RolloutError(f"{place} has {received} for {count} sampled ids: ask for log-probs of these alone, no echo")
+        raise RolloutError(
+            f"{place} has {received} for {count} sampled ids: request log-probs of these alone, without echo"
+        )
     for index, each in enumerate(given):
         is_number = isinstance(each, (int, float)) and not isinstance(each, bool) and math.isfinite(each)
         if not is_number or each == _NO_LOGPROB:
             raise RolloutError(
-                f"{place}[{index}] is {quoted(each)}, which is no log-prob of what was sampled", token_index=index
+                f"{place}[{index}] is {quoted(each)}, which is not a log-prob of a sampled token", token_index=index
             )
     return [float(each) for each in given]
 
@@ -225,8 +227,8 @@ def _require_prompt(completion: Completion, wanted: list[int], index: int) -> No
         return
     at = first_difference(shown, wanted)
     error = PromptMismatchError(
-        f"completion {index}: the server was shown {len(shown)} ids and not the {len(wanted)} of the prompt, which "
-        f"differ from token {at} on: send the prompt's ids, and not its messages, which the server renders itself",
+        f"completion {index}: the server was shown {len(shown)} ids instead of the prompt's {len(wanted)}, and "
+        f"they differ from token {at} on: send the prompt's ids, not its messages, which the server renders itself",
         token_index=at,
     )
     error.kind = "prompt_mismatch"

@@ -29,16 +29,16 @@ def side_array(name: str, values: Any, lengths: Sequence[int], what: str) -> NDA
         array = np.asarray(_numbers(values))
     except Exception as error:
         raise OptionError(
-            f"{name}: {type(values).__name__} is no array of numbers ({one_line(error)}); give one value, or one row "
-            "of values of one shape, a token"
+            f"{name}: {type(values).__name__} is not an array of numbers ({one_line(error)}); pass one value, or "
+            "one row of values of one shape, per token"
         ) from None
     if array.dtype == object or array.dtype.kind not in "bifu":
         raise OptionError(
-            f"{name}: {array.dtype} is no array of numbers; give one value, or one row of values, a token"
+            f"{name}: {array.dtype} is not an array of numbers; pass one value, or one row of values, per token"
         )
     if array.ndim == 0 or len(array) not in lengths:
         received = "one number" if array.ndim == 0 else f"{len(array)} values"
-        raise OptionError(f"{name} has {received} for {what}; give one a token")
+        raise OptionError(f"{name} has {received} for {what}; pass one per token")
     return array.astype(_kept(array.dtype), copy=False)
 
 
@@ -91,10 +91,10 @@ def require_names(names: Any) -> tuple[str, ...]:
         OptionError: they are none, or are those of something else.
     """
     if isinstance(names, str) or not isinstance(names, Collection) or not all(isinstance(name, str) for name in names):
-        raise OptionError(f'per_token={quoted(names)}: give names of side arrays, such as ("logprobs",)')
+        raise OptionError(f'per_token={quoted(names)}: expected names of side arrays, such as ("logprobs",)')
     taken = sorted(name for name in names if name in _TAKEN or name.startswith(_TAKEN_PREFIXES))
     if taken:
-        raise OptionError(f"per_token has {taken[0]!r}, which messages or batches have for something else: rename it")
+        raise OptionError(f"per_token has {taken[0]!r}, which messages or batches already use: rename it")
     return tuple(dict.fromkeys(names))
 
 
@@ -110,7 +110,7 @@ def laid_out(name: str, parts: Sequence[tuple[int, int, NDArray[Any]]], length: 
     shapes = {part.shape[1:] for _, _, part in parts}
     if len(shapes) > 1:
         shown = " and ".join(sorted(str(list(shape)) for shape in shapes))
-        raise OptionError(f"{name} has values of the shapes {shown} a token: give one shape for all turns")
+        raise OptionError(f"{name} has values of the shapes {shown} per token: use one shape for all turns")
     dtype = common_dtype(part.dtype for _, _, part in parts)
     row = np.zeros((length, *parts[0][2].shape[1:]), dtype=dtype)
     for start, end, part in parts:
@@ -162,12 +162,12 @@ def require_one_shape(name: str, arrays: Sequence[NDArray[Any]], others: str) ->
         if array.shape[1:] != arrays[-1].shape[1:]:
             raise OptionError(
                 f"{name} has values of the shape {list(arrays[-1].shape[1:])} a token, and {others} "
-                f"{list(array.shape[1:])}: give one shape for all"
+                f"{list(array.shape[1:])}: pass one shape for all"
             )
 
 
 def _part(name: str, value: Any, tokens: tuple[int, int] | None) -> tuple[int, int, NDArray[Any]]:
     if tokens is None:
-        raise OptionError(f"it has {name!r}, and no 'token_ids' whose values these could be: give both, or neither")
+        raise OptionError(f"it has {name!r}, but no 'token_ids' that these values belong to: pass both, or neither")
     start, end = tokens
     return start, end, side_array(name, value, [end - start], f"the {end - start} token_ids")

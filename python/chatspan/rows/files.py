@@ -82,7 +82,7 @@ class JsonArraySource:
             except (ValueError, RecursionError):
                 self._broken = one_line(error)
             if self._broken is not None and not self._values:
-                raise SourceError(f"{path} begins with '[' but is no JSON array: {self._broken}; fix it") from None
+                raise SourceError(f"{path} begins with '[' but is not a JSON array: {self._broken}; fix it") from None
         if not self._values:
             raise no_rows(str(path))
 
@@ -137,7 +137,7 @@ def _items(text: str) -> Iterator[Any]:
         if text.startswith(",", at):
             at = _after_blanks(text, at + 1)
         elif not text.startswith("]", at):
-            raise ValueError("the array does not go on")
+            raise ValueError("the array does not continue")
 
 
 def _after_blanks(text: str, at: int) -> int:
@@ -286,7 +286,7 @@ def broken(name: str, index: int, error: object) -> BrokenSourceError:
     """What is said of a container that ends before its end."""
     what = error_line(error) if isinstance(error, BaseException) else str(error)
     return BrokenSourceError(
-        f"{name} is broken after its first {index:,} rows: {what}; these were read, get the file anew for the others",
+        f"{name} is broken after its first {index:,} rows: {what}; these were read; get an intact file for the others",
         row_index=index,
     )
 
@@ -298,7 +298,7 @@ def unreadable(name: str, error: Exception) -> SourceError:
 
 def no_rows(name: str) -> SourceError:
     """What is said of an empty one."""
-    return SourceError(f"{name} has no rows in it: name a file with one JSON object a line, or a Parquet file")
+    return SourceError(f"{name} contains no rows: use a file with one JSON object per line, or a Parquet file")
 
 
 def error_line(error: BaseException) -> str:

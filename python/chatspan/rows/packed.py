@@ -74,7 +74,7 @@ def kept_stdin() -> Path:
         SourceError: nothing is piped into it.
     """
     if sys.stdin is None or sys.stdin.isatty():
-        raise SourceError("- is the standard input, and nothing is piped into it: cat chats.jsonl | chatspan …")
+        raise SourceError("- reads the standard input, but nothing is piped into it: cat chats.jsonl | chatspan …")
     folder = Path(tempfile.mkdtemp(prefix="chatspan-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     stream = sys.stdin.buffer

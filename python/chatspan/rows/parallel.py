@@ -80,7 +80,7 @@ def map_chunks(
             yield _done(chunk, future.result())
     except BrokenProcessPool:
         raise WorkerError(
-            "a worker process ended by itself: it was killed, or there was no memory left; try fewer --processes"
+            "a worker process ended by itself: it was killed, or ran out of memory; use fewer --processes"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

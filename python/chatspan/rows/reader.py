@@ -38,7 +38,7 @@ _READ = frozenset({*CONVERSATIONS, *BESIDE, *_TEXTS, *_OTHERS}) - COLUMN_NAMES
 # Those that may be lists of messages.
 _LISTS = frozenset({*CONVERSATIONS, "prompt", "completion", "teacher_messages"})
 _NULLS = (
-    "nulls that a table may have put there, since it gives all dicts of a column the same keys, are taken out; "
+    "nulls that a table may have added (it gives all dicts of a column the same keys) are removed; "
     "JSON text and Json() columns keep theirs"
 )
 # The keys of a message that are a trace's own.
@@ -287,8 +287,8 @@ def _keywords(row: Mapping[str, Any]) -> dict[str, Any]:
             raise RowError(f"its 'chat_template_kwargs' must have names as keys, got {shown(key)}")
     reserved = sorted(RESERVED_KWARGS.intersection(found))
     if reserved:
-        hint = "; give tools as the row's own column 'tools'" if "tools" in reserved else ""
-        raise RowError(f"its 'chat_template_kwargs' may not hold {', '.join(reserved)}{hint}")
+        hint = "; pass tools as the row's own column 'tools'" if "tools" in reserved else ""
+        raise RowError(f"its 'chat_template_kwargs' must not contain {', '.join(reserved)}{hint}")
     return dict(found)
 
 
@@ -388,6 +388,6 @@ def read_row(
         >>> chat.messages[0]["tool_calls"][0]["function"]["arguments"]
         {'city': 'Bern'}
         >>> print(chat.notes[0])
-        message 0, tool_calls[0]: a call's arguments are JSON text and are read as the object that they say
+        message 0, tool_calls[0]: a call's arguments are JSON text and are read as an object
     """
     return RowReader(RowOptions(**checked(options)), encoder).read(RawRow(0, "the row", row))

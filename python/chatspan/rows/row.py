@@ -136,8 +136,8 @@ def _no_row(value: Any) -> str:
     if isinstance(value, (list, tuple)) and value and all(isinstance(item, Mapping) for item in value):
         # A message has a role, which no row has.
         if not any("role" in item or "from" in item for item in value):
-            return "got a list of rows where a row was expected: a batch in a batch; give the rows in one list"
-        return "got a list of messages where a row was expected: give {'messages': [...]}"
+            return "got a list of rows where a row was expected: a batch in a batch; pass the rows in one list"
+        return "got a list of messages where a row was expected: pass {'messages': [...]}"
     return f"a row is a dict with a column of messages, a dataclass, or a row of a table; got {type(value).__name__}"
 
 
@@ -152,7 +152,7 @@ def rows_between(rows: Any, start: int, end: int) -> list[Any]:
         try:
             some.append(rows[index])
         except IndexError:
-            raise RowError(f"the rows say that they are {len(rows)}, and have none of number {index}") from None
+            raise RowError(f"the rows claim {len(rows)} items, but have none at {index}") from None
     return some
 
 

@@ -61,7 +61,7 @@ def open_source(name: str, *, split: str = "train", subset: str | None = None) -
         return _DatasetSource(name, split, subset)
     try:
         if path.stat().st_size == 0:
-            raise SourceError(f"{name} is empty: name a file with one JSON object a line, or a Parquet file")
+            raise SourceError(f"{name} is empty: use a file with one JSON object per line, or a Parquet file")
         if kind == ".parquet":
             return ParquetSource(path)
         if kind in _TABLES:
@@ -110,10 +110,10 @@ class _SessionSource:
                 records.append(record)
             elif number < len(lines):
                 # The last line may be half written: the session may go on.
-                raise SourceError(f"{path} is a session log, but its line {number} is no JSON object; fix the line")
+                raise SourceError(f"{path} is a session log, but its line {number} is not a JSON object; fix the line")
         self._rows = rows_of_session(records, self.notes, kind=kind)
         if not self._rows:
-            raise SourceError(f"{path} is a session log without an answer in it: name another file")
+            raise SourceError(f"{path} is a session log without an answer in it: use another file")
 
     def rows(self, start: int = 0, passed: Passed | None = None) -> Iterator[RawRow]:
         count, name = len(self._rows), Path(self.name).name
@@ -160,7 +160,7 @@ class _DatasetSource:
             import datasets
         except ImportError:
             raise SourceError(
-                f"{name} is no file, and data sets of the hub and folders need the library datasets: "
+                f"{name} is not a file, and data sets of the hub and folders need the library datasets: "
                 "pip install datasets"
             ) from None
         datasets.disable_progress_bars()
@@ -174,7 +174,7 @@ class _DatasetSource:
                 self._rows = datasets.load_dataset(name, subset, split=split, streaming=streamed)
         # There is no common base of what datasets, pyarrow, fsspec and the hub raise here.
         except Exception as error:
-            what = "folder" if Path(name).is_dir() else "file, and no data set of the hub that can be reached"
+            what = "folder" if Path(name).is_dir() else "file, nor a data set of the hub that can be reached"
             raise SourceError(f"{name} is no {what}: {error_line(error)}; see --split and --subset") from None
         self._count = getattr(self._rows, "num_rows", None)
         if self._count == 0:

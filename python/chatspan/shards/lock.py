@@ -44,7 +44,7 @@ def locked(out: Path, say: Callable[[str], object] = lambda line: None) -> Itera
             ended; or it is a file.
     """
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: name a folder with --out")
+        raise OutputError(f"{out} is a file: use a folder for --out")
     make_folders(out)
     path = out / LOCK
     file = _taken(out, path)
@@ -58,7 +58,7 @@ def locked(out: Path, say: Callable[[str], object] = lambda line: None) -> Itera
         raise
     try:
         if left is not None:
-            say(f"the lock on {out} of process {left['pid']}, which has ended, is taken over")
+            say(f"took over the lock on {out} of process {left['pid']}, which has ended")
         os.ftruncate(file, 0)
         os.lseek(file, 0, os.SEEK_SET)
         os.write(file, json.dumps(_me()).encode())
@@ -86,7 +86,7 @@ def _taken(out: Path, path: Path) -> int:
         os.close(file)
         if time.monotonic() > deadline or (holder is not None and _is_running(holder) is not False):
             who = "another process" if holder is None else f"process {holder['pid']} on {holder['host']}"
-            raise OutputError(f"{out} is being written by {who}: wait until it ends, or name another --out")
+            raise OutputError(f"{out} is being written by {who}: wait until it ends, or use another --out")
         time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
@@ -100,7 +100,7 @@ def _require_ended(out: Path, path: Path, holder: dict[str, Any]) -> None:
         )
     if running and holder["pid"] != os.getpid():
         raise OutputError(
-            f"{out} is being written by process {holder['pid']} on {holder['host']}: wait until it ends, or name "
+            f"{out} is being written by process {holder['pid']} on {holder['host']}: wait until it ends, or use "
             "another --out"
         )
 

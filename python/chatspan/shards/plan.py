@@ -129,7 +129,7 @@ def require_same(manifest: Manifest, out: Path) -> None:
 
 
 def _other(out: Path, what: str) -> OutputError:
-    return OutputError(f"{out} holds {what}: name another --out, or --force to begin anew")
+    return OutputError(f"{out} holds {what}: use another --out, or --force to start over")
 
 
 def read_manifest(out: Path) -> dict[str, Any]:
@@ -141,11 +141,11 @@ def read_manifest(out: Path) -> dict[str, Any]:
     try:
         found = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise OutputError(f"{out} exists and holds no run of chatspan: name another --out") from None
+        raise OutputError(f"{out} exists and holds no run of chatspan: use another --out") from None
     except (ValueError, OSError) as error:
-        raise OutputError(f"{out / MANIFEST} cannot be read ({error}): --force begins anew") from None
+        raise OutputError(f"{out / MANIFEST} cannot be read ({error}): use --force to start over") from None
     if not isinstance(found, dict):
-        raise OutputError(f"{out / MANIFEST} is not what chatspan writes: --force begins anew")
+        raise OutputError(f"{out / MANIFEST} is not what chatspan writes: use --force to start over")
     return found
 
 
@@ -174,10 +174,10 @@ def require_apart(out: Path, source: str, *inputs: str | None) -> None:
     for name in (source, *inputs):
         path = None if name is None else _resolved(name)
         if path is not None and (folder in path.parents or (path == folder and path.is_dir())):
-            raise OutputError(f"the input {name} lies in {out}, where files are to be written: name another --out")
+            raise OutputError(f"the input {name} is inside {out}, the folder to write: use another --out")
     path = _resolved(source)
     if path is not None and path in folder.parents:
-        raise OutputError(f"{out} lies in the input {source}, of which it would become a part: name another --out")
+        raise OutputError(f"{out} is inside the input {source} and would become a part of it: use another --out")
 
 
 def _resolved(name: str) -> Path | None:

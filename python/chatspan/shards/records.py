@@ -179,6 +179,6 @@ class PassedRows:
     def other(self, what: str) -> OutputError:
         """What is said of a source that has changed."""
         return OutputError(
-            f"{self._source} has changed since the run in {self._out}: {what}; name another --out, or --force to "
-            "begin anew"
+            f"{self._source} has changed since the run in {self._out}: {what}; use another --out, or "
+            "--force to start over"
         )

@@ -93,7 +93,7 @@ def prepare(
             changed.
     """
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out} is a file: name a folder with --out")
+        raise OutputError(f"{out} is a file: use a folder for --out")
     make_folders(out)
     if force and (out / MANIFEST).exists():
         _clear(out)
@@ -109,7 +109,7 @@ def prepare(
     remove_temporaries(out / UNFINISHED)
     dropped = drop_what_does_not_hold(out, run_of(manifest), manifest.get("options", {}).get("file_format", "parquet"))
     if dropped:
-        say(f"{dropped} of the files in {out} are not what their records say: they are made anew")
+        say(f"{dropped} of the files in {out} do not match their records: they are written again")
     return None
 
 
@@ -138,7 +138,7 @@ def _complete(out: Path, found: Manifest, source: Source | None) -> Summary:
     """The summary of a run that is complete, if its files and its source are those that they were."""
     for name, expected in found.get("files", {}).items():
         if not is_print_of(out / name, expected):
-            raise OutputError(f"{out / name} is not what the run wrote: --force begins anew, or name another --out")
+            raise OutputError(f"{out / name} is not what the run wrote: use --force to start over, or another --out")
     # Where it was stopped when all was done.
     remove_folder(out / UNFINISHED)
     summary = Summary(**{**found["summary"], "out": str(out), "rows_before": found["summary"]["rows"]})

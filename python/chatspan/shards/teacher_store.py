@@ -65,9 +65,9 @@ class TeacherStore:
 
     def __init__(self, folder: str | os.PathLike[str], *, teacher: str) -> None:
         if not isinstance(folder, (str, os.PathLike)):
-            raise OptionError(f"folder={quoted(folder)}: give the path of a folder")
+            raise OptionError(f"folder={quoted(folder)}: expected the path of a folder")
         if not isinstance(teacher, str) or not teacher:
-            raise OptionError(f"teacher={quoted(teacher)}: give the teacher's name, such as 'Qwen/Qwen3-32B'")
+            raise OptionError(f"teacher={quoted(teacher)}: pass the teacher's name, such as 'Qwen/Qwen3-32B'")
         self._folder, self._teacher = Path(folder), teacher
         self._found: dict[bytes, tuple[int, int]] = {}
         self._tables: list[_Entries] = []
@@ -78,7 +78,7 @@ class TeacherStore:
             for path in sorted(self._folder.glob("top_k-*.parquet")):
                 self._keep(_read(path, teacher))
         except OSError as error:
-            raise OutputError(f"{self._folder} cannot be used ({one_line(error)}): name another folder") from None
+            raise OutputError(f"{self._folder} cannot be used ({one_line(error)}): use another folder") from None
 
     def __len__(self) -> int:
         """Of how many tokens there are entries."""
@@ -140,8 +140,8 @@ class TeacherStore:
             for entry, position, key in zip(prompt.entries, prompt.positions, _keys(prompt), strict=True):
                 if key not in self._found:
                     raise LossError(
-                        f"row {prompt.row}, in-loss token {entry}: {self._folder} has nothing of token {position} of "
-                        "the teacher's ids: score what missing(batch) names"
+                        f"row {prompt.row}, in-loss token {entry}: {self._folder} has nothing for token "
+                        f"{position} of the teacher's ids: score what missing(batch) lists"
                     )
                 table, row = self._found[key]
                 found[prompt.row, entry] = self._tables[table].of(row)
@@ -184,13 +184,13 @@ def _read(path: Path, teacher: str) -> _Entries:
         entries = _Entries(table)
     except (OutputError, pa.ArrowException, OSError) as error:
         raise OutputError(
-            f"{path} is no file of a teacher's top-k ({one_line(error)}): name another folder, or remove the file: "
-            "what was in it is scored again"
+            f"{path} is not a file of a teacher's top-k ({one_line(error)}): use another folder, or "
+            "remove the file to score its tokens again"
         ) from None
     if known[b"teacher"] != teacher.encode():
         raise OutputError(
-            f"{path} is of the teacher {quoted(known[b'teacher'].decode(errors='replace'))}, and not of "
-            f"{quoted(teacher)}: name a folder for each teacher"
+            f"{path} belongs to the teacher {quoted(known[b'teacher'].decode(errors='replace'))}, not to "
+            f"{quoted(teacher)}: use a folder for each teacher"
         )
     return entries
 

@@ -84,7 +84,7 @@ class ShownTokens:
         try:
             found = as_index(at)
         except TypeError:
-            raise OptionError(f"a token's index is {quoted(at)}: give a number or a slice") from None
+            raise OptionError(f"a token's index is {quoted(at)}: expected a number or a slice") from None
         if not -len(self) <= found < len(self):
             raise IndexError(f"there are {len(self)} tokens, and none at {found}")
         return self._token(found % len(self))
@@ -148,7 +148,7 @@ class ShownTokens:
         marked = self._in_turns() if mask is None else np.asarray(mask)
         if marked is not None and (marked.shape != self.input_ids.shape or marked.dtype != bool):
             raise OptionError(
-                f"mask is {marked.dtype} {list(marked.shape)}: give truth values [{len(self)}], as mask() does"
+                f"mask is {marked.dtype} {list(marked.shape)}: expected booleans [{len(self)}], as mask() returns"
             )
         shown = [
             TokenBox(

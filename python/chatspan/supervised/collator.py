@@ -106,7 +106,7 @@ class ChatCollator:
         row_options: how rows are read: the fields of :class:`chatspan.RowOptions`.
         special_tokens: what becomes of control tokens in the text of fields, see :meth:`chatspan.ChatEncoder.encode`.
         chat_template, backend, boundaries: see :class:`chatspan.ChatEncoder`.
-        off_prompt: what becomes of turns that no prompt of inference leads to (:attr:`chatspan.Encoding.off_prompt`):
+        off_prompt: what becomes of turns that no inference prompt leads to (:attr:`chatspan.Encoding.off_prompt`):
             ``"keep"``, they are trained, and the log says once how many of the first rows have some; ``"drop_turn"``,
             they are not; ``"error"``. The last two render the prompt of each turn.
 
@@ -219,8 +219,7 @@ class ChatCollator:
         self.dropped_rows += len(found) - len(kept)
         if not kept:
             raise EmptyBatchError(
-                f"none of {len(found)} rows has anything to train on; collator.has_signal(row) says which of a data "
-                "set have"
+                f"none of {len(found)} rows has anything to train on; filter the data set with collator.has_signal"
             )
         batch = tensors_of(self._batch(kept), self.encoder.decode_one)
         if self.encoder.processor is not None:
@@ -275,7 +274,7 @@ class ChatCollator:
         if isinstance(found, RowAsSampled):
             return explained(found, self.encoder.decode)
         trained = self.encoder.decode(found.labels[found.labels != IGNORED])
-        notes = "".join(f"read otherwise than it stands: {note}\n" for note in found.chat.notes)
+        notes = "".join(f"changed by the reader: {note}\n" for note in found.chat.notes)
         return f"{found.encoding.explain()}\ntrained: {trained!r}\n{notes}"
 
     def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
@@ -292,7 +291,7 @@ class ChatCollator:
             hint = ": put it in a list" if isinstance(rows, Mapping) else ""
             raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
         if not rows:
-            raise RowError("the batch is empty: give at least one row")
+            raise RowError("the batch is empty: pass at least one row")
         numbered = enumerate(listed_rows(rows), start)
         return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
 

@@ -95,7 +95,7 @@ class EncodedMediaCollator:
         pipeline = EncodingPipeline(processor, takes_processor=True, require_template=False)
         if pipeline.processor is None:
             raise OptionError(
-                f"processor is {type(processor).__name__}, a tokenizer: give the processor (AutoProcessor) that the "
+                f"processor is {type(processor).__name__}, a tokenizer: pass the processor (AutoProcessor) that the "
                 "rows were encoded with; rows of a tokenizer need padding alone, as DataCollatorForSeq2Seq does it"
             )
         require_form(pipeline, packing=False)
@@ -103,7 +103,7 @@ class EncodedMediaCollator:
         require_choices(self, padding_side=PaddingSide)
         require_counts(self, "pad_to_multiple_of")
         if media_folder is not None and not isinstance(media_folder, str):
-            raise OptionError(f"media_folder={quoted(media_folder)}: give the path of a folder, or None")
+            raise OptionError(f"media_folder={quoted(media_folder)}: expected the path of a folder, or None")
         self._pipeline = pipeline
         self._folder = media_folder
         self._pad_id = pad_id_of(pipeline.tokenizer)
@@ -111,7 +111,7 @@ class EncodedMediaCollator:
     def __call__(self, rows: Sequence[Any]) -> Batch:
         given = listed_rows(rows)
         if not len(given):
-            raise RowError("the batch is empty: give at least one row")
+            raise RowError("the batch is empty: pass at least one row")
         read = [self._row(each, index) for index, each in enumerate(given)]
         encodings = self._processed(read)
         ids, mask = padded_ids([row.input_ids for row in read], self._pad_id, self.padding_side, self._width(read))
@@ -159,8 +159,8 @@ class EncodedMediaCollator:
         # Sampled and escaped ids are other ids of the same text.
         if kept is None and self._pipeline.decode(ids) not in self._pipeline.decode(own):
             raise LayoutError(
-                f"the processor makes {len(own):,} tokens of it that are not its {len(ids):,} input_ids: give the "
-                "processor that it was encoded with, with the same settings and media, or encode the rows anew",
+                f"the processor makes {len(own):,} tokens from it that are not its {len(ids):,} input_ids: pass the "
+                "processor that it was encoded with, with the same settings and media, or encode the rows again",
                 **place,
             )
         kind = np.full(len(ids), Kind.CONTENT, dtype=np.uint8)
@@ -217,7 +217,7 @@ class EncodedMediaCollator:
         for each in media:
             kind = each["modality"]
             if kind not in MODALITIES:
-                raise RowError(f"its 'media' have the modality {quoted(kind)}: give {', '.join(MODALITIES)}")
+                raise RowError(f"its 'media' have the modality {quoted(kind)}: pass {', '.join(MODALITIES)}")
             data = each["source"] if each["source"] is not None else next(own.get(kind, iter(())), None)
             if data is None:
                 raise RowError(

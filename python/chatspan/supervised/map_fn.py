@@ -42,7 +42,7 @@ class MapFn:
     def __init__(self, pipeline: EncodingPipeline, options: SupervisedOptions, columns: Sequence[str]) -> None:
         is_list = isinstance(columns, Collection) and not isinstance(columns, str) and len(columns) > 0
         if not is_list or not all(isinstance(name, str) and name in _COLUMNS for name in columns):
-            raise OptionError(f"columns={quoted(columns)}: give some of {', '.join(map(repr, _COLUMNS))}")
+            raise OptionError(f"columns={quoted(columns)}: expected some of {', '.join(map(repr, _COLUMNS))}")
         if pipeline.processor is not None:
             raise OptionError(
                 f"the encoder has a processor ({type(pipeline.processor).__name__}), whose tensors are made with "

@@ -55,8 +55,8 @@ class SupervisedOptions(RowOptions):
         object.__setattr__(self, "per_token", require_names(self.per_token))
         if self.train_on != "all" and self.loss_on == "generation":
             raise OptionError(
-                'train_on selects messages, and loss_on="generation" is what the template\'s own blocks select: leave '
-                "out one of them"
+                'train_on selects messages, and loss_on="generation" selects by the template\'s own blocks: '
+                "leave out one of them"
             )
 
     @property

@@ -171,9 +171,9 @@ def _chat_of(row: RawRow, reader: RowReader) -> Chat:
         names = set(map(str, row.value)) if isinstance(row.value, Mapping) else None
         if names is None or names_conversation(names, reader.options.column):
             raise
-        hint = "A trainer takes columns away unless it is given remove_unused_columns=False"
+        hint = "A trainer removes columns unless remove_unused_columns=False is set"
         if "input_ids" in names:
-            hint += ", and TRL's SFTTrainer tokenizes unless given dataset_kwargs={'skip_prepare_dataset': True}"
+            hint += ", and TRL's SFTTrainer tokenizes unless dataset_kwargs={'skip_prepare_dataset': True} is set"
         raise RowError(f"{error.message}. {hint}", row_index=row.index, row_place=row.place) from None
 
 
@@ -191,7 +191,7 @@ def kept_or_empty(make: Callable[[], Made], options: SupervisedOptions, place: s
         return make()
     except EmptyRowError as error:
         if options.empty_rows == "error":
-            raise EmptyRowError(f'{error.message}; empty_rows="drop" leaves such rows out') from None
+            raise EmptyRowError(f'{error.message}; use empty_rows="drop" to leave such rows out') from None
         logger.warning("%s is left out: %s", place, error.message)
         return None
 
@@ -215,14 +215,14 @@ def _why_empty(encoding: Encoding, chat: Chat, selected: Sequence[int] | None, o
     if encoding.truncated:
         count = len(encoding) + encoding.truncated
         return (
-            f"nothing that the loss is on is left of its {count} tokens, cut to max_length={options.max_length} "
+            f"nothing in the loss is left of its {count} tokens, cut to max_length={options.max_length} "
             f"on the {options.truncation}"
         )
     wanted = trained_roles(options.train_on)
     possible = range(len(encoding.roles)) if chat.loss_messages is None else chat.loss_messages
     if all(encoding.roles[index] not in wanted for index in possible):
-        of = "" if chat.loss_messages is None else " among those that the loss is on"
-        whose = "assistant's message" if wanted == {"assistant"} else f"message of {', '.join(sorted(wanted))}"
+        of = "" if chat.loss_messages is None else " among those in the loss"
+        whose = "assistant message" if wanted == {"assistant"} else f"message of {', '.join(sorted(wanted))}"
         return f"it has no {whose}{of}, so there is nothing to train on; its roles: {_roles_seen(encoding)}"
     left = None if selected is None else [index for index in selected if encoding.roles[index] in wanted]
     if left == [] and any(weight == 0 for weight in chat.weights.values()):
@@ -231,8 +231,8 @@ def _why_empty(encoding: Encoding, chat: Chat, selected: Sequence[int] | None, o
     if options.off_prompt == "drop_turn" and all(
         index in encoding.off_prompt for index in chosen if encoding.roles[index] == "assistant"
     ):
-        return 'no prompt of inference leads to any of its turns, and off_prompt="drop_turn" does not train such turns'
-    return f"the loss is nowhere on it (loss_on={options.loss_on!r})"
+        return 'no inference prompt leads to any of its turns, and off_prompt="drop_turn" does not train such turns'
+    return f"nothing of it is in the loss (loss_on={options.loss_on!r})"
 
 
 def _roles_seen(encoding: Encoding) -> str:

@@ -93,18 +93,18 @@ def _require_options(options: SupervisedOptions) -> None:
     Raises:
         OptionError: one of them is given.
     """
-    remedy = "leave it out, or give rows of messages with token_ids"
+    remedy = "leave it out, or pass rows of messages with token_ids"
     for name, only in (("loss_on", "turn"), ("end_of_turn", "token"), ("special_tokens", "as_rendered")):
         value = getattr(options, name)
         if value != only:
             raise OptionError(
-                f"{name}={quoted(value)} cannot be for a row as sampled, whose loss is on all tokens that were "
-                f"sampled: {remedy}"
+                f"{name}={quoted(value)} does not work for a row as sampled, whose loss is on "
+                f"all sampled tokens: {remedy}"
             )
     if not isinstance(options.train_on, str) and set(options.train_on) != {"assistant"}:
         raise OptionError(
-            f"train_on={quoted(options.train_on)} cannot be for a row as sampled, in which assistants alone have "
-            f'turns: use "all", "last" or ["assistant"], or give rows of messages with token_ids'
+            f"train_on={quoted(options.train_on)} does not work for a row as sampled, in which assistants alone have "
+            f'turns: use "all", "last" or ["assistant"], or pass rows of messages with token_ids'
         )
 
 
@@ -142,12 +142,12 @@ def _turns(given: GivenRow, options: SupervisedOptions) -> list[int]:
 def _why_empty(row: SampledRow, options: SupervisedOptions) -> str:
     if options.max_length is not None and len(row) > options.max_length:
         return (
-            f"nothing that the loss is on is left of its {len(row)} tokens, cut to max_length={options.max_length} on "
+            f"nothing in the loss is left of its {len(row)} tokens, cut to max_length={options.max_length} on "
             f"the {options.truncation}"
         )
     if not row.sampled.any():
         return "nothing of it was sampled, so there is nothing to train on"
-    return "none of its turns is selected: see loss_messages, train_on and off_prompt"
+    return "none of its turns is selected: check loss_messages, train_on and off_prompt"
 
 
 def refuse_sampled(rows: Sequence[RawRow], who: str) -> None:
@@ -159,7 +159,7 @@ def refuse_sampled(rows: Sequence[RawRow], who: str) -> None:
     for row in rows:
         if _given(row) is not None:
             raise RowError(
-                f"{who} takes rows of messages, and this is a row as sampled: give chatspan.ChatCollator such rows",
+                f"{who} takes rows of messages, but this is a row as sampled: pass it to chatspan.ChatCollator",
                 row_index=row.index,
                 row_place=row.place,
             )

@@ -30,7 +30,8 @@ def trained_messages(chat: Chat, roles: Sequence[str], train_on: TrainOn) -> lis
         both = sorted(zero.intersection(chat.loss_messages))
         if both:
             raise RowError(
-                f"message {both[0]} is in 'loss_messages', and its own flag says that it is not trained: keep one",
+                f"message {both[0]} is in 'loss_messages', but its own flag excludes it from training: keep one "
+                "of the two",
                 message_index=both[0],
             )
     if chat.loss_messages is None and not zero and train_on == "all":
@@ -77,8 +78,8 @@ def trained_tokens(
     part = next((index for index, weight in weights.items() if weight not in (0, 1)), None)
     if part is not None and (messages is None or part in messages):
         raise RowError(
-            f"message {part} has the weight {weights[part]:g}, which labels cannot carry, only 0 and 1: "
-            "loss_weight=True gives weights beside the labels (chatspan encode --loss-weight)",
+            f"message {part} has the weight {weights[part]:g}, but labels carry only 0 and 1: use "
+            "loss_weight=True for weights beside the labels (chatspan encode --loss-weight)",
             message_index=part,
         )
     return mask, None

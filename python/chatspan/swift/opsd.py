@@ -91,7 +91,7 @@ def examined_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> li
     """The same, with both sides as tokens. Raises as :func:`opsd_rows`."""
     if getattr(getattr(collator, "config", None), "layout", None) in (None, "placeholder"):
         raise OptionError(
-            f"{type(collator).__name__} has no teacher, or a student with filler text: give a "
+            f"{type(collator).__name__} has no teacher, or a student with filler text: pass a "
             'SelfDistillationCollator or a ComposerDataCollator with layout="indexed"'
         )
     require_text(collator)
@@ -109,9 +109,9 @@ def _row_of(pair: Pair, tokenizer: Any) -> OpsdRow:
     assert example.teacher is not None
     place: dict[str, Any] = {"trace_id": example.student.trace_id}
     if pair.dropped_messages or len(pair.student_tokens) < len(pair.student.input_ids):
-        raise LayoutError("it was cut to max_length, and ms-swift would render all of it: leave the row out", **place)
+        raise LayoutError("it was cut to max_length, but ms-swift would render all of it: leave the row out", **place)
     if not np.all(pair.weights == 1):
-        raise LayoutError("its tokens have other weights than 1, which response_loss_mask cannot say", **place)
+        raise LayoutError("its tokens have weights other than 1, which response_loss_mask cannot carry", **place)
     messages = [_plain(message, index, place) for index, message in enumerate(example.student.messages)]
     teacher_prompt = _teacher_prompt(example, messages, place)
     masks = [
@@ -128,8 +128,8 @@ def _row_of(pair: Pair, tokenizer: Any) -> OpsdRow:
         messages[index] |= {"content": messages[index]["content"] or tokenizer.decode(own), "loss": bool(mask.any())}
         if mask.any() and not mask.all():
             raise LayoutError(
-                f"message {index}: the loss is on {int(mask.sum())} of the {len(mask)} tokens of its turn, and of "
-                'ms-swift the student alone reads response_loss_mask: use loss_on="turn"',
+                f"message {index}: the loss is on {int(mask.sum())} of the {len(mask)} tokens of its turn, but "
+                'in ms-swift only the student reads response_loss_mask: use loss_on="turn"',
                 **place,
             )
     row: dict[str, Any] = {
@@ -176,16 +176,16 @@ def _teacher_prompt(example: Example, messages: Sequence[Mapping[str, Any]], pla
     users = [index for index, message in enumerate(messages) if message["role"] == "user"]
     if len(theirs) != len(messages) or not users:
         raise LayoutError(
-            f"the teacher has {len(theirs)} messages, the student {len(messages)}, and ms-swift's teacher_prompt "
-            'stands in place of the last user\'s: put the hint there, as hint_placement="append_to_previous" does '
-            "where the turn answers a user",
+            f"the teacher has {len(theirs)} messages, the student {len(messages)}, but ms-swift's teacher_prompt "
+            'replaces only the last user message: put the hint there, as hint_placement="append_to_previous" '
+            "does if the turn answers a user",
             **place,
         )
     for index, (mine, other) in enumerate(zip(example.student.messages, theirs, strict=True)):
         if mine != other and (index != users[-1] or mine["role"] != other["role"]):
             raise LayoutError(
-                f"the teacher has another message {index} (a {mine['role']}'s), and ms-swift's teacher_prompt stands "
-                f"in place of the last user's, {users[-1]}: put the hint there",
+                f"the teacher has another message {index} (a {mine['role']}'s), but ms-swift's teacher_prompt "
+                f"replaces only the last user message, {users[-1]}: put the hint there",
                 **place,
             )
     content = theirs[users[-1]].get("content")
@@ -203,7 +203,7 @@ def _turns(pair: Pair, messages: Sequence[Mapping[str, Any]], place: Mapping[str
         ranges = _turn(pair.student, index)
         if len(ranges) != 1:
             raise LayoutError(
-                f"message {index}: its turn is {len(ranges)} ranges of tokens, and ms-swift knows one of each", **place
+                f"message {index}: its turn is {len(ranges)} ranges of tokens, but ms-swift takes one per turn", **place
             )
         found += ranges
     return found
@@ -215,7 +215,7 @@ def _turn(chat: EncodedChat, index: int) -> list[tuple[int, int]]:
     if index in chat.sampled:
         return [chat.sampled[index]]
     if chat.encoding is None:
-        raise LayoutError(f"message {index}: nothing is known of its turn's end, since it was not sampled")
+        raise LayoutError(f"message {index}: the end of its turn is unknown, because it was not sampled")
     at = np.flatnonzero(chat.encoding.mask(what="turn", messages=[index]))
     if not len(at):
         return []

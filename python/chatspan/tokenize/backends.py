@@ -74,11 +74,11 @@ class Backends:
 
     def __init__(self, tokenizer: Any, option: BackendOption, cache_bytes: int) -> None:
         if not one_of(option, get_args(BackendOption)):
-            raise OptionError(f'backend={quoted(option)}: say "auto", "native" or "hf"')
+            raise OptionError(f'backend={quoted(option)}: use "auto", "native" or "hf"')
         if not isinstance(cache_bytes, int) or isinstance(cache_bytes, bool) or cache_bytes < 0:
-            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: say how many bytes, 0 for no cache")
+            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: expected the number of bytes, 0 for no cache")
         if cache_bytes > _MOST_BYTES:
-            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: say how many bytes, at most {_MOST_BYTES}")
+            raise OptionError(f"cache_bytes={quoted(cache_bytes)}: expected the number of bytes, at most {_MOST_BYTES}")
         # What it was made with, by which another one does the same.
         self.arguments = (tokenizer, option, cache_bytes)
         self._tokenizer, self._option, self._cache_bytes = self.arguments
@@ -118,7 +118,7 @@ class Backends:
         if is_lost():
             return LOST
         if name != backend.name:
-            return "the native tokenizer cannot tell this text's offsets for certain"
+            return "the native tokenizer cannot determine this text's offsets with certainty"
         return "the native tokenizer is still being loaded" if self._settled is None else self._settled[2]
 
     def current(self) -> Backend:
@@ -222,7 +222,7 @@ class Backends:
         state = self._state()
         try:
             if state is None:
-                raise BackendError(f"{type(self._tokenizer).__name__} encodes in a way of its own")
+                raise BackendError(f"{type(self._tokenizer).__name__} has its own way of encoding")
             native = load_native(self._tokenizer, state, self._cache_bytes)
         except (BackendError, TokenizerError) as error:
             if self._option == "native":

@@ -33,7 +33,7 @@ class HFBackend:
         """The tokens of texts, in one call, as ``apply_chat_template`` tokenizes a render.
 
         Raises:
-            TokenizerError: the tokenizer's backend gives no offsets.
+            TokenizerError: the tokenizer's backend returns no offsets.
         """
         if not texts:
             return []
@@ -42,7 +42,7 @@ class HFBackend:
             pairs = self._pairs(strings)
         except NotImplementedError as error:
             raise TokenizerError(
-                f"{type(self._tokenizer).__name__} gives no offsets ({error}): load it without what replaced its "
+                f"{type(self._tokenizer).__name__} returns no offsets ({error}): load it without what replaced its "
                 "backend, such as fastokens.patch_transformers(); chatspan tokenizes natively by itself"
             ) from error
         return [

@@ -74,18 +74,18 @@ def whole_ids(tokenizer: Any, token_ids: Any) -> list[int]:
         ids = []
     if not ids:
         raise RolloutError(
-            f"token_ids must be the ids of the turn, whole numbers, at least one, got {quoted(token_ids)}: give the "
+            f"token_ids must be the ids of the turn, whole numbers, at least one, got {quoted(token_ids)}: pass the "
             "ids that were sampled, or leave token_ids out"
         )
     if wrong is None:
         return ids
     if not 0 <= ids[wrong] <= _LARGEST_ID:
         raise RolloutError(
-            f"token_ids has {quoted(ids[wrong])}, which is no id: give the ids that were sampled, from 0 on"
+            f"token_ids has {quoted(ids[wrong])}, which is not an id: pass the ids that were sampled, from 0 on"
         )
     raise RolloutError(
-        f"token_ids[{wrong}] is {ids[wrong]}, which is no id of the tokenizer, whose {len(tokenizer):,} tokens "
-        "have other ones: give the tokenizer that they were sampled with"
+        f"token_ids[{wrong}] is {ids[wrong]}, which is not one of the tokenizer's "
+        f"{len(tokenizer):,} ids: pass the tokenizer that they were sampled with"
     )
 
 
@@ -136,5 +136,5 @@ def _difference(decoded: str, turn: str) -> str:
     at = first_difference(decoded, turn)
     return (
         f"token_ids do not decode to the turn: from its character {at} on they say {decoded[at : at + 40]!r}, "
-        f"the render says {turn[at : at + 40]!r}; token_ids_check=False takes them as they are"
+        f"the render says {turn[at : at + 40]!r}; use token_ids_check=False to take them as they are"
     )

@@ -27,7 +27,9 @@ def require_loss_options(options: Any, *, served: bool = False) -> dict[str, Any
         OptionError: a name or a value that cannot be.
     """
     if not isinstance(options, Mapping):
-        raise OptionError(f'loss_options={quoted(options)}: give a dict such as {{"beta": 0.5, "temperature": 1.0}}')
+        raise OptionError(
+            f'loss_options={quoted(options)}: expected a dict such as {{"beta": 0.5, "temperature": 1.0}}'
+        )
     allowed = [name for name in inspect.signature(sdpo_loss).parameters if name not in (*_NOT_OPTIONS, *_THE_TRAINERS)]
     for name in options:
         if name in _THE_TRAINERS:
@@ -39,8 +41,8 @@ def require_loss_options(options: Any, *, served: bool = False) -> dict[str, Any
             raise OptionError(f"loss_options has {quoted(name)}: sdpo_loss takes {', '.join(allowed)}")
     if served and options.get("top_k") is not None:
         raise OptionError(
-            f"loss_options has top_k={quoted(options['top_k'])}, the student's likeliest entries, of which the top-k "
-            "of such a teacher says nothing: leave it out"
+            f"loss_options has top_k={quoted(options['top_k'])}, the student's most likely entries, which the "
+            "top-k of such a teacher does not cover: leave it out"
         )
     defaults = {name: inspect.signature(sdpo_loss).parameters[name].default for name in allowed}
     given = {**defaults, **options}

@@ -43,10 +43,10 @@ class EmaTeacher:
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
         if isinstance(decay, bool) or not isinstance(decay, (int, float)) or not 0 <= decay <= 1 or math.isnan(decay):
-            raise OptionError(f"ema_decay={quoted(decay)}: give a number from 0 to 1, such as 0.999")
+            raise OptionError(f"ema_decay={quoted(decay)}: expected a number from 0 to 1, such as 0.999")
         if any(type(each).__name__ == "DTensor" for each in model.parameters()):
             raise OptionError(
-                'teacher="ema" copies the model, whose weights are sharded here: give a frozen model, or "student"'
+                'teacher="ema" copies the model, whose weights are sharded here: use a frozen model, or "student"'
             )
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
@@ -133,6 +133,6 @@ def require_teacher(teacher: Any) -> None:
         return
     if not callable(teacher) or isinstance(teacher, type):
         raise OptionError(
-            f'teacher={quoted(teacher)}: give "student", "ema", a model, or a function of a batch such as '
+            f'teacher={quoted(teacher)}: pass "student", "ema", a model, or a function of a batch such as '
             "TeacherStore(…).top_k_of"
         )

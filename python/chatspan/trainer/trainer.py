@@ -71,7 +71,7 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
     ) -> None:
         require_teacher(teacher)
         if data_collator is None:
-            raise OptionError("data_collator is missing: give a distillation collator, such as ComposerDataCollator")
+            raise OptionError("data_collator is missing: pass a distillation collator, such as ComposerDataCollator")
         if not one_of(logits, _CHOICES):
             raise OptionError(f"logits={quoted(logits)}: use one of {', '.join(map(repr, _CHOICES))}")
         served = callable(teacher) and not isinstance(teacher, nn.Module)
@@ -154,8 +154,8 @@ class SelfDistillationTrainer(Trainer):  # type: ignore[misc]
         """By the first way that both models can, or the one that was asked for."""
         if not _has_teacher(inputs) and not has_no_teacher(inputs):
             raise LossError(
-                f"the batch has no '{_TEACHERS}input_ids', but {', '.join(map(repr, list(inputs)[:6]))}: it is of "
-                "another collator; give the trainer a distillation collator, such as ComposerDataCollator"
+                f"the batch has no '{_TEACHERS}input_ids', but {', '.join(map(repr, list(inputs)[:6]))}: it comes "
+                "from another collator; pass the trainer a distillation collator, such as ComposerDataCollator"
             )
         ways = {"hidden": self._from_hidden, "gathered": self._from_gathered, "all": self._from_all}
         if self._logits is not None:

@@ -96,17 +96,17 @@ class DistillationMixin:
         given = {"hint_placement": hint_placement, "hint_role": hint_role, "backend": backend}
         options = {name: value for name, value in given.items() if value is not None}
         if collator is not None and options:
-            raise OptionError(f"{', '.join(options)} and a collator, which has its own: give them to the collator")
+            raise OptionError(f"{', '.join(options)} and a collator, which has its own: pass them to the collator")
         if collator is not None and getattr(collator, "config", None) is None:
             raise OptionError(
-                f"collator={type(collator).__name__} has no teacher: give a SelfDistillationCollator or a "
+                f"collator={type(collator).__name__} has no teacher: use a SelfDistillationCollator or a "
                 "ComposerDataCollator"
             )
         trainer: Any = super()
         trainer.__init__(*args, **kwargs)
         if self.args.remove_unused_columns:
             raise OptionError(
-                "remove_unused_columns=True takes away what the teacher sees: leave it out, as it is false by default"
+                "remove_unused_columns=True removes what the teacher sees: leave it out, as it is false by default"
             )
         self._collator = collator
         self._prompts = None if collator is not None else self._hinted_prompts(options)
@@ -166,7 +166,7 @@ class DistillationMixin:
     def _teacher_of(self, output: Mapping[str, Any], rows: Sequence[Any], prompts: HintedPrompts) -> Batch:
         """The teacher's side of completions that were generated."""
         found = prompts.encode([row["prompt"] for row in rows], [_hint_of(row, i) for i, row in enumerate(rows)])
-        remedy = "give the trainer's tokenizer the chat template, and chat_template_kwargs to its configuration"
+        remedy = "set the chat template on the trainer's tokenizer, and chat_template_kwargs in its configuration"
         own, mask = (output[name].to("cpu", torch.int64).numpy() for name in ("prompt_ids", "prompt_mask"))
         for row, one in enumerate(found):
             require_own_prompt(one, own[row][mask[row] == 1], remedy, **place_of_row(row))

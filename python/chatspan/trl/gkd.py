@@ -114,7 +114,7 @@ class GKDCollator(ChatCollator):
         self.check_prompt = check_prompt
         require_choices(self, responses=Responses, check_prompt=(True, False))
         if isinstance(loss_on, Mapping):
-            raise OptionError("GKD and GOLD know no weights: give loss_on as a name or a set of Kinds")
+            raise OptionError("GKD and GOLD have no weights: set loss_on to a name or a set of Kinds")
 
     def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
         refuse_sampled(rows, "GKDCollator")
@@ -193,7 +193,7 @@ def response_rows(rows: Iterable[Any], **row_options: Unpack[RowKeywords]) -> li
         ['Hello!', 'See you.']
     """
     if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Iterable):
-        raise RowError(f"expected rows, got {type(rows).__name__}: give a list of them, or a data set")
+        raise RowError(f"expected rows, got {type(rows).__name__}: pass a list of them, or a data set")
     found = []
     row_options.setdefault("tool_arguments", "as_given")
     reader = RowReader(RowOptions(**checked(row_options)))
@@ -202,8 +202,8 @@ def response_rows(rows: Iterable[Any], **row_options: Unpack[RowKeywords]) -> li
         chat = reader.read(raw)
         responses = _responses(chat)
         if not responses:
-            among = "" if chat.loss_messages is None else " among those that the loss is on"
-            raise raw.error(f"it has no assistant's message{among}, so there is no response")
+            among = "" if chat.loss_messages is None else " among those in the loss"
+            raise raw.error(f"it has no assistant message{among}, so there is no response")
         found += [_row_up_to(chat, response) for response in responses]
     return found
 
@@ -225,9 +225,9 @@ def _up_to_its_response(chat: Chat, train_on: TrainOn) -> Chat:
     responses = _responses(chat, train_on)
     if len(responses) > 1:
         raise LayoutError(
-            f"the loss is on {len(responses)} messages ({', '.join(map(str, responses))}), and GKD and GOLD know one "
-            "prompt and one response a row: make rows of them with chatspan.trl.response_rows(rows), name one in the "
-            'row\'s "loss_messages", or give responses="all" where nothing is sampled',
+            f"the loss is on {len(responses)} messages ({', '.join(map(str, responses))}), but GKD and GOLD take "
+            "one prompt and one response per row: split them with chatspan.trl.response_rows(rows), name one in the "
+            'row\'s "loss_messages", or use responses="all" if nothing is sampled',
             message_index=responses[1],
         )
     # One without any is told of by what looks for something to train on.
@@ -245,8 +245,8 @@ def _its_response(found: SupervisedRow, row: RawRow) -> SupervisedRow:
     if len(stretches) > 1:
         between = found.encoding.input_ids[stretches[0][1] : stretches[1][0]]
         raise LayoutError(
-            f"the loss is on {len(stretches)} parts of the response with {len(between)} tokens between them, and GKD "
-            'and GOLD know one response: loss_on="turn" is whole, responses="all" takes parts where nothing is sampled',
+            f"the loss is on {len(stretches)} parts of the response with {len(between)} tokens between them, but "
+            'GKD and GOLD take one response: use loss_on="turn", or responses="all" if nothing is sampled',
             **place,
         )
     ((start, end),) = stretches

@@ -28,7 +28,7 @@ def require_hooks(trainer: type, mixin: type, base: type, hooks: Hooks) -> None:
     """
     if trainer.__mro__.index(base) < trainer.__mro__.index(mixin):
         raise OptionError(
-            f"{trainer.__name__}: {base.__name__} stands in front of {mixin.__name__}, so its own methods would be "
+            f"{trainer.__name__}: {base.__name__} comes before {mixin.__name__}, so its own methods would be "
             f"called: write class {trainer.__name__}({mixin.__name__}, {base.__name__})"
         )
     for name, expected in hooks.items():
@@ -40,7 +40,7 @@ def require_hooks(trainer: type, mixin: type, base: type, hooks: Hooks) -> None:
 def other_version(mixin: type, what: str) -> OptionError:
     """The TRL that is installed is not what the mixin was written for."""
     return OptionError(
-        f"{mixin.__name__} is written against TRL {WRITTEN_AGAINST}; of TRL {_installed()} {what}: "
+        f"{mixin.__name__} is written for TRL {WRITTEN_AGAINST}; in TRL {_installed()}, {what}: "
         f'pip install "trl=={WRITTEN_AGAINST}.*"'
     )
 

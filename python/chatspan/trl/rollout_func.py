@@ -60,7 +60,7 @@ def rollout_func(
     """
     for name, value in (("max_turns", max_turns), ("max_completion_length", max_completion_length)):
         if (value is not None or name == "max_turns") and (type(value) is not int or value < 1):
-            raise OptionError(f"{name}={quoted(value)}: give a number, at least 1")
+            raise OptionError(f"{name}={quoted(value)}: expected a number, at least 1")
     if not one_of(on_rewrite, ("error", "keep")):
         raise OptionError(f'on_rewrite={quoted(on_rewrite)}: use "error" or "keep": TRL takes one row of each rollout')
 
@@ -119,7 +119,7 @@ def rollout_columns(
     with_logprobs = [row.logprobs is not None for row in rows]
     if any(with_logprobs) and not all(with_logprobs):
         index = with_logprobs.index(False)
-        raise RolloutError(f"rollout {index} has no logprobs, and others have: give all or none", row_index=index)
+        raise RolloutError(f"rollout {index} has no logprobs, but others have: pass all or none", row_index=index)
     return {
         "prompt_ids": [row.prompt_ids.tolist() for row in rows],
         "completion_ids": [row.completion_ids.tolist() for row in rows],
@@ -133,8 +133,8 @@ def _row(rollout: Rollout | SampledRow, index: int) -> SampledRow:
     if len(rows) != 1:
         why = f": {rows[1].cause.cause}" if rows and rows[1].cause is not None else ""
         raise RolloutError(
-            f"rollout {index} has {len(rows)} rows{why}, and TRL takes one of each: give it a completion, and "
-            'on_rewrite="keep" or "error" where it has several',
+            f"rollout {index} has {len(rows)} rows{why}, but TRL takes one of each: add a completion, "
+            'and use on_rewrite="keep" or "error" if it has several',
             row_index=index,
         )
     return rows[0]
@@ -143,7 +143,7 @@ def _row(rollout: Rollout | SampledRow, index: int) -> SampledRow:
 def _messages(prompt: Any, index: int) -> Any:
     if isinstance(prompt, str):
         raise MessageError(
-            f"prompt {index} is a text: give the trainer conversational prompts, lists of messages", row_index=index
+            f"prompt {index} is a text: pass the trainer conversational prompts, lists of messages", row_index=index
         )
     return prompt
 
@@ -153,7 +153,9 @@ def _sample(rollouts: Sequence[Rollout], going: Sequence[int], sample: Sample, t
     prompts = [rollouts[index].prompt_ids.tolist() for index in going]
     completions = sample(prompts, trainer)
     if len(completions) != len(going):
-        raise RolloutError(f"sample gave {len(completions)} completions for {len(going)} prompts: give one for each")
+        raise RolloutError(
+            f"sample returned {len(completions)} completions for {len(going)} prompts: return one for each"
+        )
     for index, completion in zip(going, completions, strict=True):
         try:
             rollouts[index].add_completion(

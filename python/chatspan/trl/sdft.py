@@ -64,7 +64,7 @@ class DemonstrationContextBuilder:
         missing = [name for name in names if not hasattr(trainer, name)]
         if missing:
             raise OptionError(
-                f"trainer={type(trainer).__name__} has no {', '.join(missing)}: give a "
+                f"trainer={type(trainer).__name__} has no {', '.join(missing)}: pass a "
                 "trl.experimental.sdft.SDFTTrainer of TRL 1.16 or later"
             )
         self.trainer = trainer
@@ -129,14 +129,14 @@ class DemonstrationContextBuilder:
     def _found(self, prompts: Sequence[Any], contexts: Sequence[Any]) -> list[HintedPrompt]:
         for name, given in (("prompts", prompts), ("privileged_contexts", contexts)):
             if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
-                raise LayoutError(f"{name} is {type(given).__name__}: give a list, one for each rollout")
+                raise LayoutError(f"{name} is {type(given).__name__}: pass a list, one for each rollout")
         prompts, contexts = items_given(prompts, "prompts"), items_given(contexts, "privileged_contexts")
         if not prompts:
             raise EmptyBatchError("there is no prompt, so there is nothing to distil")
         for row, prompt in enumerate(prompts):
             if isinstance(prompt, str):
                 raise LayoutError(
-                    f"its prompt is plain text ({prompt[:40]!r}…): give lists of messages, into which a hint is put",
+                    f"its prompt is plain text ({prompt[:40]!r}…): pass lists of messages, into which a hint is put",
                     **place_of_row(row),
                 )
         for row, context in enumerate(contexts):
@@ -153,7 +153,7 @@ class DemonstrationContextBuilder:
             if most is not None and longest > most:
                 raise TruncationError(
                     f"its prompt of {len(one.student_ids)} tokens, {len(one.teacher_ids)} with the hint, would be cut "
-                    f"to max_prompt_length={most}; give SDFTConfig more (None does not cut)",
+                    f"to max_prompt_length={most}; raise it in SDFTConfig (None does not cut)",
                     **place_of_row(row),
                 )
         return found

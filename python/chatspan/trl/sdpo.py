@@ -162,7 +162,7 @@ class TeacherContextBuilder:
                 self._warned = True
                 logger.warning(
                     "rows have a privileged_context, which the teacher does not see: "
-                    "SDPOConfig(include_environment_feedback=True) shows it"
+                    "use SDPOConfig(include_environment_feedback=True) to show it"
                 )
             return [None] * len(given)
         if not args.environment_feedback_only_without_solution:
@@ -192,7 +192,7 @@ class TeacherContextBuilder:
 
     def _fits(self, row: int, found: HintedPrompt, own: Ints) -> bool:
         """Whether both sides see their whole prompts."""
-        remedy = "give the trainer the same tokenizer, chat template and chat_template_kwargs"
+        remedy = "pass the trainer the same tokenizer, chat template and chat_template_kwargs"
         require_own_prompt(found, own, remedy, **place_of_row(row))
         count = len(found.student_ids)
         if not found.is_hinted:
@@ -206,7 +206,7 @@ class TeacherContextBuilder:
             return True
         if self.overflow == "error":
             raise TruncationError(
-                f'{problem}; give SDPOConfig more (max_prompt_length=None does not cut), or overflow="drop_row"',
+                f'{problem}; raise it in SDPOConfig (max_prompt_length=None does not cut), or use overflow="drop_row"',
                 **place_of_row(row),
             )
         logger.warning("row %d is not distilled: %s", row, problem)
@@ -244,7 +244,7 @@ def _require_trainer(trainer: Any) -> None:
     ]
     if missing:
         raise OptionError(
-            f"trainer={type(trainer).__name__} has no {', '.join(missing)}: give a trl.experimental.sdpo.SDPOTrainer"
+            f"trainer={type(trainer).__name__} has no {', '.join(missing)}: use a trl.experimental.sdpo.SDPOTrainer"
         )
 
 
@@ -254,7 +254,7 @@ def _require_messages(prompts: Sequence[Any]) -> None:
     for row, prompt in enumerate(prompts):
         if isinstance(prompt, str):
             raise LayoutError(
-                f"its prompt is plain text ({prompt[:40]!r}…): give lists of messages, into which a hint can be put",
+                f"its prompt is plain text ({prompt[:40]!r}…): pass lists of messages, into which a hint can be put",
                 **place_of_row(row),
             )
 
@@ -263,7 +263,7 @@ def _texts_of(feedbacks: Sequence[Any] | None, count: int) -> list[str | None]:
     """Feedback that is not blank."""
     feedbacks = [None] * count if feedbacks is None else feedbacks
     if len(feedbacks) != count:
-        raise LayoutError(f"{len(feedbacks)} feedbacks for {count} prompts: give one for each, None for none")
+        raise LayoutError(f"{len(feedbacks)} feedbacks for {count} prompts: pass one for each, None for none")
     texts: list[str | None] = []
     for row, feedback in enumerate(feedbacks):
         if feedback is not None and not isinstance(feedback, str):

@@ -45,7 +45,7 @@ def sdpo_rows(
         ([{'role': 'user', 'content': 'Book it.'}], 'Mind the limit.')
     """
     if chat_template_kwargs is not None and not isinstance(chat_template_kwargs, Mapping):
-        raise OptionError(f"chat_template_kwargs={quoted(chat_template_kwargs)}: give the dict that SDPOConfig has")
+        raise OptionError(f"chat_template_kwargs={quoted(chat_template_kwargs)}: pass the dict that SDPOConfig has")
     rows = []
     for trace in read_traces(traces, config):
         if trace.error_sites:
@@ -53,7 +53,7 @@ def sdpo_rows(
         for site in trace.error_sites:
             place: dict[str, Any] = {"trace_id": trace.plain.trace_id, "turn_index": site.turn_index}
             if site.turn_index == 0:
-                raise LayoutError("nothing stands in front of it, so there is no prompt to sample for", **place)
+                raise LayoutError("nothing comes before it, so there is no prompt to sample for", **place)
             prompt = [dict(message) for message in trace.plain.messages[: site.turn_index]]
             rows.append({"prompt": prompt, "privileged_context": site.hint, **place})
     if not rows:

@@ -155,12 +155,12 @@ def teacher_tensors(
         It is full.<|im_end|>
     """
     if not isinstance(prompts, HintedPrompts):
-        raise OptionError(f"prompts={type(prompts).__name__}: give a chatspan.HintedPrompts(tokenizer)")
+        raise OptionError(f"prompts={type(prompts).__name__}: pass a chatspan.HintedPrompts(tokenizer)")
     responses, attention_mask = _sampled(batch)
     count, width = responses.shape
     if not hasattr(raw_prompts, "__len__") or len(raw_prompts) != count:
         given = len(raw_prompts) if hasattr(raw_prompts, "__len__") else type(raw_prompts).__name__
-        raise LayoutError(f"{given} raw_prompts for a batch of {count} responses: give one for each")
+        raise LayoutError(f"{given} raw_prompts for a batch of {count} responses: pass one for each")
     found = prompts.encode(raw_prompts, hints)
     if "prompts" in batch.keys():  # noqa: SIM118 - a TensorDict has no `in`
         _require_own_prompts(found, batch["prompts"], attention_mask[:, :-width])
@@ -180,7 +180,7 @@ def _sampled(batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     responses, mask = found
     if not isinstance(responses, torch.Tensor) or not isinstance(mask, torch.Tensor):
         raise LayoutError(
-            f"a {type(batch).__name__} without tensors `responses` and `attention_mask`: give verl's dict of tensors "
+            f"a {type(batch).__name__} without tensors `responses` and `attention_mask`: pass verl's dict of tensors "
             "(data.batch)"
         )
     is_ids = responses.dim() == 2 and not responses.is_floating_point()
@@ -198,15 +198,15 @@ def _require_own_prompts(found: Sequence[HintedPrompt], prompts: torch.Tensor, m
         raise LayoutError(
             f"`prompts` {list(prompts.shape)}, and {list(mask.shape)} in front of the responses in `attention_mask`"
         )
-    remedy = "give HintedPrompts the trainer's tokenizer, chat template and chat_template_kwargs, tools among them"
+    remedy = "pass HintedPrompts the trainer's tokenizer, chat template and chat_template_kwargs, tools among them"
     for row, (one, ids, seen) in enumerate(zip(found, prompts.cpu(), mask.cpu() == 1, strict=True)):
         own = ids[seen].to(torch.int64).numpy()
         place = place_of_row(row)
         require_own_prompt(one, own, remedy, **place)
         if len(own) < len(one.student_ids):
             raise TruncationError(
-                f"its prompt of {len(one.student_ids)} tokens was cut to {len(own)}, and the teacher would see all of "
-                "it: give more data.max_prompt_length, or leave such rows out",
+                f"its prompt of {len(one.student_ids)} tokens was cut to {len(own)}, but the teacher would see "
+                "all of it: raise data.max_prompt_length, or leave such rows out",
                 **place,
             )
 
@@ -237,7 +237,7 @@ def _require_fit(name: str, bound: int | None, ids: Sequence[Ints], responses: S
             if responses:
                 at = {"trace_id": responses[row].trace_id, "turn_index": responses[row].message_index}
             raise TruncationError(
-                f"{len(one)} tokens are more than {name}={bound}, and cutting would take the beginning or the "
-                "generation prompt: give more, or a collator with max_length, which leaves whole messages out",
+                f"{len(one)} tokens are more than {name}={bound}, and a cut would remove the beginning or "
+                "the generation prompt: raise it, or use a collator with max_length, which leaves out whole messages",
                 **at,
             )

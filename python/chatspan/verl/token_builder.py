@@ -57,7 +57,7 @@ class TokenBuilder:
             what was shown and sampled stays, as verl's own builders do; or ``"error"``.
 
     Raises:
-        TokenizerError: the tokenizer has no chat template, or gives no offsets.
+        TokenizerError: the tokenizer has no chat template, or returns no offsets.
         OptionError: another ``on_rewrite``: verl takes one row of a rollout.
 
     Example:
@@ -150,14 +150,12 @@ class TokenBuilder:
         """
         new = updated_messages[len(previous_messages) :]
         if not new or list(updated_messages[: len(previous_messages)]) != list(previous_messages):
-            raise RolloutError(
-                "updated_messages must begin with previous_messages and have more: give both as they are"
-            )
+            raise RolloutError("updated_messages must begin with previous_messages and have more: pass both unchanged")
         history = self._histories.find(runtime_token_ids)
         if history is None:
             raise RolloutError(
-                f"{len(runtime_token_ids)} tokens that are not known here: a prompt that was cut to "
-                "rollout.prompt_length, or not made by this builder; give more rollout.prompt_length"
+                f"{len(runtime_token_ids)} tokens are unknown here: the prompt was cut "
+                "to rollout.prompt_length, or not made by this builder; raise rollout.prompt_length"
             )
         rollout = copy.copy(history.rollout if isinstance(history, _Sampled) else history)
         if isinstance(history, _Sampled):
@@ -192,13 +190,11 @@ class TokenBuilder:
         mask = [*response_mask, *[0] * inserted, *[int(is_sampled)] * count]
         if response_logprobs is None:
             if assistant_logprobs is not None:
-                raise RolloutError(
-                    "assistant_logprobs without response_logprobs: give those of what stands before, too"
-                )
+                raise RolloutError("assistant_logprobs without response_logprobs: pass those of the tokens before, too")
             return mask, None
         added = list(assistant_logprobs or []) if is_sampled else [0.0] * count
         if len(added) != count:
-            raise RolloutError(f"{len(added)} assistant_logprobs for {count} sampled tokens: give one a token")
+            raise RolloutError(f"{len(added)} assistant_logprobs for {count} sampled tokens: pass one per token")
         return mask, [*response_logprobs, *[0.0] * inserted, *added]
 
     def _remembered(self, rollout: Rollout) -> list[int]:

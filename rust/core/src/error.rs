@@ -35,8 +35,8 @@ pub enum Error {
 
     /// A token with characters on both sides of a span's edge, where the caller allows none.
     #[error(
-        "token {token_index} has characters {token} and stands across an edge of the span {span}; \
-         straddle=\"touch\" takes such a token in, straddle=\"inside\" leaves it out"
+        "token {token_index} has characters {token} and crosses an edge of the span {span}; \
+         use straddle=\"touch\" to include such a token, straddle=\"inside\" to leave it out"
     )]
     Straddle {
         /// Which token.
@@ -65,7 +65,7 @@ pub enum Error {
     },
 
     /// A content that could stand in more than one place.
-    #[error("content {content_index} ({excerpt}) may stand in more than one place: {}{}", list(candidates), remedy(*blank_edges))]
+    #[error("content {content_index} ({excerpt}) may be in more than one place: {}{}", list(candidates), remedy(*blank_edges))]
     AmbiguousContent {
         /// Which content.
         content_index: usize,
@@ -78,7 +78,7 @@ pub enum Error {
     },
 
     /// `anchors` that do not fit the contents.
-    #[error("{anchors} anchors for {contents} contents: give one (before, after) pair for each content")]
+    #[error("{anchors} anchors for {contents} contents: pass one (before, after) pair for each content")]
     AnchorCount {
         /// How many anchors came.
         anchors: usize,
@@ -115,9 +115,9 @@ fn found_elsewhere(candidates: &[Candidate]) -> String {
 
 const fn remedy(blank_edges: bool) -> &'static str {
     if blank_edges {
-        "; its blanks may be the content's own or the template's: say blanks=\"kept\" or blanks=\"stripped\", \
-         or give anchors=[(before, after), …], the scaffold around each content"
+        "; its blanks may be the content's own or the template's: use blanks=\"kept\" or blanks=\"stripped\", \
+         or pass anchors=[(before, after), …], the scaffold around each content"
     } else {
-        "; give anchors=[(before, after), …], the scaffold around each content"
+        "; pass anchors=[(before, after), …], the scaffold around each content"
     }
 }

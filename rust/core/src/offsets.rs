@@ -36,7 +36,7 @@ impl Offsets {
             // What is too long for a text is past the end of it.
             let within = |position: i64| u32::try_from(position).unwrap_or(u32::MAX);
             if start <= end && text_length.is_none() && end >= i64::from(u32::MAX) {
-                return wrong("is past 32 bits, as long as no text is");
+                return wrong("is past 32 bits, longer than any text");
             }
             check.token(token_index, (within(start), within(end)), (start, end))?;
             ranges.push((within(start), within(end)));
@@ -149,7 +149,7 @@ impl Check {
         }
         if start < self.last.0 || end < self.last.1 {
             let last = span(self.last);
-            return wrong(format!("comes after {last} of an earlier token, but stands before it in the text"));
+            return wrong(format!("comes after {last} of an earlier token, but is before it in the text"));
         }
         if let Some(visible) = &mut self.visible {
             visible.push(token_index);
@@ -181,7 +181,7 @@ mod tests {
         );
         assert_eq!(
             message(&[(4, 6), (0, 0), (2, 4)], None),
-            "offsets of token 2: (2, 4) comes after [4, 6) of an earlier token, but stands before it in the text"
+            "offsets of token 2: (2, 4) comes after [4, 6) of an earlier token, but is before it in the text"
         );
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn what_is_longer_than_any_text_is_refused() {
         assert_eq!(
             message(&[(0, 2), (2, 1 << 40)], None),
-            "offsets of token 1: (2, 1099511627776) is past 32 bits, as long as no text is"
+            "offsets of token 1: (2, 1099511627776) is past 32 bits, longer than any text"
         );
         assert_eq!(
             message(&[(0, 1 << 40)], Some(8)),

@@ -41,7 +41,7 @@ fn error_of(py: Python<'_>, said: &str) -> PyErr {
         return PyMemoryError::new_err("no memory for what the core found");
     }
     let message = format!(
-        "a fault in chatspan itself, of which stderr says more: {said}; report it with the call, and what it was given"
+        "a bug in chatspan, of which stderr says more: {said}; report it with the call and its arguments"
     );
     raise(py, Kind::Internal, &message, &[])
 }

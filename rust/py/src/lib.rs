@@ -38,7 +38,7 @@ fn straddle_from(py: Python<'_>, name: &str) -> PyResult<Straddle> {
         "error" => Ok(Straddle::Error),
         "first" => Ok(Straddle::First),
         _ => {
-            let what = format!("straddle={name:?}: say \"first\", \"touch\", \"inside\" or \"error\"");
+            let what = format!("straddle={name:?}: use \"first\", \"touch\", \"inside\" or \"error\"");
             Err(raise(py, Kind::Option, &what, &[]))
         }
     }
@@ -49,7 +49,7 @@ fn blanks_from(py: Python<'_>, name: &str) -> PyResult<Blanks> {
         "unknown" => Ok(Blanks::Unknown),
         "kept" => Ok(Blanks::Kept),
         "stripped" => Ok(Blanks::Stripped),
-        _ => Err(raise(py, Kind::Option, &format!("blanks={name:?}: say \"unknown\", \"kept\" or \"stripped\""), &[])),
+        _ => Err(raise(py, Kind::Option, &format!("blanks={name:?}: use \"unknown\", \"kept\" or \"stripped\""), &[])),
     }
 }
 

@@ -44,7 +44,7 @@ fn given<'py, T>(value: &Bound<'py, PyAny>, read: impl Fn(Bound<'py, PyAny>) -> 
     }
     if items.len() != said {
         let found = if items.len() > said { "more".to_owned() } else { items.len().to_string() };
-        let what = format!("{} says that it has {said} items, and gives {found}", value.get_type().name()?);
+        let what = format!("{} claims {said} items, but yields {found}", value.get_type().name()?);
         return Err(PyTypeError::new_err(what));
     }
     Ok(items)

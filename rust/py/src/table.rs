@@ -72,7 +72,7 @@ fn length_from(length: &Bound<'_, PyAny>) -> PyResult<usize> {
     let known = if length.is_instance_of::<PyBool>() { None } else { length.extract().ok() };
     known.ok_or_else(|| {
         let shown = length.repr().map_or_else(|_| "?".into(), |shown| shown.to_string());
-        let message = format!("text_length={shown:.60}: say how many characters the text has, or None");
+        let message = format!("text_length={shown:.60}: expected the number of characters of the text, or None");
         raise(length.py(), Kind::Option, &message, &[])
     })
 }

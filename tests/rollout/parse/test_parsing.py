@@ -169,7 +169,7 @@ def test_malformed_calls_stay_content(name: str, stop: str, small: Any) -> None:
     assert (parsed.tool_calls, parsed.ended) == ([], bool(stop))
     [note] = parsed.notes
     assert (note.code, note.start_char) == ("malformed_call", len("I look.\n"))
-    assert str(note) == "character 8: '<tool_call>' begins a call, but what follows is none; it stays content"
+    assert str(note) == "character 8: '<tool_call>' begins a call, but what follows is not one; it stays content"
 
 
 THINKING = CALL_TEMPLATES["JSON object"]

@@ -18,7 +18,7 @@ from attack.tries import Attempt, Outcome, Setting, failed, refused, right
 
 _TOKENIZER = str(EXAMPLES / "tokenizer")
 # What a command says of what nobody foresaw.
-_UNFORESEEN = ("Traceback (most recent call last)", "did not foresee", "panicked at")
+_UNFORESEEN = ("Traceback (most recent call last)", "an unexpected error", "panicked at")
 _BROKEN = re.compile(r"is broken after its first ([\d,]+) rows")
 _FAILED_ROWS = re.compile(r"([\d,]+) rows? failed")
 

@@ -131,7 +131,7 @@ def compare(tokenizer: Any, source: str, given: Input, what: str) -> Outcome:
             return refused(f"{what}: by both")
         if any(words in str(error) for words in _LIMITS):
             return refused(f"{what}: {type(error).__name__} of a limit")
-        if isinstance(error, MessageError) and "of which a tokenizer makes no tokens" in str(error):
+        if isinstance(error, MessageError) and "for which a tokenizer has no tokens" in str(error):
             return refused(f"{what}: an image for a tokenizer")
         if isinstance(error, OptionError):
             # As documents that are an empty text, through which transformers goes.

@@ -15,7 +15,7 @@ from chatspan.audit.against.peer import PeerRefusal, PeerRow, ids_of
 from chatspan.audit.against.texts import text_difference
 from chatspan.rows.conversations import Chat
 
-UNSTABLE = "a prefix of the messages is no prefix of the tokens, so differences of lengths say nothing"
+UNSTABLE = "a prefix of the messages is not a prefix of the tokens, so differences of lengths are meaningless"
 
 
 class PrefixDelta:

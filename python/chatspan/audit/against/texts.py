@@ -33,11 +33,11 @@ def text_difference(one: str, other: str) -> str:
         behind = repr((before + rest[:a])[-_EXCERPT // 2 :])
         gone, new = repr(rest[a:b][:_EXCERPT]), repr(other_rest[c:d][:_EXCERPT])
         if tag == "delete":
-            return f"behind {behind} {gone} is missing"
+            return f"after {behind} {gone} is missing"
         if tag == "insert":
-            return f"behind {behind} there is {new} more"
-        return f"behind {behind} {gone} became {new}"
-    return "behind a part that is the same"
+            return f"after {behind} there is {new} more"
+        return f"after {behind} {gone} became {new}"
+    return "after an identical part"
 
 
 def same_tokens(ours: Sequence[int], theirs: Sequence[int], controls: Collection[int]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from chatspan.audit.findings import Finding
 EMPTY_CALLS = "empty calls"
 
 _DROP = "drop the call, or give it its name: a template writes an empty one"
-_OBJECT = "give {} where a call has no arguments: a template writes an empty text, or none"
+_OBJECT = "use {} if a call has no arguments: a template writes an empty text, or none"
 
 
 def empty_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
@@ -33,7 +33,7 @@ def empty_calls(messages: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
 
 def _of_call(call: Any, role: Any, index: int) -> Iterator[Finding]:
     if not isinstance(call, Mapping):
-        yield _found(f"{role}: a call that is no object", 'give {"type": "function", "function": {…}}', index, call)
+        yield _found(f"{role}: a call that is not an object", 'use {"type": "function", "function": {…}}', index, call)
         return
     function = call.get("function", call)
     function = function if isinstance(function, Mapping) else {}

@@ -56,7 +56,7 @@ def dropped_fields(
     for name in ("tools", "documents"):
         if kwargs.get(name) and name not in template.variables:
             read = f"; this one reads {', '.join(template.keywords)}" if template.keywords else ""
-            advice = f"the model never sees them: give a template that reads {name!r}{read}"
+            advice = f"the model never sees them: use a template that reads {name!r}{read}"
             yield Finding(DROPPED, f"row: {name}", "problem", advice, None, f"{len(kwargs[name]):,} of them")
 
 
@@ -94,23 +94,23 @@ def _advice(message: Mapping[str, Any], path: Path, text: str, template: ChatTem
         if path[-1] == "arguments" and "arguments" in template.keys and text.lstrip().startswith("{"):
             parse = 'tool_arguments="parse" (--tool-arguments parse) gives it one'
             return " as JSON text", f"{unseen}the template takes an object, {parse}"
-        return "", unseen + "give a template that writes calls"
+        return "", unseen + "use a template that writes calls"
     is_thought = _THOUGHT_TAG.search(text) is not None
     if is_thought or _REASONING.search(" ".join(key for key in path if isinstance(key, str))):
         kind = " (reasoning)" if first == "content" else ""
         if first in template.keys:
             return kind, (
                 "the template leaves it out here, often before the last user's message: give each such turn a row of "
-                "its own that ends with it, or give a template that writes it"
+                "its own that ends with it, or use a template that writes it"
             )
-        move = "give a template that writes it"
+        move = "use a template that writes it"
         if first != "reasoning_content":
             move = f"move it to 'reasoning_content' if the template writes that, or {move}"
         return kind, unseen + move
     if first == "content" and message.get("tool_calls"):
-        return " beside calls", f"{unseen}put it into a message before the calls, or give a template that writes both"
+        return " beside calls", f"{unseen}put it into a message before the calls, or use a template that writes both"
     if first == "content":
-        return "", unseen + "give a template that writes it"
+        return "", unseen + "use a template that writes it"
     if message.get("role") != "assistant" or holds_results(first):
-        return "", unseen + "move it to 'content', or give a template that writes it"
-    return "", unseen + "move it to 'content' or 'reasoning_content', or give a template that writes it"
+        return "", unseen + "move it to 'content', or use a template that writes it"
+    return "", unseen + "move it to 'content' or 'reasoning_content', or use a template that writes it"

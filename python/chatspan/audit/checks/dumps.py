@@ -89,7 +89,7 @@ def _judged(origin: Any, role: str | None) -> tuple[Severity, str] | None:
     last = path[-1]
     if role is None:
         is_schema = path[0] == "tools" and (len(path) == 2 or last in _SCHEMAS)
-        return ("problem", "give tools as objects, not as JSON text") if is_schema else None
+        return ("problem", "pass tools as objects, not as JSON text") if is_schema else None
     if any(key in _ARGUMENTS for key in path[:-1]):
         return None
     if last in _ARGUMENTS and path[0] in _CALLS:
@@ -101,7 +101,7 @@ def _judged(origin: Any, role: str | None) -> tuple[Severity, str] | None:
         # Deeper ones are values of the result.
         if len(path) > 1 and last not in ("text", "content", "output", "response", "result"):
             return None
-        return "note", "none of it is trained; many templates write results so"
+        return "note", "none of it is trained; many templates write results this way"
     return ("note", "the template writes this text as a JSON string") if len(path) == 1 else None
 
 
@@ -124,9 +124,9 @@ def _printed(text: str, run: Run) -> Any:
 def _judged_repr(role: str | None, path: Path, container: Any) -> tuple[Severity, str]:
     """What to think of a container that is printed as Python does: the row's form is not the template's, or it is."""
     if role is None:
-        return "note", "the template's own form, which inference writes too; templates that write JSON say tojson"
+        return "note", "the template's own form, which inference writes too; templates that write JSON use tojson"
     if any(key in _ARGUMENTS for key in path[:-1]):
-        return "note", "the template prints values so; json.dumps of the value gives JSON"
+        return "note", "the template prints values this way; json.dumps of the value gives JSON"
     if path[-1:] and path[-1] in _ARGUMENTS:
         return "problem", (
             'the template takes arguments as JSON text: tool_arguments="as_given" (--tool-arguments as_given) keeps '
@@ -137,4 +137,4 @@ def _judged_repr(role: str | None, path: Path, container: Any) -> tuple[Severity
             'the template takes strings: text_parts="join" (--text-parts join) makes one text of text parts; pass '
             "others as text"
         )
-    return "problem", "give a template that writes JSON, or pass text (json.dumps)"
+    return "problem", "use a template that writes JSON, or pass text (json.dumps)"

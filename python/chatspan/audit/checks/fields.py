@@ -13,7 +13,7 @@ from chatspan.render.origins import Path
 from chatspan.view.view import path_pattern
 
 CONTROL = "control tokens in text"
-CONTAINERS = "parts of contents of no known type"
+CONTAINERS = "content parts of unknown type"
 
 # Words in the type of a part of a content that is the assistant's own text, or no text; other types that say something
 # make another kind of it than content.

@@ -19,7 +19,7 @@ _READ = frozenset({*WEIGHT_FLAGS, "tool_error"})
 _ASKS = re.compile(r"mask|train|loss|learn|weight|supervis|prefix|prefill|continue|ignore|skip|exclude")
 _LOSS = re.compile(r"mask|train|loss|learn|weight|supervis|ignore|skip|exclude")
 _OF_LOSS = "'weight': 0 on the message, or 'loss_messages' of the row, takes messages out of the loss"
-_OF_TEMPLATE = "give a template that reads it, or take it out"
+_OF_TEMPLATE = "use a template that reads it, or remove it"
 
 
 def ignored_keywords(kwargs: Mapping[str, Any], template: ChatTemplate) -> Iterator[Finding]:
@@ -28,7 +28,7 @@ def ignored_keywords(kwargs: Mapping[str, Any], template: ChatTemplate) -> Itera
         if name in template.variables or name in ("tools", "documents") or name.endswith("_token"):
             continue
         known = ", ".join(template.keywords)
-        advice = f"the keywords that it reads: {known}" if known else "it reads no keywords: take it out"
+        advice = f"the keywords that it reads: {known}" if known else "it reads no keywords: remove it"
         yield Finding(
             FLAGS, f"the template does not read the keyword {name!r}", "problem", advice, None, f"{name}={value!r}"
         )
@@ -54,7 +54,7 @@ def ignored_flags(
                 continue
             advice = ""
             if asks:
-                advice = f"nothing comes of it: {_OF_LOSS if _LOSS.search(key.lower()) else _OF_TEMPLATE}"
+                advice = f"it has no effect: {_OF_LOSS if _LOSS.search(key.lower()) else _OF_TEMPLATE}"
             yield Finding(
                 FLAGS,
                 f"{message.get('role')}: {key}, which neither chatspan nor the template reads",

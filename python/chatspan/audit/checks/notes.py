@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from chatspan.audit.findings import Finding
 from chatspan.rows.conversations import Chat
 
-READ = "rows read otherwise than they stand"
+READ = "rows that the reader changed"
 
 
 def reader_notes(chat: Chat) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Turns that no prompt of inference leads to, and tokens that stand across the border of a prompt and its turn."""
+"""Turns that no inference prompt leads to, and tokens that stand across the border of a prompt and its turn."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _ONE_ROW_EACH = "give each such turn a row of its own that ends with it"
 # What each cause means, and what to do.
 _CAUSES: dict[Cause, tuple[str, str]] = {
     "another_opening": (
-        "the template writes the turn after another opening than it prompts with",
+        "the template writes the turn after a different opening than it prompts with",
         "if inference uses other keywords, such as enable_thinking, put them into chat_template_kwargs",
     ),
     "reasoning_dropped": ("the row leaves out earlier reasoning that the prompt shows", _ONE_ROW_EACH),
     "system_moved": (
-        "system text, tools or documents do not stand where the prompt shows them",
+        "system text, tools or documents are not where the prompt shows them",
         "put system messages first; else " + _ONE_ROW_EACH,
     ),
-    "history_rewritten": ("the row writes earlier messages in another way than the prompt", _ONE_ROW_EACH),
+    "history_rewritten": ("the row writes earlier messages differently than the prompt", _ONE_ROW_EACH),
     "no_prompt": (
         "the template renders no prompt for the turn",
         "put a user's message before it, or leave the turn out with loss_messages",
@@ -64,8 +64,8 @@ def border_findings(encoding: Encoding, messages: Collection[int] | None) -> Ite
                 BORDER,
                 "one token has the last characters of the prompt and the first of the turn",
                 "note",
-                'inference never meets this token; boundaries="as_prompted" (ChatEncoder, collators) tokenizes the '
-                "prompt apart",
+                'this token never occurs in inference; boundaries="as_prompted" (ChatEncoder, collators) tokenizes '
+                "the prompt separately",
                 index,
                 _around(encoding, turn_start(encoding, index), token),
             )

@@ -1,1 +1,1 @@
-"""Conversations → encoded chats: with provenance, or by prefix delta where a tokenizer gives no offsets."""
+"""Conversations → encoded chats: with provenance, or by prefix delta where a tokenizer returns no offsets."""

@@ -65,7 +65,7 @@ class EncodedChat:
 
     @property
     def off_prompt(self) -> Mapping[int, OffPrompt]:
-        """The turns that no prompt of inference leads to, as far as it is known."""
+        """The turns that no inference prompt leads to, as far as it is known."""
         if self.row is not None:
             return self.row.off_prompt
         return {} if self.encoding is None else self.encoding.off_prompt

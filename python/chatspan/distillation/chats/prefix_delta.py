@@ -76,8 +76,8 @@ def _require_no_ids(conversation: Conversation) -> None:
     for index, message in enumerate(conversation.messages):
         if message.get("token_ids") is not None:
             raise TokenizerError(
-                "it has token_ids, and only with an HF fast tokenizer can they stand in place of a turn's text: load "
-                "one, or leave them out",
+                "it has token_ids, which can replace a turn's text only with an HF fast "
+                "tokenizer: load one, or leave them out",
                 **conversation.place(index),
             )
 
@@ -91,7 +91,7 @@ def _message_ends(tokenizer: Any, conversation: Conversation) -> tuple[list[int]
         if ids[: len(prefix)] != prefix or len(prefix) < before:
             raise PrefixUnstableError(
                 f"the chat template is not prefix-stable: the ids of messages[:{index + 1}] do not begin the ids of "
-                f"all {count} messages, so differences of lengths say nothing",
+                f"all {count} messages, so differences of lengths are meaningless",
                 **conversation.place(index),
             )
         before = len(prefix)
@@ -110,7 +110,7 @@ def find_content(tokenizer: Any, message_ids: list[int], text: str) -> TokenRang
         raise ContentNotFoundError(f"the ids of the content {text!r:.60} are not among those of its message")
     if len(places) > 1:
         raise AmbiguousContentError(
-            f"the content {text!r:.60} may stand at the tokens {', '.join(map(str, places[:4]))} of its message"
+            f"the content {text!r:.60} may be at the tokens {', '.join(map(str, places[:4]))} of its message"
         )
     first, last = places[0]
     doubt = _doubt(tokenizer, message_ids, message_ids[first:last], text)
@@ -134,7 +134,7 @@ def _doubt(tokenizer: Any, message_ids: list[int], found: list[int], text: str) 
     matched = tokenizer.decode(found)
     lead_left_out = lead and before.endswith(lead[-1]) and not matched.startswith(lead)
     trail_left_out = trail and after.startswith(trail[0]) and not matched.endswith(trail)
-    return "blanks beside them may be the content's own" if lead_left_out or trail_left_out else None
+    return "whitespace beside them may belong to the content" if lead_left_out or trail_left_out else None
 
 
 def _occurrences(ids: list[int], part: list[int]) -> list[TokenRange]:

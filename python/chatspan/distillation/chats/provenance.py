@@ -144,8 +144,8 @@ class ProvenanceRoute:
         for (index, (start_char, end_char)), (start, end) in zip(of_assistants, tokens, strict=True):
             if start >= end:
                 raise StraddleError(
-                    f"no token lies in the content {text[start_char:end_char]!r:.60}, so nothing of it would "
-                    'be trained; straddle="touch" takes in the tokens that it shares with the scaffold',
+                    f"no token is inside the content {text[start_char:end_char]!r:.60}, so nothing of it would "
+                    'be trained; use straddle="touch" to include the tokens that it shares with the scaffold',
                     **conversation.place(index),
                 )
             content_tokens[index].append((start, end))

@@ -19,7 +19,7 @@ def require_chat_template(tokenizer: Any, conversation: Conversation) -> None:
     ):
         message = (
             "the tokenizer has no chat template: set tokenizer.chat_template, "
-            "or give one in the trace's 'chat_template_kwargs'"
+            "or put one in the trace's 'chat_template_kwargs'"
         )
     else:
         return

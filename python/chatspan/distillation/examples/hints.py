@@ -105,7 +105,7 @@ def _require_a_message_before(messages: Sequence[Message], plain: Conversation, 
     if not messages or messages[-1]["role"] == "assistant":
         what = "an assistant's" if messages else "none"
         raise HintError(
-            f'hint_placement="append_to_previous" needs a message before the turn, and it is {what}; '
+            f'hint_placement="append_to_previous" needs a message before the turn, but it is {what}; '
             'use hint_placement="before_turn"',
             trace_id=plain.trace_id,
             turn_index=turn_index,

@@ -71,7 +71,8 @@ def require_texts(messages: Sequence[Mapping[str, Any]], trace_id: str, *, takes
         for text in content_texts(content):
             if (at := lone_surrogate(text)) is not None:
                 raise TextError(
-                    f"'content' has a lone surrogate at character {at}: it is no valid Unicode text; repair or drop it",
+                    f"'content' has a lone surrogate at character {at}: it is not valid Unicode text; repair "
+                    "or drop it",
                     trace_id=trace_id,
                     turn_index=index,
                     start_char=at,

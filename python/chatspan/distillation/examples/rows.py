@@ -67,10 +67,10 @@ def _require_told(chat: Chat, trace_id: str) -> None:
         return
     names = [name_text(key) for key in chat.row]
     near = difflib.get_close_matches("teacher_messages", names, 1, _NEAR)
-    hint = f": is {near[0]!r} meant?" if near else f"; its columns: {', '.join(map(repr, names))}."
+    hint = f"; did you mean {near[0]!r}?" if near else f"; its columns: {', '.join(map(repr, names))}."
     raise TraceError(
         f"it has no 'teacher_messages'{hint} "
-        'A row without a teacher, on which the loss is nowhere, has "teacher_messages": None',
+        'For a row without a teacher, which has no loss, set "teacher_messages": None',
         trace_id=trace_id,
     )
 
@@ -87,7 +87,7 @@ def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) ->
     for index in loss_messages:
         if chat.weights.get(index, 1) == 0:
             raise TraceError(
-                "it is in 'loss_messages', and its own flag says that it is not trained: keep one",
+                "it is in 'loss_messages', but its own flag excludes it from training: keep one of the two",
                 trace_id=trace_id,
                 turn_index=index,
             )
@@ -99,7 +99,7 @@ def _loss_messages(chat: Chat, student: Conversation, teacher: Sequence[Any]) ->
         at = _indices(given_teacher, "'teacher_loss_messages'", len(teacher), trace_id)
         if len(at) != len(loss_messages):
             raise TraceError(
-                f"{len(loss_messages)} 'loss_messages', but {len(at)} 'teacher_loss_messages': give one for each",
+                f"{len(loss_messages)} 'loss_messages', but {len(at)} 'teacher_loss_messages': pass one for each",
                 trace_id=trace_id,
             )
         message_map = map_messages(messages, teacher, list(zip(loss_messages, at, strict=True)))
@@ -136,8 +136,8 @@ def _shared(chat: Chat, student: Conversation, teacher: Sequence[Any]) -> tuple[
 def _require_certain(messages: Any, teacher: Any, loss_messages: Sequence[int], trace_id: str) -> None:
     for index in ambiguous(messages, teacher, loss_messages):
         raise AlignmentError(
-            "the teacher has several messages that this one could be, or it could be several of the student's: say "
-            "which with 'loss_messages' and 'teacher_loss_messages'",
+            "this message could be several of the teacher's, or a teacher's message several of the student's: select "
+            "it with 'loss_messages' and 'teacher_loss_messages'",
             trace_id=trace_id,
             turn_index=index,
         )
@@ -151,7 +151,7 @@ def _indices(given: Any, what: str, count: int, trace_id: str) -> list[int]:
         if not 0 <= index < count:
             raise TraceError(f"{what} names message {index}, but there are {count}", trace_id=trace_id)
     if sorted(set(given)) != list(given):
-        raise TraceError(f"{what} must rise: {quoted(list(given))}", trace_id=trace_id)
+        raise TraceError(f"{what} must be in increasing order: {quoted(list(given))}", trace_id=trace_id)
     return list(given)
 
 

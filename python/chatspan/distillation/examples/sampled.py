@@ -25,8 +25,8 @@ def as_row(given: GivenRow) -> dict[str, Any]:
     row = given.row
     if row.chat is None:
         raise RowError(
-            "it is a row as sampled without the messages that it was made of, which the teacher's side needs: give "
-            "the rows that rollout.rows() or encoder.sampled_rows(…) gives, uncut"
+            "it is a row as sampled without its messages, which the teacher's side needs: "
+            "pass the rows of rollout.rows() or encoder.sampled_rows(…), uncut"
         )
     said = {**given.said, "loss_messages": given.loss_messages}
     errors, meta = (_by_message(said.pop(name, None), name) for name in ("tool_errors", "error_meta"))
@@ -36,7 +36,9 @@ def as_row(given: GivenRow) -> dict[str, Any]:
             # Of a later row of the same rollout.
             continue
         if index < 0 or found["messages"][index].get("role") != "assistant":
-            raise RowError(f"its 'tool_errors' names message {index}, which is no assistant's", message_index=index)
+            raise RowError(
+                f"its 'tool_errors' names message {index}, which is not an assistant message", message_index=index
+            )
         found["messages"][index] |= {"tool_error": error, "error_meta": meta.get(index)}
     return {**found, **said, SAMPLED: row}
 
@@ -76,7 +78,7 @@ def _ids(row: SampledRow, index: int, trace_id: str) -> list[int]:
     ranges = row.turns[index]
     if len(ranges) != 1:
         raise TraceError(
-            f"its turn has {len(ranges)} parts, between which results stand, and is no one response to distil",
+            f"its turn has {len(ranges)} parts with results between them, so it is not one response to distil",
             trace_id=trace_id,
             turn_index=index,
         )
@@ -100,7 +102,7 @@ def with_shared_ids(
             continue
         if index in mine and at in theirs and mine[index] != theirs[at]:
             raise AlignmentError(
-                f"it has other token_ids in the teacher's message {at}: the same message was sampled once",
+                f"its token_ids differ from those in the teacher's message {at}: the same message was sampled once",
                 trace_id=trace_id,
                 turn_index=index,
             )

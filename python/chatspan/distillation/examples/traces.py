@@ -71,7 +71,7 @@ def _trace(chat: Chat, trace_id: str, config: CollatorConfig) -> Trace:
             continue
         role = chat.messages[index]["role"]
         if near_role(role) == "assistant":
-            what = f"it has a tool_error, and its role {role!r} is none: did you mean 'assistant'?"
+            what = f"it has a tool_error, but its role {role!r} is unknown: did you mean 'assistant'?"
             raise TraceError(what, trace_id=trace_id, turn_index=index)
         if plain.sampled is not None:
             _require_loss(chat.messages[index], index, trace_id, config)
@@ -89,7 +89,8 @@ def _require_loss(turn: Mapping[str, Any], index: int, trace_id: str, config: Co
     """
     if config.loss_on == "content" and is_blank(turn.get("content")):
         raise TraceError(
-            'it has a tool_error and no content, and loss_on="content": loss_on="turn" takes all that was sampled',
+            'it has a tool_error and no content, but loss_on="content": use loss_on="turn" to train all that was '
+            "sampled",
             trace_id=trace_id,
             turn_index=index,
         )

@@ -70,9 +70,9 @@ def align(
     """
     for name, each in (("student", student), ("teacher", teacher)):
         if not isinstance(each, Encoding):
-            raise OptionError(f"{name} is {type(each).__name__}: give an Encoding, as ChatEncoder.encode makes it")
+            raise OptionError(f"{name} is {type(each).__name__}: pass an Encoding, as ChatEncoder.encode makes it")
     if not isinstance(message_map, Mapping):
-        raise OptionError(f"message_map is {type(message_map).__name__}: give a dict of message indices")
+        raise OptionError(f"message_map is {type(message_map).__name__}: pass a dict of message indices")
     for name, side, indices in (
         ("student", student, list(message_map.keys())),
         ("teacher", teacher, list(message_map.values())),
@@ -83,9 +83,9 @@ def align(
             if not 0 <= index < len(side.roles):
                 raise OptionError(f"message_map names message {index} of the {name}, which has {len(side.roles)}")
     if wanted is not None and not is_a(wanted, np.ndarray):
-        raise OptionError(f"wanted is {type(wanted).__name__}: give an array of truth values, as mask() makes it")
+        raise OptionError(f"wanted is {type(wanted).__name__}: pass an array of booleans, as mask() returns it")
     if wanted is not None and wanted.dtype != bool:
-        raise OptionError(f"wanted has the dtype {wanted.dtype}: give truth values, as mask() makes them")
+        raise OptionError(f"wanted has the dtype {wanted.dtype}: pass booleans, as mask() returns them")
     if wanted is not None and wanted.shape != student.input_ids.shape:
         raise OptionError(f"wanted has the shape {wanted.shape}, the student {len(student)} tokens")
     as_array = np.full(len(student.roles), -1, dtype=np.int32)
@@ -144,7 +144,7 @@ def _check_dropped(student: Encoding, wanted: NDArray[np.bool_], dropped: Ints, 
         if len(of_message) > max(_ALWAYS_ALLOWED, max_dropped * count):
             start, end = student.offsets[of_message[0]].tolist()
             raise AlignmentError(
-                f"message {index}: {len(of_message)} of {count} tokens came out different on the teacher's side, from "
+                f"message {index}: {len(of_message)} of {count} tokens differ on the teacher's side, from "
                 f"{student.text[start : max(end, start) + 30]!r} on",
                 message_index=index,
                 start_char=start,

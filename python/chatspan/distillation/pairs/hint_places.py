@@ -76,9 +76,9 @@ def hint_problem(hint: Hint, recovery: int, encoding: Encoding) -> str | None:
             first, last = max(at, hint.start_char), min(at + end - start, hint.end_char)
             rendered.update(range(first, last))
         if first < last and start + first - at >= first_of_recovery:
-            return "a part of it stands behind the turn"
+            return "a part of it comes after the turn"
         if first < last and start + first - at < behind:
-            return "a part of it stands before other messages"
+            return "a part of it comes before other messages"
     left_out = [at for at in range(hint.start_char, hint.end_char) if at not in rendered]
     if left_out:
         text = _text_of(hint, encoding)

@@ -39,7 +39,7 @@ def in_loss(example: Example, student: EncodedChat, teacher: EncodedChat, config
     """The tokens that the loss is on.
 
     Raises:
-        AlignmentError: too many of a message's tokens came out different on the two sides; with ``message_index``.
+        AlignmentError: too many of a message's tokens differ on the two sides; with ``message_index``.
         TurnBoundaryError, StraddleError: of the student's loss messages.
     """
     weights = _weights(example, student, teacher, config)
@@ -97,9 +97,9 @@ def _weights_as_sampled(example: Example, student: EncodedChat, teacher: Encoded
             weights[slice(*student.sampled[index])] = 1
         elif at in teacher.respelled:
             raise AlignmentError(
-                f"message {index}: the chat template writes it in other words than were sampled, so that nothing tells "
-                f'which of its tokens are meant by loss_on={quoted(loss_on)}; loss_on="turn" takes all that were '
-                "sampled",
+                f"message {index}: the chat template writes it in other words than were sampled, so "
+                f'loss_on={quoted(loss_on)} cannot select its tokens; use loss_on="turn" to train '
+                "all that were sampled",
                 message_index=index,
             )
         else:

@@ -55,9 +55,9 @@ def fitted(pair: Pair, max_length: int, bos_token_id: int | None) -> Pair:
         loss_messages = pair.example.loss_messages
         alone = [index for index in loss_messages if counts[0][index] > max_length]
         raise TruncationError(
-            f"{max(lengths)} tokens are more than max_length={max_length}, with every message left out that may be: "
-            'the system message, hints, recoveries and the last message are never cut; overflow="drop_row" or '
-            '"drop_site" leaves it out',
+            f"{max(lengths)} tokens are more than max_length={max_length}, even without every message that may be "
+            "left out: the system message, hints, recoveries and the last message are never cut; use "
+            'overflow="drop_row" or "drop_site" to leave it out',
             trace_id=pair.example.student.trace_id,
             turn_index=next(iter([*alone, *loss_messages]), None),
         )
@@ -75,8 +75,8 @@ def _owners(chat: EncodedChat, bos_token_id: int | None, pair: Pair) -> NDArray[
     owners = chat.owners
     if owners is None:
         raise TokenizerError(
-            f"{pair.width} tokens are more than max_length, and leaving messages out needs an HF fast tokenizer, which "
-            "tells whose each token is",
+            f"{pair.width} tokens are more than max_length, and leaving messages out needs an HF fast tokenizer, "
+            "which shows what each token belongs to",
             trace_id=pair.example.student.trace_id,
         )
     if len(owners) and chat.input_ids[0] == bos_token_id:

@@ -1,4 +1,4 @@
-"""Loss messages whose turn no prompt of inference leads to."""
+"""Loss messages whose turn no inference prompt leads to."""
 
 from __future__ import annotations
 

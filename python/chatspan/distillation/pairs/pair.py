@@ -62,7 +62,7 @@ def pair_of(example: Example, student: EncodedChat, teacher: EncodedChat | None,
 
     Raises:
         HintPlacementError: a hint does not stand before its recovery, or elsewhere too.
-        AlignmentError: too many of a message's tokens came out different on the two sides.
+        AlignmentError: too many of a message's tokens differ on the two sides.
         TurnBoundaryError, StraddleError: of the student's loss messages.
     """
     all_student = np.arange(len(student.input_ids))

@@ -165,7 +165,7 @@ class HintedPrompts:
         messages = read_messages(_plain(messages, name), name, "the prompt")
         plain = Conversation(name, messages, range(len(messages)), self._template_kwargs)
         if hint is not None and not isinstance(hint, str):
-            raise HintError(f"its hint is {type(hint).__name__}, not text: give None for no hint")
+            raise HintError(f"its hint is {type(hint).__name__}, not text: use None for no hint")
         if hint is None or not hint.strip():
             return plain, None
         teacher, where = _hinted(plain, hint, self)
@@ -220,12 +220,14 @@ def _plain(messages: Any, name: str) -> Any:
 
 def _kwargs_of(given: Any) -> dict[str, Any]:
     if given is not None and not isinstance(given, Mapping):
-        raise OptionError(f"chat_template_kwargs={quoted(given)}: give a dict, as apply_chat_template takes it")
+        raise OptionError(f"chat_template_kwargs={quoted(given)}: pass a dict, as apply_chat_template takes it")
     kwargs = dict(given or {})
     # Here as in the trainers tools are among them.
     wrong = sorted(({"messages"} | RESERVED_KWARGS - {"tools"}).intersection(kwargs))
     if wrong:
-        raise OptionError(f"chat_template_kwargs may not hold {', '.join(wrong)}: a prompt is always rendered to go on")
+        raise OptionError(
+            f"chat_template_kwargs must not contain {', '.join(wrong)}: a prompt is always rendered to go on"
+        )
     return kwargs
 
 
@@ -234,7 +236,7 @@ def _require_one_each(prompts: Any, hints: Any) -> None:
         if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__len__"):
             raise LayoutError(f"{name} must be a list, one for each row, got {type(given).__name__}")
     if len(prompts) != len(hints):
-        raise LayoutError(f"{len(hints)} hints for {len(prompts)} prompts: give one for each, None for no hint")
+        raise LayoutError(f"{len(hints)} hints for {len(prompts)} prompts: pass one for each, None for no hint")
 
 
 def _hinted(plain: Conversation, hint: str, options: HintedPrompts) -> tuple[Conversation, Hint]:

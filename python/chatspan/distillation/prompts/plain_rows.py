@@ -53,7 +53,7 @@ def plain_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> list[
 
     Raises:
         OptionError: a collator without a teacher, or with ``layout="placeholder"``.
-        LayoutError: tokens with other weights than 1, which a mask cannot say; with ``trace_id``.
+        LayoutError: tokens with weights other than 1, which a mask cannot carry; with ``trace_id``.
         EmptyBatchError: no row is left.
         ChatspanError: as a call of the collator.
     """
@@ -61,7 +61,7 @@ def plain_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> list[
     found = [_plain(row) for row in collator.examined(rows)]
     if not found:
         raise EmptyBatchError(
-            f"none of {len(rows)} rows is left: they are too long, or the loss is nowhere on them and keep_empty=False"
+            f"none of {len(rows)} rows is left: they are too long, or have no loss and keep_empty=False"
         )
     return found
 
@@ -71,8 +71,8 @@ def _plain(row: Row) -> PlainRow:
     trace_id = example.student.trace_id
     if not np.all(row.weights == 1):
         raise LayoutError(
-            "its tokens have other weights than 1, which a mask cannot say; give loss_on as a name or a set of Kinds, "
-            "and messages no weights but 0 and 1",
+            "its tokens have weights other than 1, which a mask cannot carry; set loss_on to a name or a set "
+            "of Kinds, and the weights of messages to 0 or 1",
             trace_id=trace_id,
         )
     teacher = row.teacher or row.student

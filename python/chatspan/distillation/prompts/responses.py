@@ -99,7 +99,7 @@ def require_teacher(collator: Any, filler: str) -> None:
     layout = getattr(getattr(collator, "config", None), "layout", None)
     if layout is None:
         raise OptionError(
-            f"{type(collator).__name__} has no teacher: give a SelfDistillationCollator or a ComposerDataCollator"
+            f"{type(collator).__name__} has no teacher: use a SelfDistillationCollator or a ComposerDataCollator"
         )
     require_text(collator)
     if layout == "placeholder":
@@ -114,8 +114,8 @@ def require_text(collator: Any) -> None:
     """
     if getattr(collator, "processor", None) is not None:
         raise OptionError(
-            f"{type(collator).__name__} has a processor, and here rows are ids alone, without the tensors of media: "
-            "give it the tokenizer for rows of text, or train with chatspan.trainer.SelfDistillationTrainer"
+            f"{type(collator).__name__} has a processor, but rows here are ids alone, without the tensors of "
+            "media: pass it the tokenizer for rows of text, or train with chatspan.trainer.SelfDistillationTrainer"
         )
 
 
@@ -200,7 +200,7 @@ def _response(row: Row) -> Response:
         )
     if not np.all(row.weights == 1):
         raise LayoutError(
-            "its tokens have other weights than 1, which a response mask cannot say; give loss_on as a set of Kinds",
+            "its tokens have weights other than 1, which a response mask cannot carry; set loss_on to a set of Kinds",
             **place,
         )
     mask = np.zeros(len(ids), dtype=np.int64)

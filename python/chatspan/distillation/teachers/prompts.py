@@ -64,7 +64,7 @@ def teacher_prompts(batch: Mapping[str, Any]) -> list[TeacherPrompt]:
     if ids.ndim != 2 or mask.ndim != 2 or len(ids) != len(mask) or mask.dtype != np.bool_:
         raise LossError(
             f"batch[{_IDS!r}] is {ids.dtype} {list(ids.shape)} and batch['response_idx_mask'] is {mask.dtype} "
-            f"{list(mask.shape)}: give ids [B, T] and bool [B, R]"
+            f"{list(mask.shape)}: expected ids [B, T] and bool [B, R]"
         )
     logits, tokens = (_columns(batch, key, mask.shape) for key in ("teacher_logit_idx", "teacher_response_idx"))
     positions, conversations = _places(batch, ids.shape)
@@ -96,7 +96,7 @@ def _places(batch: Mapping[str, Any], shape: tuple[int, ...]) -> tuple[Ints, Int
         ends = _array(batch, "ctx_teacher_cu_seq_lens_q")
         if rows != 1 or ends.ndim != 1 or len(ends) < 2 or ends[0] != 0 or (np.diff(ends) < 0).any():
             raise LossError(
-                f"batch['ctx_teacher_cu_seq_lens_q'] is {list(ends.shape)} in a batch of {rows} rows: give the batch "
+                f"batch['ctx_teacher_cu_seq_lens_q'] is {list(ends.shape)} in a batch of {rows} rows: pass the batch "
                 "of a collator with packing=True, which is one row"
             )
         columns = np.arange(width)
@@ -122,24 +122,24 @@ def _require_predicted(positions: Ints, conversations: Ints, logit: int, token: 
     if not follows:
         raise LossError(
             f"row {row}, in-loss token {entry}: teacher_response_idx is {token}, and teacher_logit_idx is {logit}, "
-            "which is not the token before it: give the batch as the collator made it"
+            "which is not the token before it: pass the batch as the collator made it"
         )
 
 
 def _columns(batch: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> Ints:
     columns = _array(batch, key)
     if columns.shape != shape or columns.dtype.kind not in "iu":
-        raise LossError(f"batch[{key!r}] is {columns.dtype} {list(columns.shape)}: give int64 {list(shape)}")
+        raise LossError(f"batch[{key!r}] is {columns.dtype} {list(columns.shape)}: expected int64 {list(shape)}")
     return columns
 
 
 def _array(batch: Mapping[str, Any], key: str) -> NDArray[Any]:
     if not hasattr(batch, "keys"):
-        raise LossError(f"batch is {type(batch).__name__}: give the dict that a distillation collator makes")
+        raise LossError(f"batch is {type(batch).__name__}: pass the dict that a distillation collator makes")
     if key not in batch:
-        raise LossError(f"the batch has no {key!r}: give the batch of a distillation collator, with a teacher")
+        raise LossError(f"the batch has no {key!r}: pass the batch of a distillation collator, with a teacher")
     value = batch[key]
     if not hasattr(value, "detach") or getattr(value, "is_meta", False):
-        raise LossError(f"batch[{key!r}] is {type(value).__name__}, not a tensor of numbers: give the batch as it was")
+        raise LossError(f"batch[{key!r}] is {type(value).__name__}, not a tensor of numbers: pass the batch unchanged")
     found: NDArray[Any] = value.detach().cpu().numpy()
     return found

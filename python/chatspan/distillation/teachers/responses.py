@@ -61,7 +61,7 @@ def _of_one(response: Any, place: str) -> list[Scored]:
     response = _plain(response)
     if not isinstance(response, Mapping):
         raise LossError(
-            f"{place} is {quoted(response)}: expected a response of vLLM or SGLang as JSON was read, a RequestOutput "
+            f"{place} is {quoted(response)}: expected the parsed JSON response of vLLM or SGLang, a RequestOutput "
             "of vLLM, or what VLLMClient.get_sequence_logprobs of TRL returns"
         )
     if response.get("error") is not None or response.get("object") == "error":
@@ -111,7 +111,7 @@ def _vllm(given: Mapping[str, Any], place: str) -> Scored:
             raise LossError(f"{where} is {quoted(row)}: expected the ids and their log-probs; {_VLLM_ASK}")
         entries = {_id(key, where): _log_prob(_of_entry(value), where) for key, value in row.items()}
         if ids[index] not in entries:
-            raise LossError(f"{where} is without the id {ids[index]} of its own token: it is of another token")
+            raise LossError(f"{where} is without the id {ids[index]} of its own token: it belongs to another token")
         return entries
 
     return Scored(place, ids, 0, at)
@@ -134,8 +134,8 @@ def _sglang(given: Mapping[str, Any], place: str) -> Scored:
     total = meta.get("prompt_tokens", len(ids))
     if type(total) is not int or total != len(ids):
         raise LossError(
-            f"{where}.input_token_logprobs has {len(ids)} of the prompt's {quoted(total)} tokens, and what is in front "
-            f"of them cannot be compared: {_SGLANG_ASK}"
+            f"{where}.input_token_logprobs has {len(ids)} of the prompt's {quoted(total)} tokens, and those "
+            f"before them cannot be compared: {_SGLANG_ASK}"
         )
 
     def at(index: int) -> Entries:

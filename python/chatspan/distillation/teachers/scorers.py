@@ -34,7 +34,7 @@ class ServedTeacher:
 
     def __init__(self, url: str, *, api: Api = "vllm", top_k: int = 20, name: str | None = None) -> None:
         if not isinstance(url, str) or not url.startswith(("http://", "https://")):
-            raise OptionError(f"server={quoted(url)}: give its address, such as http://localhost:8000")
+            raise OptionError(f"server={quoted(url)}: expected its address, such as http://localhost:8000")
         self._url = url.rstrip("/").removesuffix("/v1")
         self._api, self._top_k = api, top_k
         self.name = self._served() if name is None else name
@@ -72,7 +72,9 @@ class ServedTeacher:
             said = error.read(500).decode(errors="replace")
             raise EngineError(f"{self._url}{path} answered {error.code}: {one_line(ValueError(said))}") from None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise EngineError(f"{self._url}{path} cannot be asked ({one_line(error)}): is the server there?") from None
+            raise EngineError(
+                f"{self._url}{path} cannot be reached ({one_line(error)}): check that the server is running"
+            ) from None
 
 
 class LoadedTeacher:

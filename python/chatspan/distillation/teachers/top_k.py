@@ -79,7 +79,7 @@ def require_prompts(prompts: Any) -> list[TeacherPrompt]:
     found = list(islice(prompts, len(prompts))) if isinstance(prompts, (list, tuple)) else [prompts]
     for each in found:
         if not isinstance(each, TeacherPrompt):
-            raise LossError(f"prompts has {quoted(each)}: give a list of those that teacher_prompts(batch) gave")
+            raise LossError(f"prompts has {quoted(each)}: pass the list that teacher_prompts(batch) returned")
     return found
 
 
@@ -92,7 +92,7 @@ def entries_of(responses: Any, prompts: Sequence[TeacherPrompt]) -> list[list[To
     scored = scored_of(responses)
     if len(scored) != len(prompts):
         raise LossError(
-            f"{len(scored)} prompts were scored, and there are {len(prompts)}: give the responses to all of them, in "
+            f"{len(scored)} prompts were scored, and there are {len(prompts)}: pass the responses to all of them, in "
             "their order"
         )
     found = []
@@ -137,7 +137,7 @@ def _start(prompt: TeacherPrompt, scored: Scored) -> int:
         )
     if prompt.first < start:
         raise LossError(
-            f"row {prompt.row}, position {prompt.first} of the prompt: {scored.place} begins at position {start}, and "
-            "an in-loss token is in front of it: ask for log-probs from the prompt's first in-loss token on"
+            f"row {prompt.row}, position {prompt.first} of the prompt: {scored.place} begins at position {start}, "
+            "after an in-loss token: request log-probs from the prompt's first in-loss token on"
         )
     return start

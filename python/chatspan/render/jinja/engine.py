@@ -60,7 +60,7 @@ def traced_variables(
             return trace(value, Root(-1, (name,)), plain_types)
         except RecursionError:
             raise OptionError(
-                f"{name} has values nested too deeply, or a value that holds itself: give plain JSON"
+                f"{name} has values nested too deeply, or a value that holds itself: pass plain JSON"
             ) from None
         except (ChatspanError, MemoryError):
             raise

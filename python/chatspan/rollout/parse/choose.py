@@ -139,13 +139,13 @@ class Chooser:
         others = [each.message for each, _ in more][:_OTHERS]
         notes = list(_notes_of_call(text, forms, best))
         if how == "spelling":
-            notes.append(ParseNote("spelling", "the template writes this with other blanks, or its JSON otherwise"))
+            notes.append(ParseNote("spelling", "the template writes this with other whitespace or JSON formatting"))
         if how == "open" and best.reading.form.shape == (True, False, False):
             notes.append(ParseNote("unclosed_reasoning", "the completion ends within its reasoning"))
         if best.shift:
             notes.append(ParseNote("prompt_in_message", "the message begins with what the prompt already wrote"))
         if others or not complete:
-            notes.append(ParseNote("ambiguous", "the template writes other messages as this completion, too"))
+            notes.append(ParseNote("ambiguous", "the template also writes other messages as this completion"))
         return self._parsed(text, best, certain=complete and not others, notes=notes, others=others)
 
     def _parsed(
@@ -243,8 +243,8 @@ class Chooser:
 
 _REORDERED = ParseNote("off_prompt", "the template writes the words of this call in another order")
 _NOT_BACK = ParseNote("not_rendered_back", "the template writes no message as this completion")
-_OFF_PROMPT = ParseNote("off_prompt", "the template writes this message, but not behind this prompt")
-_DROPPED = ParseNote("off_prompt", "the template does not write this reasoning in front of what follows it")
+_OFF_PROMPT = ParseNote("off_prompt", "the template writes this message, but not after this prompt")
+_DROPPED = ParseNote("off_prompt", "the template does not write this reasoning before what follows it")
 
 
 def _messages(reading: Reading, style: Style, shift: int) -> Iterator[Candidate]:
@@ -294,7 +294,7 @@ def _notes_of_call(text: str, forms: Forms, best: Candidate) -> Iterator[ParseNo
         return
     at = text.find(sign)
     if at >= 0:
-        yield ParseNote("malformed_call", f"{sign!r} begins a call, but what follows is none; it stays content", at)
+        yield ParseNote("malformed_call", f"{sign!r} begins a call, but what follows is not one; it stays content", at)
 
 
 def _of_message(

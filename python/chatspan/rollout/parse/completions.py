@@ -23,7 +23,7 @@ def completion_text(tokenizer: Any, completion: Any) -> str:
             completion.encode()
         except UnicodeEncodeError as error:
             raise RolloutError(
-                f"the completion has a lone surrogate (character {error.start}): it is no valid Unicode text; give "
+                f"the completion has a lone surrogate (character {error.start}): it is not valid Unicode text; pass "
                 "the ids that were sampled",
                 start_char=error.start,
             ) from None
@@ -33,7 +33,7 @@ def completion_text(tokenizer: Any, completion: Any) -> str:
     for at, each in enumerate(ids):
         if not 0 <= each < size:
             raise RolloutError(
-                f"token_ids[{at}] is {each}, and the tokenizer has ids from 0 to {size - 1}: give the ids that were "
+                f"token_ids[{at}] is {each}, and the tokenizer has ids from 0 to {size - 1}: pass the ids that were "
                 "sampled with it",
                 token_index=at,
             )

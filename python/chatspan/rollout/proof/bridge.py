@@ -216,8 +216,7 @@ class _Crossing:
         region = self._attributed.region(self._message_index)
         if region is None or region.header_end_char is None:
             raise TurnBoundaryError(
-                f"{self._place}: the template changes what was shown before, and nothing tells where it "
-                "writes the turn",
+                f"{self._place}: the template changes what was shown before, so the turn cannot be located",
                 message_index=self._message_index,
             )
         return region.header_end_char
@@ -281,8 +280,8 @@ class _Crossing:
 
     def _moved(self, index: int, at: int) -> UnrenderedMessageError:
         error = UnrenderedMessageError(
-            f"message {index} ({self._messages[index].get('role')}): the template writes it in front of what was shown "
-            "before: give it at the beginning of the rollout, or as a role that the template writes in its place",
+            f"message {index} ({self._messages[index].get('role')}): the template writes it before what was already "
+            "shown: pass it at the beginning of the rollout, or give it a role that the template writes in its place",
             message_index=index,
             start_char=at,
         )
@@ -294,8 +293,8 @@ class _Crossing:
         said, has = self._sampled.text[at : at + SHOWN], body[at : at + SHOWN]
         error = TurnMismatchError(
             f"{self._place} is not what was sampled{f': {why}' if why else ''}: from character {at} of the turn on "
-            f"{said!r} was sampled, and the template writes {has!r} of the message; give the message that was parsed "
-            "of these tokens",
+            f"{said!r} was sampled, but the template writes {has!r} for the message; pass the message that was "
+            "parsed from these tokens",
             message_index=self._message_index,
             start_char=self.base + self.written.start_char + at,
         )
@@ -305,8 +304,8 @@ class _Crossing:
         start, end = self.written.end
         has = self.text[start:end].strip() or self.text[end : end + SHOWN]
         error = StopTokenError(
-            f"{self._place}: {self._sampled.stop!r} was sampled last, and the template goes on with {has!r}: give the "
-            "token_ids without the stop token, and the template ends the turn itself",
+            f"{self._place}: {self._sampled.stop!r} was sampled last, but the template continues with {has!r}: pass "
+            "the token_ids without the stop token, and the template ends the turn itself",
             message_index=self._message_index,
             start_char=self.base + start,
         )

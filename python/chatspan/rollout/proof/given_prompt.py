@@ -42,9 +42,9 @@ def owned_prompt(pipeline: EncodingPipeline, encoding: Encoding, token_ids: Any,
         at = first_difference(said, written)
         error = PromptMismatchError(
             f"the prompt of message {index} (assistant) is not the one that the template writes for the messages "
-            f"before it: from character {at} on {said[at : at + SHOWN]!r} was shown, and the template writes "
-            f"{written[at : at + SHOWN]!r}; give the messages, the tools and the keywords that it was made of, or keep "
-            "a chatspan.Rollout over the turns",
+            f"before it: from character {at} on {said[at : at + SHOWN]!r} was shown, but the template writes "
+            f"{written[at : at + SHOWN]!r}; pass the messages, the tools and the keywords that it was rendered from, "
+            "or keep a chatspan.Rollout over the turns",
             message_index=index,
             start_char=at,
         )

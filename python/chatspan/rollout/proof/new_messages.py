@@ -64,10 +64,10 @@ def _unrendered(
     index: int, message: Mapping[str, Any], path: tuple[Any, ...], text: str, left_out: str, *, is_moved: bool
 ) -> UnrenderedMessageError:
     where = ".".join(map(str, path))
-    did = "writes it in front of what was shown before" if is_moved else f"leaves out {left_out[:SHOWN]!r} of {where}"
+    did = "writes it before what was already shown" if is_moved else f"leaves out {left_out[:SHOWN]!r} of {where}"
     error = UnrenderedMessageError(
-        f"message {index} ({message.get('role')}): the template {did}, so that the model would not see it: give it as "
-        "a role that the template writes there, such as user, or another chat template",
+        f"message {index} ({message.get('role')}): the template {did}, so the model would not see it: use a "
+        "role that the template writes there, such as user, or another chat template",
         message_index=index,
     )
     return described(error, "moved" if is_moved else "unrendered", text[:SHOWN], "")

@@ -75,7 +75,7 @@ def require_no_preferences(row: Mapping[str, Any]) -> None:
     """
     if "chosen" in row and "rejected" in row and "completion" not in row:
         raise DialectError(
-            "'chosen' and 'rejected' are a preference pair, not a row for supervised training; give such pairs to "
+            "'chosen' and 'rejected' are a preference pair, not a row for supervised training; pass such pairs to "
             "ComposerDataCollator as the 'dpo_pairs' of a trace, or keep the chosen answer as 'messages'"
         )
 

@@ -143,7 +143,7 @@ class _Assistant:
             arguments = {} if block.get("input") is None else block["input"]
             self._calls.append({**head, "function": {"name": block.get("name", ""), "arguments": arguments}})
         elif kind == "redacted_thinking":
-            self._note("redacted_thinking_dropped", "reasoning that is encrypted was dropped")
+            self._note("redacted_thinking_dropped", "encrypted reasoning was dropped")
         else:
             self._parts.append(_part(block))
         self._before = kind
@@ -160,7 +160,7 @@ class _Assistant:
         if thoughts:
             message["reasoning_content"] = "\n\n".join(thoughts)
         elif self._thoughts:
-            self._note("hidden_thinking_dropped", "reasoning whose text is not there was dropped")
+            self._note("hidden_thinking_dropped", "reasoning without its text was dropped")
         if self._calls:
             message["tool_calls"] = self._calls
         self._done.append(message)

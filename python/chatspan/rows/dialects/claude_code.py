@@ -51,7 +51,7 @@ def _messages(records: Sequence[Record], notes: list[Note]) -> Iterator[Record]:
                 continue
             seen.add(uuid)
         if record.get("isApiErrorMessage") or message.get("model") == "<synthetic>":
-            notes.append(Note("synthetic_dropped", "messages of the program in the model's name were left out"))
+            notes.append(Note("synthetic_dropped", "messages that the program wrote in the model's name were left out"))
             continue
         if record.get("isVisibleInTranscriptOnly") and not record.get("isCompactSummary"):
             continue
@@ -98,7 +98,7 @@ def _kept(lines: Sequence[Record], notes: list[Note]) -> list[Record]:
             at = next((at for at, other in enumerate(kept) if other.get("uuid") == line.get("parentUuid")), None)
             rest = [] if at is None else kept[at + 1 :]
             if any(_is_prompt(other) and other.get("parentUuid") == line.get("parentUuid") for other in rest):
-                message = "messages that somebody went back behind were left out"
+                message = "messages of abandoned branches were left out"
                 notes.append(Note("given_up_dropped", message))
                 # Results of calls that are kept may be logged after the message that the prompt follows.
                 del kept[len(kept) - len(rest) + _results_ahead(rest) :]

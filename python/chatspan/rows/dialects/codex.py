@@ -127,9 +127,9 @@ class _Rollout:
         if not text:
             text = _text(item.get("summary"))
             if text:
-                self._note("reasoning_summary", "reasoning is the summary that the log has of it")
+                self._note("reasoning_summary", "reasoning is the log's summary of it")
         if not text:
-            self._note("encrypted_reasoning_dropped", "reasoning that is encrypted was dropped")
+            self._note("encrypted_reasoning_dropped", "encrypted reasoning was dropped")
             return
         message = self._assistant()
         before = message.get("reasoning_content")

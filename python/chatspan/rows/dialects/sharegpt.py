@@ -135,7 +135,7 @@ def _call_message(value: Any, rest: Message, index: int, notes: list[Note]) -> M
         return {"role": "assistant", "content": content, **rest, "tool_calls": calls}
     text = json_text(value) if isinstance(value, (Mapping, list)) else value
     _require_text(text, index)
-    message = "a function call that is no JSON of 'name' and 'arguments' stays as text"
+    message = "a function call that is not JSON with 'name' and 'arguments' stays text"
     notes.append(_note("call_unreadable", message, index))
     return {"role": "assistant", "content": text, **rest}
 
@@ -163,7 +163,7 @@ def _tool_messages(value: Any, rest: Message, index: int, notes: list[Note]) -> 
     if isinstance(value, list) and all(isinstance(part, Mapping) and "type" in part for part in value):
         return [{"role": "tool", "content": value, **rest}]
     if isinstance(value, (Mapping, list)):
-        notes.append(_note("result_as_json", "a tool's result that is no text is written as JSON", index))
+        notes.append(_note("result_as_json", "a tool result that is not text is written as JSON", index))
         return [{"role": "tool", "content": json_text(value), **rest}]
     _require_text(value, index)
     if "<tool_response>" not in value:

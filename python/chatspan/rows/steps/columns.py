@@ -98,7 +98,7 @@ def _of_format(row: Row, form: Format, given: Collection[Any]) -> Found:
         return listings.read(row[column], column, form)
     dialect = _DIALECTS[form]
     if not dialect.is_it(row):
-        raise RowError(f"it is no row of format={form!r}; its columns: {_names(given)}")
+        raise RowError(f"it is not a row of format={form!r}; its columns: {_names(given)}")
     return dialect.read(row)
 
 
@@ -111,7 +111,7 @@ def _require_one(row: Row, name: Format, found: Found) -> None:
         if text_key(_DIALECTS[other].read(row).messages) != text_key(found.messages):
             mine = _DIALECTS[name].column
             raise RowError(
-                f"it has two conversations that disagree, {mine!r} and {column!r}: name one with column={mine!r}"
+                f"it has two conversations that disagree, {mine!r} and {column!r}: select one with column={mine!r}"
             )
 
 
@@ -120,12 +120,12 @@ def _no_conversation(given: Collection[Any]) -> str:
         (meant for key in given for meant in difflib.get_close_matches(name_text(key), CONVERSATIONS, 1, _NEAR)), None
     )
     if "role" in given or {"from", "value"} <= set(given):
-        return "it is one message, not a row: give {'messages': [...]} with all messages of the conversation"
+        return "it is one message, not a row: pass {'messages': [...]} with all messages of the conversation"
     return (
         "it has no conversation: expected a column 'messages', 'conversations', 'turns', 'prompt' and 'completion', or "
         f"'instruction' and 'output', got {_names(given)}; "
         + (f"did you mean {near!r}? " if near else "")
-        + "name the messages' column with column (--column)"
+        + "set column (--column) to the column of the messages"
     )
 
 
@@ -158,7 +158,7 @@ def _meant(name: str) -> str | None:
 
 def _why(name: str) -> str:
     reasons = {
-        "system": "the messages have a system message of their own, or it is no text",
+        "system": "the messages have a system message of their own, or it is not text",
         "functions": "'tools' is there too",
         "tools": "the row's dialect has tools of its own",
     }

@@ -14,9 +14,9 @@ from chatspan.rows.options import RowOptions
 
 _DECODER = json.JSONDecoder()
 _CONTENTS = (str, list, dict, int, float, bool, type(None))
-_PARSED = "a call's arguments are JSON text and are read as the object that they say"
-_TEXT_STAYS = "a call's arguments are JSON text and stay it: the chat template takes no object"
-_NO_OBJECT = "a call's arguments are text that is no JSON object, and stay it"
+_PARSED = "a call's arguments are JSON text and are read as an object"
+_TEXT_STAYS = "a call's arguments are JSON text and stay text: the chat template takes no object"
+_NO_OBJECT = "a call's arguments are text that is not a JSON object, and stay text"
 _EMPTIED = "a null content beside calls is read as an empty text"
 _JOINED = "a list of text parts is read as one text: the chat template takes no parts"
 

@@ -56,5 +56,5 @@ def _tell(messages: Sequence[Mapping[str, Any]], weights: Mapping[int, float], n
     for index, weight in weights.items():
         role = name_text(messages[index].get("role"))
         if role != "assistant" and weight > 0:
-            what = f"a {role} message is flagged to be trained, and is only if its role is selected"
+            what = f"a {role} message is flagged to be trained, which takes effect only if its role is selected"
             notes.append(Note("flag_on_other_role", what, f"message {index}", index))

@@ -42,7 +42,7 @@ def with_parts(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]
     matching = {kind: iter(media[kind]) for kind, count in counts.items() if count and count == len(media[kind])}
     for kind, count in counts.items():
         if count and kind not in matching:
-            what = f"marks <{kind}> stay text: there are not as many as {kind}s"
+            what = f"marks <{kind}> stay text: their number is not that of the {kind}s"
             notes.append(Note("media_marks_kept", what))
     if not matching:
         return messages
@@ -90,8 +90,8 @@ def with_media(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]
             if kind is not None:
                 if not left.get(kind):
                     raise RowError(
-                        f"message {index} has {one_medium(kind)} without its data, and the row has no more in its "
-                        f"columns: give it in the part, or a column {kind}s with one for each",
+                        f"message {index} has {one_medium(kind)} without its data, and the row has no more "
+                        f"in its columns: add it to the part, or add a column {kind}s with one for each",
                         message_index=index,
                     )
                 part = {**part, kind: left[kind].pop(0)}
@@ -100,8 +100,8 @@ def with_media(messages: list[dict[str, Any]], media: Mapping[str, Sequence[Any]
     for kind, values in left.items():
         if values:
             raise RowError(
-                f"it has {len(media[kind])} {kind}{'s' if len(media[kind]) > 1 else ''}, {len(values)} more than parts "
-                f"of its messages: give a part {{'type': {kind!r}}} for each"
+                f"it has {len(media[kind])} {kind}{'s' if len(media[kind]) > 1 else ''}, {len(values)} more than "
+                f"parts of its messages: add a part {{'type': {kind!r}}} for each"
             )
     return found
 
@@ -149,6 +149,6 @@ def refuse_media(messages: Sequence[Mapping[str, Any]], media: Mapping[str, Sequ
 
 def _refused(what: str) -> str:
     return (
-        f"{what}, and a tokenizer makes no tokens of it: give the model's processor (AutoProcessor) in its place, to "
+        f"{what}, for which a tokenizer has no tokens: pass the model's processor (AutoProcessor) to "
         "ChatEncoder, ChatCollator or chatspan --processor, or remove it to train on the text alone"
     )

@@ -122,13 +122,13 @@ def _medium(value: Any, kind: str, folder: str | None, processor: Any) -> Any:
         return found_path(os.fspath(value["path"]), folder)
     if kind == "audio" and value.get("array") is not None:
         return _samples(value, processor)
-    raise RowError(f"{kind} data with the keys {', '.join(map(repr, value)) or 'of none'}: give 'bytes' or 'path'")
+    raise RowError(f"{kind} data with the keys {', '.join(map(repr, value)) or 'of none'}: pass 'bytes' or 'path'")
 
 
 def _opened(data: bytes, kind: str) -> Any:
     """An image of the bytes of its file. Processors take no bytes of others."""
     if kind != "image":
-        raise RowError(f"{kind} data ({len(data):,} bytes), of which processors take files: give a path or a URL")
+        raise RowError(f"{kind} data ({len(data):,} bytes), which processors take only as files: pass a path or a URL")
     try:
         from PIL import Image
     except ImportError:
@@ -148,7 +148,7 @@ def _samples(value: Mapping[str, Any], processor: Any) -> Any:
     if rate is not None and wanted is not None and int(rate) != wanted:
         raise RowError(
             f"audio of {int(rate):,} samples a second, and the processor takes {wanted:,}: "
-            f"dataset.cast_column(name, Audio(sampling_rate={wanted})), or give a path"
+            f"dataset.cast_column(name, Audio(sampling_rate={wanted})), or pass a path"
         )
     return np.asarray(value["array"], dtype=np.float32)
 

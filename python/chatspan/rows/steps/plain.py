@@ -177,7 +177,7 @@ def items_of(sequence: Sequence[Any]) -> list[Any]:
     items = list(islice(iter(sequence), said + 1))
     if len(items) != said:
         found = "more" if len(items) > said else len(items)
-        raise ValueError(f"{type(sequence).__name__} says that it has {said} items, and gives {found}")
+        raise ValueError(f"{type(sequence).__name__} claims {said} items, but yields {found}")
     return items
 
 

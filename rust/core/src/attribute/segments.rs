@@ -55,7 +55,7 @@ impl Segments {
         let wrong = |span_index: usize, reason: String| Err(Error::Span { span_index, reason });
         if message_index.len() != count || kind.len() != count {
             let reason = format!(
-                "{count} segments, but {} message indices and {} kinds: give one for each",
+                "{count} segments, but {} message indices and {} kinds: expected one for each",
                 message_index.len(),
                 kind.len()
             );
@@ -146,7 +146,7 @@ mod tests {
         };
         assert_eq!(message(&[0, 3, 3], &[0, 0]), "span 1: [3, 3) is empty or backwards");
         assert_eq!(message(&[1, 3], &[0]), "span 0: the first segment does not begin with the text");
-        assert_eq!(message(&[0, 3], &[]), "span 0: 1 segments, but 0 message indices and 1 kinds: give one for each");
+        assert_eq!(message(&[0, 3], &[]), "span 0: 1 segments, but 0 message indices and 1 kinds: expected one for each");
     }
 
     #[test]

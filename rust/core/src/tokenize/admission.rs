@@ -54,7 +54,7 @@ const DEEPSEEK: [&str; 3] =
 pub fn admit(json: &Value) -> Result<Plan, Refusal> {
     for name in ["truncation", "padding"] {
         if !json[name].is_null() {
-            return refuse(format!("{name} is set inside the tokenizer (backend_tokenizer.no_{name}() takes it out)"));
+            return refuse(format!("{name} is set inside the tokenizer (backend_tokenizer.no_{name}() removes it)"));
         }
     }
     admit_model(&json["model"])?;

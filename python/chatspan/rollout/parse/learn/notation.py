@@ -32,7 +32,7 @@ class Notation(Protocol):
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key occurs twice")
     return found
 
 
@@ -229,7 +229,7 @@ def read_whole(notation: Notation, text: str) -> Any:
     """
     value, end = notation.read(text, 0)
     if end != len(text):
-        raise ValueError("something stands behind the value")
+        raise ValueError("something follows the value")
     return value
 
 
