@@ -40,9 +40,7 @@ fn error_of(py: Python<'_>, said: &str) -> PyErr {
     if NO_OBJECT.iter().any(|words| said.contains(words)) {
         return PyMemoryError::new_err("no memory for what the core found");
     }
-    let message = format!(
-        "a bug in chatspan, of which stderr says more: {said}; report it with the call and its arguments"
-    );
+    let message = format!("a bug in chatspan: {said}; report it with the call, its arguments and the lines on stderr");
     raise(py, Kind::Internal, &message, &[])
 }
 

@@ -120,7 +120,8 @@ pub fn utf8<'a>(string: &'a Bound<'_, PyString>, what: &str, index: Option<usize
         let at: Option<usize> = error.value(py).getattr("start").and_then(|start| start.extract()).ok();
         let name = index.map_or_else(|| what.to_owned(), |i| format!("{what} {i}"));
         let character = at.map_or_else(String::new, |at| format!(" at character {at}"));
-        let message = format!("{name} has a lone surrogate{character}: it is not valid Unicode text; repair or drop it");
+        let message =
+            format!("{name} has a lone surrogate{character}: it is not valid Unicode text; repair or drop it");
         let mut place = Vec::new();
         if let Some(value) = at.and_then(|at| at.into_py_any(py).ok()) {
             place.push(("start_char", value));

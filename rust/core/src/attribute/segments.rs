@@ -146,7 +146,10 @@ mod tests {
         };
         assert_eq!(message(&[0, 3, 3], &[0, 0]), "span 1: [3, 3) is empty or backwards");
         assert_eq!(message(&[1, 3], &[0]), "span 0: the first segment does not begin with the text");
-        assert_eq!(message(&[0, 3], &[]), "span 0: 1 segments, but 0 message indices and 1 kinds: expected one for each");
+        assert_eq!(
+            message(&[0, 3], &[]),
+            "span 0: 1 segments, but 0 message indices and 1 kinds: expected one for each"
+        );
     }
 
     #[test]

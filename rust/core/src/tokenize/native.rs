@@ -54,8 +54,8 @@ impl NativeTokenizer {
     /// # Errors
     /// [`Refusal`]: the configuration is not known to come out as HF's.
     pub fn new(json: &str, cache_bytes: usize) -> Result<Self, Refusal> {
-        let mut json: Value =
-            serde_json::from_str(json).map_err(|error| Refusal(format!("it is not a valid tokenizer.json: {error}")))?;
+        let mut json: Value = serde_json::from_str(json)
+            .map_err(|error| Refusal(format!("it is not a valid tokenizer.json: {error}")))?;
         let plan = admit(&json)?;
         // It encodes long texts on the threads of the pool.
         wake();
