@@ -179,7 +179,7 @@ def test_dropped_text_is_a_problem_and_what_no_template_prints_one_note(audit: C
             CHATML,
             assistant("a", reasoning_content="So."),
             "assistant: reasoning_content",
-            "this text: give a template that writes it",
+            "this text: use a template that writes it",
         ),
         (
             CHATML.replace("m.content", "m.content.split('</think>')[-1]"),

@@ -49,8 +49,10 @@ def audit(
     ] = None,
     off_prompt: Annotated[
         OffPromptName,
-        typer.Option(
-            "--off-prompt", help="Report turns that no inference prompt leads to as a note, or with error as a problem."
+        options.choice(
+            OffPromptName,
+            "--off-prompt",
+            help="Report turns that no inference prompt leads to as a note, or with error as a problem.",
         ),
     ] = OffPromptName.keep,
     turns: Annotated[

@@ -37,7 +37,8 @@ def convert(
     file: options.File,
     to: Annotated[
         FormName,
-        typer.Option(
+        options.choice(
+            FormName,
             "--to",
             help="messages: rows for training; traces: for ComposerDataCollator, with the turn after each failed "
             "tool result marked.",

@@ -64,7 +64,7 @@ def encode(
     processor: options.Processor = None,
     file_format: Annotated[
         FormatName,
-        typer.Option("--format", help="parquet: for load_dataset(DIR); arrow: for load_from_disk(DIR)."),
+        options.choice(FormatName, "--format", help="load_dataset loads parquet, load_from_disk loads arrow."),
     ] = FormatName.parquet,
     template: options.Template = None,
     loss: options.Loss = options.LossName.turn,
@@ -74,11 +74,13 @@ def encode(
         typer.Option("--max-length", min=1, metavar="N", help="Maximum tokens per row.", show_default=False),
     ] = None,
     truncation: Annotated[
-        TruncationName, typer.Option("--truncation", help="Longer rows: reject them, or cut them on this side.")
+        TruncationName,
+        options.choice(TruncationName, "--truncation", help="Longer rows: reject them, or cut them on this side."),
     ] = TruncationName.error,
     special_tokens: Annotated[
         SpecialTokensName,
-        typer.Option(
+        options.choice(
+            SpecialTokensName,
             "--special-tokens",
             help="Control tokens in the text of fields: as in transformers, as plain text, or reject the row.",
         ),
@@ -86,7 +88,8 @@ def encode(
     processes: options.Processes = None,
     engine: Annotated[
         EngineName,
-        typer.Option(
+        options.choice(
+            EngineName,
             "--engine",
             help="Where the processes run: on this machine, or on a Ray cluster (RAY_ADDRESS, otherwise one that "
             "runs here, otherwise a new one). Only this machine writes DIR.",

@@ -53,7 +53,9 @@ def inspect(
     ] = "The last call of {tool} failed with: {message}. Do not repeat it unchanged.",
     hint_placement: Annotated[
         HintPlacementName,
-        typer.Option("--hint-placement", help="For a trace: where the hint goes.", rich_help_panel=_TEACHER),
+        options.choice(
+            HintPlacementName, "--hint-placement", help="For a trace: where the hint goes.", rich_help_panel=_TEACHER
+        ),
     ] = HintPlacementName.before_turn,
     hint_role: Annotated[
         str,

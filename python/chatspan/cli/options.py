@@ -96,11 +96,22 @@ Subset = Annotated[
         show_default=False,
     ),
 ]
+
+
+def choice(names: type[enum.Enum], flag: str, *, help: str, **more: Any) -> Any:
+    """An option that is one of an enumeration, whose values its help names: a narrow terminal breaks them anywhere
+    where they stand in a column of their own."""
+    values = ", ".join(str(name.value) for name in names)
+    return typer.Option(flag, metavar="WHICH", help=f"{help} One of: {values}.", **more)
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Loss = Annotated[LossName, typer.Option("--loss", help="What is in the loss: whole turns, their contents, or tags.")]
+Loss = Annotated[
+    LossName, choice(LossName, "--loss", help="What is in the loss: whole turns, their contents, or tags.")
+]
 EndOfTurn = Annotated[
     EndName,
-    typer.Option("--end-of-turn", help="What of a turn's end is in the loss: its token, whitespace after it too, …"),
+    choice(EndName, "--end-of-turn", help="What of a turn's end is in the loss: its token, whitespace after it too, …"),
 ]
 Processes = Annotated[
     int | None,
@@ -166,7 +177,8 @@ class TextPartsName(str, enum.Enum):
 
 RowFormat = Annotated[
     RowFormatName | None,
-    typer.Option(
+    choice(
+        RowFormatName,
         "--row-format",
         help="The format of the rows, if their columns do not show it.",
         rich_help_panel=_ROWS,
@@ -175,7 +187,8 @@ RowFormat = Annotated[
 ]
 ToolArguments = Annotated[
     ToolArgumentsName,
-    typer.Option(
+    choice(
+        ToolArgumentsName,
         "--tool-arguments",
         help="Arguments of calls that are JSON text: read as objects, unless the template takes none; always; never.",
         rich_help_panel=_ROWS,
@@ -183,7 +196,8 @@ ToolArguments = Annotated[
 ]
 NullContent = Annotated[
     NullContentName,
-    typer.Option(
+    choice(
+        NullContentName,
         "--null-content",
         help="A null content beside calls: empty if the template needs it; always empty; as given.",
         rich_help_panel=_ROWS,
@@ -191,7 +205,8 @@ NullContent = Annotated[
 ]
 TextParts = Annotated[
     TextPartsName,
-    typer.Option(
+    choice(
+        TextPartsName,
         "--text-parts",
         help="A content that is a list of text parts: joined if the template takes none; always; never.",
         rich_help_panel=_ROWS,

@@ -59,7 +59,9 @@ def teacher(
             show_default=False,
         ),
     ] = None,
-    api: Annotated[ApiName, typer.Option("--api", help="The kind of server.", rich_help_panel=_TEACHER)] = ApiName.vllm,
+    api: Annotated[
+        ApiName, options.choice(ApiName, "--api", help="The kind of server.", rich_help_panel=_TEACHER)
+    ] = ApiName.vllm,
     top_k: Annotated[
         int, typer.Option("--top-k", min=1, metavar="K", help="Entries per token.", rich_help_panel=_TEACHER)
     ] = 20,
@@ -70,7 +72,9 @@ def teacher(
         ),
     ] = 64,
     template: options.Template = None,
-    loss_on: Annotated[LossOnName, typer.Option("--loss-on", help="As in DistillationConfig.")] = LossOnName.content,
+    loss_on: Annotated[
+        LossOnName, options.choice(LossOnName, "--loss-on", help="As in DistillationConfig.")
+    ] = LossOnName.content,
     max_length: Annotated[
         int | None,
         typer.Option("--max-length", min=1, metavar="N", help="As in DistillationConfig.", show_default=False),
