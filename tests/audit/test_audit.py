@@ -269,7 +269,7 @@ def test_the_printed_report_reads(audit: Command) -> None:
     code, out, _ = audit.run(data)
     assert code == 1
     # A long path of the folder breaks the line.
-    assert "d.jsonl: 3 rows, 1 of them raise" in " ".join(out.split())
+    assert "d.jsonl: 3 rows, 1 failed" in " ".join(out.split())
     assert "2 problems and 1 note, by kind" in out
     assert re.search(r"problem +1 +rows that fail: RowError: not JSON", out)
     assert re.search(r"problem +1 +control tokens in text: user: <\|im_end\|>", out)

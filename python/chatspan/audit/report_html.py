@@ -65,7 +65,7 @@ def _body(report: Report) -> Iterator[str]:
         yield f'<p class="partial">{escape(report.partial)}</p>'
     share = f" ({trained / tokens:.1%})" if tokens else ""
     yield (
-        f"<p>{totals.rows:,} rows, {totals.failed:,} of them raise; {tokens:,} tokens, "
+        f"<p>{totals.rows:,} rows, {totals.failed:,} failed; {tokens:,} tokens, "
         f"{trained:,} in the loss{share}.</p>"
     )
     yield "<h2>Findings</h2>"

@@ -73,7 +73,7 @@ def _headline(report: Report) -> Text:
     notes = len(report.groups) - problems
     text = Text.assemble(
         (f"{visible(report.source)}: {plural(totals.rows, 'row')}, ", "bold"),
-        (f"{totals.failed:,} of them raise", "bold red" if totals.failed else "bold"),
+        (f"{totals.failed:,} failed", "bold red" if totals.failed else "bold"),
         (f"\n{plural(tokens, 'token')}, {trained:,} in the loss ({report.settings.loss}){share}\n", "bold"),
         (f"{plural(problems, 'problem')}", "bold red" if problems else "bold green"),
         f" and {plural(notes, 'note')}, by kind",
