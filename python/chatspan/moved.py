@@ -41,6 +41,6 @@ class MovedModules:
     def exec_module(self, module: ModuleType) -> None:
         """Gives it what the module in the new place has."""
         new = MOVED[module.__name__]
-        warnings.warn(f"{module.__name__} is {new} now", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{module.__name__} has moved to {new}", DeprecationWarning, stacklevel=2)
         found = import_module(new)
         vars(module).update({name: value for name, value in vars(found).items() if not name.startswith("__")})

@@ -230,7 +230,7 @@ def test_ends_of_turns(audit: Command, small_copy: Any) -> None:
     data = write_rows(audit.folder / "d.jsonl", GOOD)
     code, out, _ = audit.run(data, "--json", tokenizer=str(audit.folder / "tokenizer"))
     assert code == 1
-    what = f"problem, ends of turns: {END} is in the loss, but is no end-of-sequence token"
+    what = f"problem, ends of turns: {END} is in the loss, but is not an end-of-sequence token"
     assert findings(json.loads(out)).keys() == {what}
     # A model's generation config may say that generation stops there too.
     config = {"eos_token_id": [small_copy.convert_tokens_to_ids(END)]}

@@ -19,7 +19,16 @@ from public_calls import calls
 resource = pytest.importorskip("resource", reason="limits of processes as Linux has them")
 
 # What is made by calls, and of which each is walked by its methods or not at all.
-RESULTS = {"Alignment", "Encoding", "Kind", "Medium", "Span", "BackendMismatchWarning", "UnknownKeywordWarning"}
+RESULTS = {
+    "Alignment",
+    "DatasetReport",
+    "Encoding",
+    "Kind",
+    "Medium",
+    "Span",
+    "BackendMismatchWarning",
+    "UnknownKeywordWarning",
+}
 RESULTS |= {"ParsedCompletion", "ParseNote", "SampledRow", "StabilityEvent", "StabilityReport", "Token"}
 # Its arguments are transformers' own, which takes what it takes; tests/trainers tests what is chatspan's.
 RESULTS |= {"SelfDistillationTrainer"}

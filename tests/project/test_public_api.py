@@ -59,4 +59,4 @@ def test_documented_paths_of_before_lead_to_the_new_ones(old: str, new: str) -> 
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     first, *warned = run.stdout.strip().splitlines()
     assert first == f"True {new}"
-    assert f"{old} is {new} now" in warned
+    assert f"{old} has moved to {new}" in warned

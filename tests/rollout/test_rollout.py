@@ -272,7 +272,9 @@ def test_side_arrays_of_other_shapes_are_errors_with_their_name(small: Any) -> N
     rollout = Rollout(ChatEncoder(small), [QUESTION])
     ids = ids_of(small, "4")
     rollout.add_completion(ids, message=assistant("4"), finish_reason="length", routed=[[1, 2]])
-    with pytest.raises(chatspan.OptionError, match=r"routed has values of the shape \[3\] a token, and the completion"):
+    with pytest.raises(
+        chatspan.OptionError, match=r"routed has values of the shape \[3\] per token, but the completion"
+    ):
         rollout.add_completion(ids, message=assistant("44"), routed=[[1, 2, 3]])
     rollout.add_messages([NEXT])
     rollout.add_completion(ids, message=assistant("4"), routed=[[1, 2, 3]])

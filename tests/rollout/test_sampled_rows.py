@@ -127,7 +127,7 @@ def test_a_turn_that_no_prompt_leads_to_is_named(small: Any) -> None:
 
 
 WRONG_CALLS: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"messages": [user("Hi")]}, chatspan.MessageError, "no assistant's message"),
+    ({"messages": [user("Hi")]}, chatspan.MessageError, "no assistant message"),
     ({"messages": "Hi"}, chatspan.MessageError, "messages must be a list"),
     ({"messages": TWO_TURNS, "on_rewrite": "keep"}, chatspan.OptionError, "on_rewrite='keep'"),
     ({"messages": TWO_TURNS, "end_of_turn": "all"}, chatspan.OptionError, "end_of_turn='all'"),

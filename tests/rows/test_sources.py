@@ -111,7 +111,7 @@ def test_folders_that_datasets_loads(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "files" / "train.jsonl").write_bytes(lines(CHATS))
     assert rows_of(open_source(str(tmp_path / "files"))) == list(enumerate(CHATS))
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(SourceError, match="nothing is no folder"):
+    with pytest.raises(SourceError, match="nothing is not a folder"):
         open_source(str(tmp_path / "nothing"))
 
 

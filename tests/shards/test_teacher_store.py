@@ -136,7 +136,7 @@ def test_folders_that_cannot_be(small: Any, tmp_path: Path) -> None:
     ):
         TeacherStore(tmp_path / "a", teacher="Qwen/Qwen3-32B")
     pq.write_table(pa.table({"input_ids": [[1, 2]]}), path)
-    with pytest.raises(OutputError, match=r"is no file of a teacher's top-k \(another form\)"):
+    with pytest.raises(OutputError, match=r"is not a file of a teacher's top-k \(another form\)"):
         TeacherStore(tmp_path / "a", teacher="Qwen/Qwen3-32B")
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match="file is a file: name a folder"):

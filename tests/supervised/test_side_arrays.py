@@ -269,12 +269,12 @@ WRONG: list[tuple[list[Any], type[Exception], str]] = [
     (
         [[user("?"), sampled_message(x=[1, 2]), user("?"), sampled_message(x=[[1], [2]])]],
         RolloutError,
-        r"message 3 .*values of the shape \[1\] a token, and earlier messages \[\]",
+        r"message 3 .*values of the shape \[1\] per token, but earlier messages \[\]",
     ),
     (
         [[user("?"), sampled_message(x=[1, 2])], [user("?"), sampled_message(x=[[1], [2]])]],
         RowError,
-        r"row 1 of the batch: x has values of the shape \[1\] a token, and rows before \[\]",
+        r"row 1 of the batch: x has values of the shape \[1\] per token, but rows before \[\]",
     ),
     ([[user("?"), sampled_message(y=[1, 2])]], RowError, "row 0 of the batch: per_token names 'x', and it has no such"),
     ([[user("?"), assistant("4")]], OptionError, "per_token names 'x', and no row of the batch has it"),

@@ -234,7 +234,9 @@ def test_what_is_refused(small: Any, make: Any) -> None:
         make(student, teacher, ROWS, collator=ChatCollator(small))
     with pytest.raises(OptionError, match=r"hint_role and a collator, which has its own"):
         make(student, teacher, ROWS, collator=collator(small), hint_role="user")
-    with pytest.raises(OptionError, match=r"DistillationMixin is no trainer: write class Trainer\(DistillationMixin"):
+    with pytest.raises(
+        OptionError, match=r"DistillationMixin is not a trainer: write class Trainer\(DistillationMixin"
+    ):
         DistillationMixin()
     with pytest.raises(OptionError, match=r"remove_unused_columns=True removes what the teacher sees"):
         make(student, teacher, datasets.Dataset.from_list(ROWS), {"remove_unused_columns": True})

@@ -290,12 +290,12 @@ def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
         sdpo_tensors(composer(small_copy), rows)
     assert str(caught.value) == (
         "trace 't', turn 1: asked for this message, the chat template writes another prompt: from its character 58 on "
-        "'<think>\\n', where the conversation has the response; check_prompt=False takes it as it is there"
+        "'<think>\\n', where the conversation has the response; use check_prompt=False to take it as it is there"
     )
     check_contract(small_copy, sdpo_tensors(composer(small_copy), rows, check_prompt=False))
     small_copy.chat_template = "{{ raise_exception('nobody asks') if add_generation_prompt }}" + TEMPLATES["trimming"]
     with pytest.raises(
-        LayoutError, match=r"trace 't', turn 1: asked .* raises TemplateError: nobody asks; check_prompt"
+        LayoutError, match=r"trace 't', turn 1: asked .* raises TemplateError: nobody asks; use check_prompt"
     ):
         sdpo_tensors(composer(small_copy), rows)
 
@@ -339,7 +339,7 @@ def test_pairs_of_conversations_and_rows_without_a_loss(small: Any) -> None:
     check_contract(small, tensors)
     assert [seen(small, tensors, "teacher_", row).count("(4.)") for row in (0, 1)] == [1, 1]
     assert tensors["message_index"].tolist() == [1, 3]
-    with pytest.raises(EmptyBatchError, match="the loss is on no message of 1 rows"):
+    with pytest.raises(EmptyBatchError, match="no message of 1 rows is in the loss"):
         sdpo_tensors(collator, rows[1:])
 
 

@@ -250,5 +250,5 @@ def _end_groups(ends: Mapping[TurnEnd, int], settings: AuditSettings) -> list[Gr
             add(f"{end.text} is not in the loss", advice, wanted, turns)
         elif not end.stops and settings.stop_ids:
             advice = "generation continues after it unless the server stops there too"
-            add(f"{end.text} is in the loss, but is no end-of-sequence token", advice, not some_stop, turns)
+            add(f"{end.text} is in the loss, but is not an end-of-sequence token", advice, not some_stop, turns)
     return list(groups.values())

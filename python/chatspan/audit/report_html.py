@@ -80,7 +80,7 @@ def _body(report: Report) -> Iterator[str]:
     if totals.tokens:
         yield "<h2>Tokens</h2>"
         yield _tokens(report)
-        yield "<h2>Tokens a row</h2>"
+        yield "<h2>Tokens per row</h2>"
         yield _histogram("all tokens", summary(totals.lengths), "")
         yield _histogram("tokens in the loss", summary(totals.trained_lengths), "t")
     if report.media_in_words:

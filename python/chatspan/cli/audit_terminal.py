@@ -217,7 +217,7 @@ def _count(number: int) -> str:
 
 
 def _lengths(report: Report) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title="Tokens a row", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title="Tokens per row", title_justify="left")
     table.add_column("", no_wrap=True)
     for name in ("min", "median", "95 %", "max"):
         table.add_column(name, justify="right")

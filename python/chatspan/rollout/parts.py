@@ -165,6 +165,6 @@ def joined(begun: Part, length: int, arrays: Mapping[str, NDArray[Any]], index: 
         if first is None:
             first = np.zeros((len(begun.ids), *second.shape[1:]), dtype=second.dtype)
         if len(second) == length:
-            require_one_shape(name, [first, second], f"the completion of message {index} that it goes on from")
+            require_one_shape(name, [first, second], f"the completion of message {index} that it continues")
             found[name] = np.concatenate([first, second])
     return found

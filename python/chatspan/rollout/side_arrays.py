@@ -161,7 +161,7 @@ def require_one_shape(name: str, arrays: Sequence[NDArray[Any]], others: str) ->
     for array in arrays[:-1]:
         if array.shape[1:] != arrays[-1].shape[1:]:
             raise OptionError(
-                f"{name} has values of the shape {list(arrays[-1].shape[1:])} a token, and {others} "
+                f"{name} has values of the shape {list(arrays[-1].shape[1:])} per token, but {others} "
                 f"{list(array.shape[1:])}: pass one shape for all"
             )
 

@@ -175,7 +175,7 @@ class _DatasetSource:
         # There is no common base of what datasets, pyarrow, fsspec and the hub raise here.
         except Exception as error:
             what = "folder" if Path(name).is_dir() else "file, nor a data set of the hub that can be reached"
-            raise SourceError(f"{name} is no {what}: {error_line(error)}; see --split and --subset") from None
+            raise SourceError(f"{name} is not a {what}: {error_line(error)}; see --split and --subset") from None
         self._count = getattr(self._rows, "num_rows", None)
         if self._count == 0:
             raise no_rows(name)

@@ -99,7 +99,7 @@ def examined_rows(collator: SelfDistillationCollator, rows: Sequence[Any]) -> li
     examples = [example_up_to(one, max(one.loss_messages)) for one in collator._examples(rows) if one.loss_messages]
     pairs = [pair for pair in collator._fitted(collator._pairs(examples)) if pair is not None and len(pair.weights)]
     if not pairs:
-        raise EmptyBatchError(f"the loss is on no token of {len(rows)} rows, so there is nothing to distil")
+        raise EmptyBatchError(f"no token of {len(rows)} rows is in the loss, so there is nothing to distil")
     return [_row_of(pair, collator.tokenizer) for pair in pairs]
 
 

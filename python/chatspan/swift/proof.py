@@ -76,7 +76,7 @@ def _require_same(side: str, encoded: Any, ids: Any, mask: Any, one: OpsdRow, te
     if not np.array_equal(in_loss, mask):
         at = int(np.argmax(in_loss != mask))
         raise AlignmentError(
-            f"the {side}'s loss differs at token {at}, {template.tokenizer.decode(theirs[at : at + 1])!r}, on which "
-            f"ms-swift's is{'' if in_loss[at] else ' not'}",
+            f"the {side}'s loss differs at token {at}, {template.tokenizer.decode(theirs[at : at + 1])!r}: ms-swift "
+            f"{'trains it' if in_loss[at] else 'does not train it'}, chatspan {'does not' if in_loss[at] else 'does'}",
             trace_id=one.trace_id,
         )

@@ -92,7 +92,7 @@ class DistillationMixin:
     ) -> None:
         if base_of(type(self), self._BASE) is None:
             name = type(self).__name__
-            raise OptionError(f"{name} is no trainer: write class Trainer({name}, {self._BASE})")
+            raise OptionError(f"{name} is not a trainer: write class Trainer({name}, {self._BASE})")
         given = {"hint_placement": hint_placement, "hint_role": hint_role, "backend": backend}
         options = {name: value for name, value in given.items() if value is not None}
         if collator is not None and options:

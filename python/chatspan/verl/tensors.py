@@ -196,7 +196,7 @@ def _require_own_prompts(found: Sequence[HintedPrompt], prompts: torch.Tensor, m
     """Both sides see the same prompt, whole, but for the hint."""
     if prompts.shape != mask.shape:
         raise LayoutError(
-            f"`prompts` {list(prompts.shape)}, and {list(mask.shape)} in front of the responses in `attention_mask`"
+            f"`prompts` {list(prompts.shape)}, and {list(mask.shape)} before the responses in `attention_mask`"
         )
     remedy = "pass HintedPrompts the trainer's tokenizer, chat template and chat_template_kwargs, tools among them"
     for row, (one, ids, seen) in enumerate(zip(found, prompts.cpu(), mask.cpu() == 1, strict=True)):

@@ -19,7 +19,7 @@ def text_difference(one: str, other: str) -> str:
 
     Example:
         >>> text_difference("Hi. <think></think>Yes", "Hi. Yes")
-        "behind 'Hi. ' '<think></think>' is missing"
+        "after 'Hi. ' '<think></think>' is missing"
     """
     lines, others = one.splitlines(keepends=True), other.splitlines(keepends=True)
     at = next((i for i, (a, b) in enumerate(zip(lines, others, strict=False)) if a != b), min(len(lines), len(others)))

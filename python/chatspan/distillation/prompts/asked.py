@@ -28,7 +28,7 @@ def require_asked(
     Raises:
         LayoutError: it does not, or the template raises; with ``place``.
     """
-    remedy = "check_prompt=False takes it as it is there"
+    remedy = "use check_prompt=False to take it as it is there"
     try:
         asked = tokenizer.apply_chat_template(
             list(messages), tokenize=False, add_generation_prompt=True, **template_kwargs

@@ -68,10 +68,10 @@ def responses_of(
         EmptyBatchError: the loss is nowhere on these rows.
         ChatspanError: as a call of the collator.
     """
-    require_teacher(collator, "is no prompt")
+    require_teacher(collator, "is not a prompt")
     examples = [one for example in collator._examples(rows) for one in _one_a_message(example)]
     if not examples:
-        raise EmptyBatchError(f"the loss is on no message of {len(rows)} rows, so there is no response")
+        raise EmptyBatchError(f"no message of {len(rows)} rows is in the loss, so there is no response")
     fitted = collator._fitted(collator._pairs(examples))
     responses = []
     for pair in fitted:
@@ -193,8 +193,8 @@ def _response(row: Row) -> Response:
     ids, teacher_ids = row.student.input_ids[first:end], row.teacher.input_ids[teacher_first:teacher_end]
     if not np.array_equal(ids, teacher_ids):
         raise LayoutError(
-            f"the response is not the same {len(ids)} tokens on both sides, of which the loss is on "
-            f"{len(row.weights)}, and a batch of one prompt and one response has a single `responses` for both; "
+            f"the response is not the same {len(ids)} tokens on both sides ({len(row.weights)} in the "
+            "loss), but a batch of one prompt and one response has a single `responses` for both; "
             'use a SelfDistillationCollator with layout="indexed", which pairs tokens one by one',
             **place,
         )

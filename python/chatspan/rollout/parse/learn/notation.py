@@ -37,7 +37,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _finite(text: str) -> float:
@@ -57,7 +57,7 @@ def _require_plain(value: Any, spelled: str) -> None:
         try:
             json.dumps(value, ensure_ascii=False).encode()
         except (UnicodeEncodeError, RecursionError):
-            raise ValueError("a lone surrogate is no text") from None
+            raise ValueError("a lone surrogate is not text") from None
     level: list[Any] = [value]
     depth = 0
     while level := [part for each in level for part in _parts(each)]:
@@ -132,7 +132,7 @@ class PythonNotation:
                 at = _past(text, _past(text, at, ":"), "")
                 part, at = self._read(text, at, depth + 1)
                 if not isinstance(value, str):
-                    raise ValueError("a key is no text")
+                    raise ValueError("a key is not text")
                 value = (value, part)
             items.append(value)
         return (_unique(items) if keyed else items), at + 1
