@@ -64,10 +64,7 @@ def _body(report: Report) -> Iterator[str]:
     if report.partial:
         yield f'<p class="partial">{escape(report.partial)}</p>'
     share = f" ({trained / tokens:.1%})" if tokens else ""
-    yield (
-        f"<p>{totals.rows:,} rows, {totals.failed:,} failed; {tokens:,} tokens, "
-        f"{trained:,} in the loss{share}.</p>"
-    )
+    yield (f"<p>{totals.rows:,} rows, {totals.failed:,} failed; {tokens:,} tokens, {trained:,} in the loss{share}.</p>")
     yield "<h2>Findings</h2>"
     findings = (_finding(group, report.pages) for group in report.groups)
     yield _table(("", "rows", "times", "what", "where first"), findings, numbers=(1, 2))
