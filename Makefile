@@ -76,7 +76,8 @@ attack: $(VENV)/.built  ## seeded fuzzers for ten minutes; ARGS="--minutes 60 --
 screenshots: $(VENV)/.built  ## the pictures in docs/images, with Chromium; ARGS names some of them
 	$(BIN)/python tools/screenshots.py $(ARGS)
 
-docs: $(VENV)/.installed  ## the documentation as a site, in site/
+docs: $(VENV)/.built  ## the documentation as a site, in site/
+	$(BIN)/python tools/check_docs.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python tools/check_site.py site
 

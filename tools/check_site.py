@@ -1,7 +1,11 @@
-"""Looks that a built site reads without a network: FOLDER. Links may lead elsewhere; nothing is loaded from there."""
+"""Looks that a built site reads without a network, FOLDER, and that its search knows each page.
+
+Links may lead elsewhere; nothing is loaded from there.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -39,10 +43,18 @@ def loaded_from_elsewhere(site: Path) -> list[str]:
     return found
 
 
+def not_found_by_search(site: Path) -> list[str]:
+    """Pages of which the search's index has no text. That it answers is the theme's, which fetches it from a server."""
+    found = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    known = {entry["location"].partition("#")[0] or "index.html" for entry in found if entry["text"].strip()}
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"}
+    return [f"{page}: the search does not know it" for page in sorted(pages - known)]
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     pages = list(folder.rglob("*.html"))
-    problems = loaded_from_elsewhere(folder)
+    problems = [*loaded_from_elsewhere(folder), *not_found_by_search(folder)]
     if problems or not pages:
         sys.exit("\n".join(problems) or f"{folder} has no pages")
-    print(f"{folder}: {len(pages)} pages, which load nothing from elsewhere")
+    print(f"{folder}: {len(pages)} pages, which load nothing from elsewhere and are in the search")

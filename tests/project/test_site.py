@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from check_site import loaded_from_elsewhere
+from check_site import loaded_from_elsewhere, not_found_by_search
 from mkdocs_tables import on_page_markdown
 
 
@@ -25,6 +26,19 @@ def test_a_page_that_loads_something_from_elsewhere_is_noticed(tmp_path: Path) -
         "page.css: https://elsewhere.example/c.css",
         "page.css: //elsewhere.example/d.woff",
     ]
+
+
+def test_a_page_that_the_search_does_not_know_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "search").mkdir()
+    for name in ("index.html", "a.html", "b.html", "404.html"):
+        (tmp_path / name).write_text("")
+    entries = [
+        {"location": "index.html", "title": "Start", "text": "words"},
+        {"location": "a.html#part", "title": "A part", "text": "words"},
+        {"location": "b.html", "title": "B", "text": " "},
+    ]
+    (tmp_path / "search" / "search_index.json").write_text(json.dumps({"docs": entries}))
+    assert not_found_by_search(tmp_path) == ["b.html: the search does not know it"]
 
 
 def test_a_pipe_in_the_code_of_a_table_is_a_pipe() -> None:
