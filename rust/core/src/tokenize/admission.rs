@@ -4,7 +4,7 @@ use fastokens::tiktoken;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::metaspace::Prepend;
+use super::pieces::Prepend;
 
 /// Why a tokenizer is not made natively.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -25,8 +25,10 @@ pub enum Letters {
 pub struct Plan {
     /// What tokens are made of.
     pub letters: Letters,
-    /// What the pre-tokenizer `Metaspace` puts in front of a text, where it is the one that makes blanks `▁`.
-    pub metaspace: Option<Prepend>,
+    /// Where a `▁` is put in front of a text.
+    pub prepend: Prepend,
+    /// Whether a token has blanks in front alone.
+    pub split_at_blanks: bool,
     /// Whether the text is composed (NFC) first.
     pub nfc: bool,
     /// Whether blanks at the ends of a token are not among its characters.
@@ -59,17 +61,21 @@ pub fn admit(json: &Value) -> Result<Plan, Refusal> {
     }
     admit_model(&json["model"])?;
     let normalizer = normalizer(&json["normalizer"])?;
-    let (letters, metaspace) = match (pre_tokenizer(&json["pre_tokenizer"])?, normalizer) {
-        (PreTokenizer::ByteLevel, Normalizer::None | Normalizer::Nfc) => (Letters::Bytes, None),
-        (PreTokenizer::None, Normalizer::Metaspace) => (Letters::Characters, None),
-        (PreTokenizer::Metaspace(prepend), Normalizer::None) => (Letters::Characters, Some(prepend)),
+    let (letters, prepend, split_at_blanks) = match (pre_tokenizer(&json["pre_tokenizer"])?, normalizer) {
+        (PreTokenizer::ByteLevel, Normalizer::None | Normalizer::Nfc) => (Letters::Bytes, Prepend::Never, false),
+        (PreTokenizer::None, Normalizer::Metaspace) => (Letters::Characters, Prepend::Never, false),
+        (PreTokenizer::None, Normalizer::PrependedMetaspace) => (Letters::Characters, Prepend::Each, false),
+        (PreTokenizer::Metaspace { prepend, split }, Normalizer::None) => (Letters::Characters, prepend, split),
         (pre_tokenizer, normalizer) => {
             return refuse(format!("the pre-tokenizer ({pre_tokenizer:?}) beside the normalizer ({normalizer:?})"));
         }
     };
+    if letters == Letters::Characters && json["model"]["ignore_merges"] == true {
+        return refuse("ignore_merges beside blanks as ▁");
+    }
     let normalized_tokens = added_tokens(&json["added_tokens"], normalizer)?;
     let trim = post_processor(&json["post_processor"])?;
-    Ok(Plan { letters, metaspace, nfc: normalizer == Normalizer::Nfc, trim, normalized_tokens })
+    Ok(Plan { letters, prepend, split_at_blanks, nfc: normalizer == Normalizer::Nfc, trim, normalized_tokens })
 }
 
 fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
@@ -113,14 +119,19 @@ enum Normalizer {
     Nfc,
     /// Blanks become `▁`.
     Metaspace,
+    /// The same, and one is put in front, as in Llama-2.
+    PrependedMetaspace,
 }
 
 fn normalizer(json: &Value) -> Result<Normalizer, Refusal> {
+    let replaces =
+        |step: &Value| type_of(step) == "Replace" && step["pattern"]["String"] == " " && step["content"] == "▁";
     match steps(json, "normalizers")[..] {
         [] => Ok(Normalizer::None),
         [step] if type_of(step) == "NFC" => Ok(Normalizer::Nfc),
-        [step] if type_of(step) == "Replace" && step["pattern"]["String"] == " " && step["content"] == "▁" => {
-            Ok(Normalizer::Metaspace)
+        [step] if replaces(step) => Ok(Normalizer::Metaspace),
+        [first, second] if type_of(first) == "Prepend" && first["prepend"] == "▁" && replaces(second) => {
+            Ok(Normalizer::PrependedMetaspace)
         }
         [step] => refuse(format!("the normalizer {}", type_of(step))),
         [first, ..] => refuse(format!("a sequence of normalizers that begins with {}", type_of(first))),
@@ -131,7 +142,7 @@ fn normalizer(json: &Value) -> Result<Normalizer, Refusal> {
 enum PreTokenizer {
     None,
     ByteLevel,
-    Metaspace(Prepend),
+    Metaspace { prepend: Prepend, split: bool },
 }
 
 fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
@@ -157,17 +168,17 @@ fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
             }
         }
         ("Metaspace", []) => {
-            if last["split"] != false {
-                return refuse("the pre-tokenizer Metaspace with split=true");
-            }
-            match (last["replacement"].as_str(), last["prepend_scheme"].as_str()) {
-                (Some("▁"), Some("always")) => Ok(PreTokenizer::Metaspace(Prepend::Always)),
-                (Some("▁"), Some("first")) => Ok(PreTokenizer::Metaspace(Prepend::First)),
-                (Some("▁"), Some("never")) => Ok(PreTokenizer::Metaspace(Prepend::Never)),
+            // Older files do not name it.
+            let split = last["split"] != false;
+            let prepend = match (last["replacement"].as_str(), last["prepend_scheme"].as_str()) {
+                (Some("▁"), Some("always")) => Prepend::Always,
+                (Some("▁"), Some("first")) => Prepend::First,
+                (Some("▁"), Some("never")) => Prepend::Never,
                 (replacement, scheme) => {
-                    refuse(format!("the pre-tokenizer Metaspace with {replacement:?}, {scheme:?}"))
+                    return refuse(format!("the pre-tokenizer Metaspace with {replacement:?}, {scheme:?}"));
                 }
-            }
+            };
+            Ok(PreTokenizer::Metaspace { prepend, split })
         }
         // Gemma cuts at blanks that its normalizer has already made `▁`: nothing.
         ("Split", [])
@@ -206,6 +217,7 @@ fn added_tokens(json: &Value, normalizer: Normalizer) -> Result<bool, Refusal> {
                 Normalizer::None => continue,
                 Normalizer::Nfc => super::nfc::changes(content),
                 Normalizer::Metaspace => content.contains([' ', '▁']),
+                Normalizer::PrependedMetaspace => true,
             };
             if changed {
                 return refuse(format!("the added token {content:?}, which the normalizer changes"));
@@ -264,6 +276,16 @@ mod tests {
         gemma["pre_tokenizer"] =
             json!({"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false});
         assert_eq!(admit(&gemma).unwrap().letters, Letters::Characters);
+        let replace = gemma["normalizer"].take();
+        gemma["normalizer"] =
+            json!({"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, replace]});
+        gemma["pre_tokenizer"] = Value::Null;
+        assert_eq!(admit(&gemma).unwrap().prepend, Prepend::Each);
+        gemma["normalizer"] = Value::Null;
+        gemma["pre_tokenizer"] =
+            json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
+        let plan = admit(&gemma).unwrap();
+        assert_eq!((plan.prepend, plan.split_at_blanks), (Prepend::First, true));
     }
 
     #[test]
@@ -287,7 +309,5 @@ mod tests {
             reason("/post_processor", trims),
             "the post-processor ByteLevel with trim_offsets and add_prefix_space"
         );
-        let metaspace = json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
-        assert_eq!(reason("/pre_tokenizer", metaspace), "the pre-tokenizer Metaspace with split=true");
     }
 }

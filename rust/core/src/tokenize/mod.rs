@@ -1,14 +1,25 @@
-//! Text → ids and offsets in Rust, with the ids of the crate `fastokens` and HF's offsets.
+//! Text → ids and offsets in Rust, with HF's offsets.
 //!
-//! In the order in which things happen: [`admission`] says which configurations may be tried at all; [`widths`] is how
-//! much text each id stands for; [`place`] lays ids out over the text; [`nfc`] does so where the normalizer composed
-//! characters; [`metaspace`] makes blanks `▁`; [`native`] is all of it together.
+//! In the order in which things happen: [`admission`] says which configurations may be tried at all; [`native`] makes one
+//! of two kinds.
+//!
+//! - [`bytes`]: ids of the crate `fastokens`. [`widths`] is how much text each id stands for; [`place`] lays ids out over
+//!   the text; [`nfc`] does so where the normalizer composed characters.
+//! - [`pieces`]: over characters, between added tokens ([`added`]). [`characters`] has the tokens of a piece, [`remembered`]
+//!   those of pieces that were seen before.
+//!
+//! [`trim`] takes blanks off the offsets; [`names`] has the tokens' texts.
 
+mod added;
 mod admission;
-mod metaspace;
+mod bytes;
+mod characters;
+mod names;
 mod native;
 mod nfc;
+mod pieces;
 mod place;
+mod remembered;
 mod trim;
 mod widths;
 

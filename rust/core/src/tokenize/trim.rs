@@ -21,7 +21,10 @@ impl Trims {
     }
 
     /// Takes the blanks off the ranges of ids.
-    pub fn apply(&self, ids: &[u32], ranges: &mut [(u32, u32)]) {
+    pub fn apply<Id: Copy>(&self, ids: &[Id], ranges: &mut [(u32, u32)])
+    where
+        usize: TryFrom<Id>,
+    {
         for (&id, (start, end)) in ids.iter().zip(ranges) {
             let blanks = usize::try_from(id).ok().and_then(|id| self.0.get(id));
             let &(leading, trailing) = blanks.unwrap_or(&(0, 0));
@@ -44,7 +47,7 @@ mod tests {
         let tokens = ["ĠHiĠ", "ĠĠ"];
         let trims = Trims::new(2, |id| tokens.get(id).copied());
         let mut ranges = [(0, 4), (4, 6)];
-        trims.apply(&[0, 1], &mut ranges);
+        trims.apply(&[0_u32, 1], &mut ranges);
         assert_eq!(ranges, [(1, 3), (6, 6)]);
     }
 }

@@ -1,7 +1,5 @@
 //! How much text each id stands for.
 
-use super::admission::Letters;
-
 /// How much text a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -11,10 +9,6 @@ pub enum Width {
     Ascii(usize),
     /// So many bytes, not all of them ASCII.
     Bytes(usize),
-    /// So many characters.
-    Characters(usize),
-    /// One byte of a character that has no token of its own.
-    Fallback(u8),
 }
 
 const SHIFT: u32 = 13;
@@ -31,8 +25,6 @@ impl Widths {
         let entry = |id| match width(id) {
             Width::Ascii(n) if n <= MOST => pack(1, n),
             Width::Bytes(n) if n <= MOST => pack(2, n),
-            Width::Characters(n) if n <= MOST => pack(3, n),
-            Width::Fallback(byte) => pack(4, usize::from(byte)),
             _ => 0,
         };
         Self((0..count).map(entry).collect())
@@ -46,48 +38,28 @@ impl Widths {
         match entry >> SHIFT {
             1 => Width::Ascii(value),
             2 => Width::Bytes(value),
-            3 => Width::Characters(value),
-            4 => Width::Fallback(u8::try_from(value).unwrap_or(0)),
             _ => Width::Unknown,
         }
     }
 }
 
-/// The width of a token of the model.
-pub fn of_token(token: &str, letters: Letters, byte_fallback: bool) -> Width {
-    match letters {
-        Letters::Bytes => {
-            let mut ascii = true;
-            let mut count = 0;
-            for letter in token.chars() {
-                match byte_of(letter) {
-                    Some(byte) => ascii &= byte.is_ascii(),
-                    None => return Width::Unknown,
-                }
-                count += 1;
-            }
-            if ascii { Width::Ascii(count) } else { Width::Bytes(count) }
+/// The width of a token of the model, whose letters are bytes.
+pub fn of_token(token: &str) -> Width {
+    let mut ascii = true;
+    let mut count = 0;
+    for letter in token.chars() {
+        match byte_of(letter) {
+            Some(byte) => ascii &= byte.is_ascii(),
+            None => return Width::Unknown,
         }
-        Letters::Characters => match fallback_byte(token) {
-            Some(byte) if byte_fallback => Width::Fallback(byte),
-            _ => Width::Characters(token.chars().count()),
-        },
+        count += 1;
     }
+    if ascii { Width::Ascii(count) } else { Width::Bytes(count) }
 }
 
 /// The width of an added token, which stands in the text as it is.
-pub fn of_added_token(content: &str, letters: Letters) -> Width {
-    match letters {
-        Letters::Bytes if content.is_ascii() => Width::Ascii(content.len()),
-        Letters::Bytes => Width::Bytes(content.len()),
-        Letters::Characters => Width::Characters(content.chars().count()),
-    }
-}
-
-/// The byte of `<0xE2>`.
-fn fallback_byte(token: &str) -> Option<u8> {
-    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
-    if digits.len() == 2 { u8::from_str_radix(digits, 16).ok() } else { None }
+pub const fn of_added_token(content: &str) -> Width {
+    if content.is_ascii() { Width::Ascii(content.len()) } else { Width::Bytes(content.len()) }
 }
 
 /// The byte that a letter of GPT-2's alphabet stands for: printable ones stand for themselves, the others follow from
@@ -109,24 +81,17 @@ mod tests {
 
     #[test]
     fn letters_are_bytes() {
-        assert_eq!(of_token("ĠHi", Letters::Bytes, false), Width::Ascii(3));
-        assert_eq!(of_token("Ã©", Letters::Bytes, false), Width::Bytes(2));
-        assert_eq!(of_token("日", Letters::Bytes, false), Width::Unknown);
+        assert_eq!(of_token("ĠHi"), Width::Ascii(3));
+        assert_eq!(of_token("Ã©"), Width::Bytes(2));
+        assert_eq!(of_token("日"), Width::Unknown);
         assert_eq!(byte_of('Ń'), Some(0xAD));
     }
 
     #[test]
-    fn fallback_tokens_are_bytes_only_where_there_is_a_fallback() {
-        assert_eq!(of_token("<0xE2>", Letters::Characters, true), Width::Fallback(0xE2));
-        assert_eq!(of_token("<0xE2>", Letters::Characters, false), Width::Characters(6));
-        assert_eq!(of_token("▁日本", Letters::Characters, true), Width::Characters(3));
-    }
-
-    #[test]
     fn widths_come_back_as_they_went_in() {
-        let all = [Width::Ascii(1), Width::Bytes(MOST), Width::Characters(0), Width::Fallback(255), Width::Unknown];
+        let all = [Width::Ascii(1), Width::Bytes(MOST), Width::Unknown];
         let widths = Widths::new(all.len(), |id| all[id]);
-        let back: Vec<Width> = (0..6).map(|id| widths.get(id)).collect();
+        let back: Vec<Width> = (0..4).map(|id| widths.get(id)).collect();
         assert_eq!(back, [&all[..], &[Width::Unknown]].concat());
         assert_eq!(Widths::new(1, |_| Width::Ascii(MOST + 1)).get(0), Width::Unknown);
     }

@@ -1,0 +1,109 @@
+//! A byte-level tokenizer: ids of the crate `fastokens`, laid out over the text.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fastokens::{AddedTokenPolicy, Tokenizer};
+use serde_json::Value;
+
+use super::admission::{Plan, Refusal};
+use super::native::CacheStats;
+use super::nfc::place_composed;
+use super::place::{Ranges, place_bytes};
+use super::trim::Trims;
+use super::widths::{Width, Widths, of_added_token, of_token};
+use crate::parallel::wake;
+
+/// Ids and ranges of texts whose tokens are made of bytes.
+pub struct ByteTokenizer {
+    tokenizer: Tokenizer,
+    plan: Plan,
+    widths: Widths,
+    trims: Option<Trims>,
+}
+
+impl ByteTokenizer {
+    /// Of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// [`Refusal`]: `fastokens` cannot make it.
+    pub fn new(mut json: Value, plan: Plan, cache_bytes: usize) -> Result<Self, Refusal> {
+        // It encodes long texts on the threads of the pool.
+        wake();
+        let count = highest_id(&json) + 1;
+        // What takes no part in the ids, and what is done here.
+        for name in ["post_processor", "decoder"] {
+            json[name] = Value::Null;
+        }
+        for name in ["continuing_subword_prefix", "end_of_word_suffix", "dropout"] {
+            json["model"][name] = Value::Null;
+        }
+        let made = catch_unwind(AssertUnwindSafe(|| Tokenizer::from_json(json)));
+        let mut tokenizer = match made {
+            Ok(made) => made.map_err(|error| Refusal(format!("it cannot be made natively: {error}")))?,
+            Err(_) => return Err(Refusal("it cannot be made natively".into())),
+        };
+        if cache_bytes > 0 {
+            tokenizer.enable_segment_cache(cache_bytes);
+        }
+        let token = |id: usize| u32::try_from(id).ok().and_then(|id| tokenizer.id_to_token(id));
+        let added = |id: usize| {
+            let id = u32::try_from(id).ok()?;
+            tokenizer.added_tokens().and_then(|added| added.id_to_token(id))
+        };
+        let widths = Widths::new(count, |id| match (added(id), token(id)) {
+            (Some(content), _) => of_added_token(content),
+            (None, Some(token)) => of_token(token),
+            (None, None) => Width::Unknown,
+        });
+        let trims = plan.trim.then(|| Trims::new(count, token));
+        Ok(Self { tokenizer, plan, widths, trims })
+    }
+
+    /// The ids of a text and their ranges. None where the ranges cannot be told for certain.
+    pub fn encode(&self, text: &str) -> Option<(Vec<u32>, Ranges)> {
+        // Positions are counted in 32 bits.
+        i32::try_from(text.len()).ok()?;
+        let composed =
+            self.plan.nfc && self.tokenizer.normalizer().is_some_and(|normalizer| !normalizer.is_identity_on(text));
+        if composed && self.plan.normalized_tokens {
+            return None;
+        }
+        let ids: Vec<u32> = self.tokenizer.encode_unpadded(text, false, AddedTokenPolicy::All).ok()?;
+        let mut ranges = if composed {
+            place_composed(text, &ids, self.tokenizer.added_tokens(), &self.widths)
+        } else {
+            place_bytes(text, &ids, &self.widths)
+        }?;
+        if let Some(trims) = &self.trims {
+            trims.apply(&ids, &mut ranges);
+        }
+        Some((ids, ranges))
+    }
+
+    /// The ids of a text in which nothing is an added token.
+    pub fn encode_plain(&self, text: &str) -> Option<Vec<i64>> {
+        let ids: Vec<u32> = self.tokenizer.encode_unpadded(text, false, AddedTokenPolicy::None).ok()?;
+        Some(ids.into_iter().map(i64::from).collect())
+    }
+
+    /// The token of an id.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.tokenizer.id_to_token(id)
+    }
+
+    /// Of the texts between added tokens.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.tokenizer.segment_cache_stats().map_or_else(CacheStats::default, |stats| CacheStats {
+            hits: stats.hits,
+            misses: stats.misses,
+            bytes: stats.bytes,
+            entries: stats.entries,
+        })
+    }
+}
+
+fn highest_id(json: &Value) -> usize {
+    let in_vocab = json["model"]["vocab"].as_object().into_iter().flatten().filter_map(|(_, id)| id.as_u64());
+    let added = json["added_tokens"].as_array().into_iter().flatten().filter_map(|token| token["id"].as_u64());
+    in_vocab.chain(added).max().and_then(|id| usize::try_from(id).ok()).unwrap_or(0)
+}
