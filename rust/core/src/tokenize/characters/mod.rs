@@ -108,27 +108,43 @@ impl Characters {
             word += length;
         }
         for block in piece.clone().step_by(BLOCK) {
-            let mut cuts = self.joins.cuts(text, &piece, block);
-            let mut count = 0;
-            while cuts != 0 {
-                let end = block + cuts.trailing_zeros() as usize;
-                cuts &= cuts - 1;
-                // What stands before the first word was taken with the prefix.
-                if end > word {
-                    words.seek(text.as_bytes(), word, end, &mut sought[count]);
-                    count += 1;
-                    word = end;
-                }
-            }
-            if block + BLOCK >= piece.end && word < piece.end {
-                words.seek(text.as_bytes(), word, piece.end, &mut sought[count]);
-                count += 1;
-            }
+            let count = self.seek(text, &piece, block, &mut word, words, sought);
             for each in &sought[..count] {
                 char = self.word(text, each, char, words, laid)?;
             }
         }
         Some(char)
+    }
+
+    /// Looks for the words that end in a block of a piece, from `word` on; how many there are. All of a block's words are on
+    /// their way from memory before the first one is needed.
+    #[inline]
+    fn seek(
+        &self,
+        text: &str,
+        piece: &Range<usize>,
+        block: usize,
+        word: &mut usize,
+        words: &Words,
+        sought: &mut [Sought; BLOCK + 1],
+    ) -> usize {
+        let (mut cuts, mut start, mut count) = (self.joins.cuts(text, piece, block), *word, 0);
+        while cuts != 0 {
+            let end = block + cuts.trailing_zeros() as usize;
+            cuts &= cuts - 1;
+            // What stands before the first word was taken with the prefix.
+            if end > start {
+                words.seek(text.as_bytes(), start, end, &mut sought[count]);
+                count += 1;
+                start = end;
+            }
+        }
+        if block + BLOCK >= piece.end && start < piece.end {
+            words.seek(text.as_bytes(), start, piece.end, &mut sought[count]);
+            count += 1;
+        }
+        *word = start;
+        count
     }
 
     #[inline(always)]

@@ -175,12 +175,12 @@ pub struct Bench {
     /// What is known.
     pub words: Words,
     /// What is looked for.
-    pub sought: Box<[Sought; BLOCK + 1]>,
+    pub sought: [Sought; BLOCK + 1],
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { words: Words::new(), sought: Box::new([Sought::default(); BLOCK + 1]) }
+        Self { words: Words::new(), sought: [Sought::default(); BLOCK + 1] }
     }
 }
 
