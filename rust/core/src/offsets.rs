@@ -59,6 +59,13 @@ impl Offsets {
         Ok(check.table(ranges))
     }
 
+    /// Ranges that were laid out in order, none of them empty, over a text of so many characters.
+    #[cfg(feature = "native")]
+    pub(crate) fn laid(ranges: Vec<(u32, u32)>, text_length: usize) -> Self {
+        debug_assert!(are_all_visible(&ranges, text_length));
+        Self { ranges, visible: None, text_length: Some(text_length) }
+    }
+
     /// How many tokens.
     pub fn len(&self) -> usize {
         self.ranges.len()

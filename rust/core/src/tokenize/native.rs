@@ -8,7 +8,6 @@ use super::admission::{Letters, Refusal, admit};
 use super::bytes::ByteTokenizer;
 use super::pieces::CharacterTokenizer;
 use crate::offsets::Offsets;
-use crate::text::count;
 
 /// The ids of a text and what they stand for.
 #[derive(Clone, Debug)]
@@ -59,17 +58,10 @@ impl NativeTokenizer {
     /// certain: such a text is HF's to encode.
     pub fn encode(&self, text: &str) -> Option<Tokens> {
         let encode = || match &self.0 {
-            Kind::Bytes(tokenizer) => {
-                let (ids, ranges) = tokenizer.encode(text)?;
-                Some((ids.into_iter().map(i64::from).collect(), ranges, count(text)))
-            }
-            Kind::Characters(tokenizer) => {
-                let (laid, count) = tokenizer.encode(text)?;
-                Some((laid.ids, laid.ranges, count))
-            }
+            Kind::Bytes(tokenizer) => tokenizer.encode(text),
+            Kind::Characters(tokenizer) => tokenizer.encode(text),
         };
-        let (ids, ranges, count) = catch_unwind(AssertUnwindSafe(encode)).ok().flatten()?;
-        Some(Tokens { ids, offsets: Offsets::of_ranges(ranges, count).ok()? })
+        catch_unwind(AssertUnwindSafe(encode)).ok().flatten()
     }
 
     /// The ids of a text in which nothing is an added token. None where they cannot be told for certain.

@@ -8,9 +8,10 @@ use super::added::{Added, Found};
 use super::admission::{Plan, Refusal};
 use super::characters::{Bench, Characters, Laid};
 use super::names::Names;
-use super::native::CacheStats;
+use super::native::{CacheStats, Tokens};
 use super::remembered::Remembered;
 use super::trim::Trims;
+use crate::offsets::Offsets;
 
 /// Where a `▁` is put in front of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,16 +67,20 @@ impl CharacterTokenizer {
         })
     }
 
-    /// The ids of a text, their ranges, and how many characters it has. None if one of them has no token.
-    pub fn encode(&self, text: &str) -> Option<(Laid, usize)> {
+    /// The ids of a text and their offsets. None if one of its characters has no token.
+    pub fn encode(&self, text: &str) -> Option<Tokens> {
         // Positions are counted in 32 bits.
         i32::try_from(text.len()).ok()?;
         let mut laid = Laid::with_capacity(text.len() / 3 + 8);
         let end = self.model.with_bench(|bench| self.parts(text, bench, &mut laid))?;
-        if let Some(trims) = &self.trims {
-            trims.apply(&laid.ids, &mut laid.ranges);
-        }
-        Some((laid, end as usize))
+        let Laid { ids, mut ranges } = laid;
+        let offsets = if let Some(trims) = &self.trims {
+            trims.apply(&ids, &mut ranges);
+            Offsets::of_ranges(ranges, end as usize).ok()?
+        } else {
+            Offsets::laid(ranges, end as usize)
+        };
+        Some(Tokens { ids, offsets })
     }
 
     /// The ids of a text in which nothing is an added token. None if one of its characters has no token.
