@@ -176,6 +176,26 @@ class NativeTokenizer:
 
         ``None`` for a text whose offsets cannot be told for certain.
         """
+    def label_batch(
+        self,
+        texts: Sequence[str | NativeRender],
+        segments: Sequence[Segments],
+        messages: Sequence[Sequence[int]],
+        *,
+        end_of_turn: str,
+        max_length: int | None = None,
+        cut: str | None = None,
+        with_whose: bool = False,
+    ) -> LabelledRows:
+        """The tokens of texts or renders, on all cores, and of each the turns of some messages as what is trained.
+
+        Args:
+            messages: for each row the assistants' messages whose turns are trained.
+            end_of_turn: ``"token"``, ``"all"``, ``"none"``; with another one no row has labels.
+            max_length: how many tokens a row may have.
+            cut: where more are cut off: ``"left"``, ``"right"``; ``None``: longer rows have no labels.
+            with_whose: whether it is found of each token whose it is.
+        """
     def encode_plain(self, text: str) -> list[int] | None:
         """The ids of a text in which nothing is an added token."""
     def token(self, id: int) -> str | None:
@@ -396,6 +416,38 @@ def attribute(
         OffsetsError: a token is past the last segment. With ``token_index``.
     """
 
+class LabelledRows:
+    """Rows with their labels. Not there in builds without the feature ``native``."""
+
+    def counts(self) -> list[tuple[int, int, int] | None]:
+        """Of each row how many tokens are kept, how many of them are trained, and how many were cut off.
+
+        ``None`` for one that has no labels: its turns cannot be told, it is too long, or its offsets are not certain.
+        """
+    def padded(self, rows: Sequence[int], width: int, pad_id: int, on_left: bool) -> list[NDArray[np.int64]]:
+        """Some of the rows as ids, attention mask and labels: int64 ``[B, width]`` each.
+
+        Args:
+            on_left: whether they stand at the right.
+
+        Raises:
+            IndexError: there is no such row, or it has no labels.
+            ValueError: a row is longer.
+        """
+    def columns(
+        self, rows: Sequence[int]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8]] | None:
+        """Some of the rows, one behind the other.
+
+        Returns:
+            where each row begins and the last one ends (int32 ``[B + 1]``), and of each token its id, its label, its
+            message (int32) and its kind (uint8), 0 if that was not found. ``None``: there are more tokens than int32
+            counts.
+
+        Raises:
+            IndexError: there is no such row, or it has no labels.
+        """
+
 def pad_rows(
     sets: Sequence[tuple[Sequence[NDArray[np.int64]], int]], width: int, on_left: bool
 ) -> list[NDArray[np.int64]]:
@@ -450,4 +502,20 @@ def align_columns(
     Raises:
         AlignmentError: with ``block_index``.
         ValueError: there are not as many blocks on both sides.
+    """
+
+def survey(columns: dict[str, Any]) -> bool | None:
+    """Whether a dict somewhere in the values has a null that is no ``content``.
+
+    ``None``: a value is not plain data (texts, numbers that are neither NaN nor of more than 64 bits, truth values, and
+    lists and dicts of these), or nested too deeply.
+    """
+
+def survey_messages(messages: list[Any]) -> tuple[list[str], list[str], bool, bool, bool] | None:
+    """What messages have that are dicts with texts as keys and a text as role.
+
+    Returns:
+        their keys, some perhaps twice; their roles; whether each has a content that is a text; whether a content is
+        neither a text nor null; whether another field is null. ``None``: one is something else, or they have very many
+        keys or roles.
     """

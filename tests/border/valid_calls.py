@@ -93,6 +93,24 @@ def tokenizer() -> Any:
     return _core.NativeTokenizer(tokenizer_json(), cache_bytes=1 << 20)
 
 
+def to_label() -> Arguments:
+    return {
+        "texts": [TEXT, render()],
+        "segments": [_core.Segments(**segments()), _core.Segments(**segments())],
+        "messages": [[1], []],
+        "end_of_turn": "token",
+        "max_length": 9,
+        "cut": "left",
+        "with_whose": True,
+    }
+
+
+def labelled() -> Any:
+    # Without results inside of the turn, so that it is a row with labels.
+    own = _core.Segments(**{**segments(), "regions": {1: (13, 34, 24, (29, 34), True, "exact", False)}})
+    return tokenizer().label_batch([TEXT], [own], [[1]], end_of_turn="token")
+
+
 def field() -> Any:
     from chatspan.render.fields import place
     from chatspan.render.origins import Root
@@ -145,6 +163,8 @@ FUNCTIONS: dict[str, Callable[[], Arguments]] = {
         "jobs": [(program(), _core.TemplateInput(**template_input()), True, None, LIMITS)],
         "answer": lambda question, text: text,
     },
+    "survey": lambda: {"columns": {"messages": messages(), "n": 1.5, "none": None}},
+    "survey_messages": lambda: {"messages": messages()},
     "pad_rows": lambda: {"sets": [([array([1, 2]), array([3])], -1)], "width": 4, "on_left": False},
     "pair_tokens": lambda: {"student": side(), "teacher": side(), "message_map": array([0, 1], np.int32)},
     "align_columns": lambda: {
@@ -167,6 +187,7 @@ FUNCTIONS: dict[str, Callable[[], Arguments]] = {
 INSTANCES: dict[str, Callable[[], Any]] = {
     "Offsets": offsets,
     "NativeTokenizer": tokenizer,
+    "LabelledRows": labelled,
     "TurnScaffold": lambda: _core.TurnScaffold(**scaffold()),
     "Segments": lambda: _core.Segments(**segments()),
     "TemplateProgram": program,
@@ -176,6 +197,9 @@ INSTANCES: dict[str, Callable[[], Any]] = {
 
 METHODS: dict[str, Callable[[], Arguments]] = {
     "NativeTokenizer.encode_batch": lambda: {"texts": [TEXT, render()], "segments": None},
+    "NativeTokenizer.label_batch": to_label,
+    "LabelledRows.padded": lambda: {"rows": [0], "width": 40, "pad_id": 0, "on_left": True},
+    "LabelledRows.columns": lambda: {"rows": [0, 0]},
     "NativeTokenizer.encode_plain": lambda: {"text": "Hello"},
     "NativeTokenizer.token": lambda: {"id": 3},
     "Segments.turns": lambda: {"messages": [1], "end_of_turn": "token"},

@@ -95,6 +95,11 @@ class FirstRowsSummary:
         self._off_prompt = OffPromptSummary()
         self._roles = RolesSummary([*selected_roles(loss_on), *roles])
 
+    @property
+    def is_told(self) -> bool:
+        """Whether all is said, so that no further rows are looked at."""
+        return self._off_prompt.is_told(self._policy) and not self._roles.missing()
+
     def tell_of(self, encodings: Iterable[Encoding]) -> None:
         """Is given the rows as they come."""
         rows = list(encodings)

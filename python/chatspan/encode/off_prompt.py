@@ -70,9 +70,13 @@ class OffPromptSummary:
     def __init__(self) -> None:
         self._is_told = False
 
+    def is_told(self, policy: OffPromptPolicy) -> bool:
+        """Whether no further rows are looked at."""
+        return self._is_told or policy != "keep"
+
     def tell_of(self, encodings: Iterable[Encoding], policy: OffPromptPolicy, loss_on: Any) -> None:
         """Looks at the first rows that it is given, with ``"keep"``."""
-        if self._is_told or policy != "keep":
+        if self.is_told(policy):
             return
         causes: Counter[str] = Counter()
         turns = rows = 0

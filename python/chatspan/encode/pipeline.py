@@ -14,7 +14,8 @@ from chatspan.attribute.attributed import AttributedRender
 from chatspan.attribute.conventions import Conventions, keywords_key
 from chatspan.encode.escapes import SpecialTokens, without_control_tokens_of_data
 from chatspan.encode.processed import ProcessorRow, made_together, processed
-from chatspan.encode.token_ids import TokenIds, sampled_pieces, without_token_ids
+from chatspan.encode.split import split_request
+from chatspan.encode.token_ids import sampled_pieces
 from chatspan.encoding import Encoding
 from chatspan.errors import ChatspanError, MessageError, OptionError, TextError, TokenizerError, one_line, quoted
 from chatspan.media.parts import MediaChat, media_chat, no_media, refuse_media
@@ -28,12 +29,12 @@ from chatspan.render.preparation import require_tools
 from chatspan.render.remembered import Remembered
 from chatspan.render.rendered import Render
 from chatspan.render.renderer import ChatRenderer
-from chatspan.render.request import RenderRequest, listed, merged_keywords, reason
+from chatspan.render.request import RenderRequest, merged_keywords, reason
 from chatspan.rows.steps.plain import items_of
 from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES, BackendName, Backends
 from chatspan.tokenize.loaded import require_loaded
 from chatspan.tokenize.pieces import Piece, encode_pieces
-from chatspan.tokenize.tokens import Tokens
+from chatspan.tokenize.tokens import LabelledTokens, Tokens
 
 
 class Rendered(NamedTuple):
@@ -220,9 +221,11 @@ class EncodingPipeline:
         """
         now = now or datetime.now()
         options = checked_options(self.processor, processor_kwargs)
-        split = [_split(request, self._media) for request in requests]
+        split = [split_request(request, self._media) for request in requests]
         renders = self._renderer.render_batch(
-            [request for request, _, _ in split], now=now, scaffold_of=self._known_scaffold if cut else _none
+            [request for request, _, _ in split],
+            now=now,
+            scaffold_of=self._known_scaffold if cut else lambda request, source: None,
         )
         for request, token_ids, chat in split:
             if isinstance(token_ids, MessageError):
@@ -310,6 +313,19 @@ class EncodingPipeline:
             for each, at_once in zip(rendered, is_whole, strict=True)
         ]
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether texts are tokenized whole, and by no processor."""
+        return self.processor is None and self._boundaries == "as_rendered"
+
+    def label_batch(
+        self, rendered: Sequence[Rendered], messages: Sequence[list[int]], *, whose: bool, **how: Any
+    ) -> LabelledTokens | None:
+        """Rows of renders by the core, with labels; see :meth:`chatspan.tokenize.backends.Backends.label_batch`."""
+        renders = [each.render.native for each in rendered if each.render.native is not None]
+        segments = [each.attributed.segments for each in rendered]
+        return self._backends.label_batch(renders, segments, messages, with_whose=whose, **how)
+
     def tokenize_parts(self, text: str, pieces: Sequence[Piece], cuts: Sequence[int]) -> Tokens:
         """The tokens of a text that is cut at some characters, each part tokenized apart; see :func:`encode_pieces`."""
         return encode_pieces(self.tokenizer, self._backends.current(), text, pieces, cuts)
@@ -366,22 +382,6 @@ def encoding_of(attributed: AttributedRender, tokens: Tokens) -> Encoding:
         _attributed=attributed,
         _given=tokens.given,
     )
-
-
-def _split(
-    request: RenderRequest, media: Callable[[Any], MediaChat | None]
-) -> tuple[RenderRequest, TokenIds | MessageError, MediaChat | None]:
-    """The request as the template gets it, and the sampled ids; the error where it cannot be read; and its media."""
-    try:
-        messages, token_ids = without_token_ids(listed(request.messages))
-        chat = media(messages)
-    except MessageError as error:
-        return request._replace(messages=()), error, None
-    return request._replace(messages=messages if chat is None else chat.plain), token_ids, chat
-
-
-def _none(request: RenderRequest, source: str) -> None:
-    return None
 
 
 def _require_unicode(render: Render) -> None:

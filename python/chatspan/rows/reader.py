@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from chatspan._core import survey
 from chatspan.errors import ChatspanError, RowError, one_line
 from chatspan.rows.conversations import Chat, Form
 from chatspan.rows.dialects import alpaca, anthropic, openai, sharegpt
@@ -18,6 +19,7 @@ from chatspan.rows.options import Format, RowKeywords, RowOptions, checked
 from chatspan.rows.row import RawRow
 from chatspan.rows.steps import listings
 from chatspan.rows.steps.columns import BESIDE, CONVERSATIONS, conversation_of, unread_notes
+from chatspan.rows.steps.errors import without_errors
 from chatspan.rows.steps.fitted import fitted
 from chatspan.rows.steps.flags import weights_of
 from chatspan.rows.steps.held import hold, taken
@@ -41,8 +43,6 @@ _NULLS = (
     "nulls that a table may have added (it gives all dicts of a column the same keys) are removed; "
     "JSON text and Json() columns keep theirs"
 )
-# The keys of a message that are a trace's own.
-_ERROR_KEYS = ("tool_error", "error_meta")
 
 
 class RowReader:
@@ -119,19 +119,21 @@ class RowReader:
         tools = _tools(row, found.tools, read)
         if not found.messages:
             raise RowError(f"its {', '.join(map(repr, sorted(found.columns)))} hold no message")
-        messages = openai.normalized(found.messages, notes)
+        seen, keys = found.seen, None if found.seen is None else found.seen.keys
+        messages = found.messages if seen and seen.is_normal else openai.normalized(found.messages, notes)
         messages, shift = _with_system(messages, row, read)
         loss_messages = self._loss_messages(row, found, form, shift, len(messages))
         twice = sharegpt.tools_in_system_note(messages[0].get("content"), tools)
         if twice is not None:
             notes.append(twice)
-        habits = self._habits(tools, keywords)
-        messages = self._with_media(messages, media_of(given), notes, folder, is_for_text=habits is not None)
-        failed = frozenset(index for index, message in enumerate(messages) if message.get("is_error") is True)
-        messages, tool_errors = _without_errors(messages)
+        habits, media = self._habits(tools, keywords), media_of(given)
+        if media or self.takes_media or seen is None:
+            messages = self._with_media(messages, media, notes, folder, is_for_text=habits is not None)
+        messages, tool_errors, failed = without_errors(messages, keys)
         messages, side_arrays = taken(messages, self._per_token)
-        messages, weights = weights_of(messages, notes)
-        messages = self._fitted(messages, habits, notes)
+        messages, weights = weights_of(messages, notes, keys)
+        if seen is None or not (seen.is_fitted and seen.has_usual_roles):
+            messages = self._fitted(messages, habits, notes)
         kind: Form = "trace" if form == "trace" or tool_errors else "messages"
         teacher = row.get("teacher_messages")
         teacher_loss_messages = row.get("teacher_loss_messages")
@@ -200,7 +202,7 @@ class RowReader:
         return self._read_on(openai.normalized(listings.read(plain_data(value), what).messages, notes), habits, notes)
 
     def _read_on(self, messages: list[Message], habits: Habits | None, notes: list[Note]) -> list[Message]:
-        messages, _ = _without_errors(messages)
+        messages, _, _ = without_errors(messages)
         messages, _ = taken(messages, self._per_token)
         messages, _ = weights_of(messages, notes)
         return self._fitted(messages, habits, notes)
@@ -253,11 +255,13 @@ class RowReader:
         row = {
             str(key): value for key, value in given.items() if (key in _READ or key == column) and not is_missing(value)
         }
-        if not is_plain:
+        # Of plain data whether they have nulls.
+        has_nulls = None if is_plain or self._per_token else survey(row)
+        if not is_plain and has_nulls is None:
             if self._per_token:
                 row = hold(row, {*_LISTS, column}, self._per_token)
             row = plain_data(row)
-        if line is None or may_have_nulls(line):
+        if has_nulls is not False and (line is None or may_have_nulls(line)):
             lists = (column, *CONVERSATIONS, "prompt", "completion")
             own = next((each for each in lists if isinstance(row.get(each or ""), list)), None)
             row, places = without_nulls(row, own)
@@ -330,21 +334,6 @@ def _with_system(messages: list[Message], row: Mapping[str, Any], read: set[str]
         return messages, 0
     read.add("system")
     return [{"role": "system", "content": text}, *messages], 1
-
-
-def _without_errors(messages: list[Message]) -> tuple[list[Message], dict[int, tuple[Any, Any]]]:
-    """The messages without what a trace says of them, and that by message."""
-    found: dict[int, tuple[Any, Any]] = {}
-    if set().union(*messages).isdisjoint((*_ERROR_KEYS, "is_error")):
-        return messages, found
-    without = []
-    for index, message in enumerate(messages):
-        if "tool_error" in message or "error_meta" in message or "is_error" in message:
-            if message.get("tool_error") is not None:
-                found[index] = (message["tool_error"], message.get("error_meta"))
-            message = {key: value for key, value in message.items() if key not in (*_ERROR_KEYS, "is_error")}
-        without.append(message)
-    return without, found
 
 
 def _indices(given: Any, column: str, count: int) -> list[int] | None:

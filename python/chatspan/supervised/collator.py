@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from chatspan._core import pad_rows
 from chatspan.attribute.turns import EndOfTurn
-from chatspan.batch.given_rows import each_sampled
+from chatspan.batch.given_rows import SAMPLED, each_sampled
 from chatspan.batch.media import media_row, media_tensors
 from chatspan.batch.media_form import require_form
 from chatspan.batch.padding import ones_like, width_of
@@ -35,6 +35,7 @@ from chatspan.options import (
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.options import RowKeywords, checked
 from chatspan.rows.row import RawRow, listed_rows, rows_between
+from chatspan.supervised.labelled import labelled_batch
 from chatspan.supervised.options import EmptyRows, SupervisedLossOn, SupervisedOptions, TrainOn
 from chatspan.supervised.rows import IGNORED, SupervisedRow
 from chatspan.supervised.sampled import RowAsSampled, TrainedRow, explained, trained_rows
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 # As many rows as a data set's lengths are found of in one go: all cores at work, little memory.
 _ROWS_AT_ONCE = 64
+_PADDED = ("input_ids", "attention_mask", "labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +208,9 @@ class ChatCollator:
 
     def __call__(self, rows: Sequence[Any]) -> Batch:
         given = self._ungrouped(rows)
+        quick = self._quick(given)
+        if quick is not None:
+            return quick
         found = self._rows(given, "row {} of the batch")
         kept = [row for row in found if row is not None]
         if self.encoder.processor is not None and 0 < len(kept) < len(found):
@@ -218,13 +223,33 @@ class ChatCollator:
             self._notes.tell(row.chat.notes, row.place)
         self.dropped_rows += len(found) - len(kept)
         if not kept:
-            raise EmptyBatchError(
-                f"none of {len(found)} rows has anything to train on; filter the data set with collator.has_signal"
-            )
+            raise _empty_batch(len(found))
         batch = tensors_of(self._batch(kept), self.encoder.decode_one)
         if self.encoder.processor is not None:
             batch |= self._media(read, tuple(batch["input_ids"].shape))
         return batch
+
+    def _quick(self, rows: Sequence[Any]) -> Batch | None:
+        """The batch, made by the core in one go; ``None`` where it takes the encoding of each row."""
+        is_list = type(rows) is list and len(rows) > 0 and not any(type(row) is dict and SAMPLED in row for row in rows)
+        if not (is_list and self._first_rows.is_told) or self._form.packing:
+            return None
+        raw = _numbered(rows, "row {} of the batch")
+        found = labelled_batch(self.encoder, raw, self._options)
+        if found is None:
+            return None
+        kept = found.trained
+        if len(kept) < len(rows):
+            # Raises, or says why the row is left out.
+            self._supervised([row for index, row in enumerate(raw) if index not in kept])
+        for index in kept:
+            self._notes.tell(found.chats[index].notes, raw[index].place)
+        self.dropped_rows += len(rows) - len(kept)
+        if not kept:
+            raise _empty_batch(len(rows))
+        width = width_of((found.tokens.counts[index][0] for index in kept), self._form.pad_to_multiple_of)
+        arrays = found.tokens.rows.padded(kept, width, self._pad_id, self._form.padding_side == "left")
+        return tensors_of(self._shifted(dict(zip(_PADDED, arrays, strict=True))), self.encoder.decode_one)
 
     def _media(self, rows: Sequence[SupervisedRow], shape: tuple[int, int]) -> dict[str, Any]:
         """What the model takes of the rows' media."""
@@ -279,12 +304,17 @@ class ChatCollator:
 
     def _batch(self, rows: Sequence[TrainedRow]) -> dict[str, Any]:
         batch = (_packed if self._form.packing else _padded)(rows, self._form, self._pad_id)
-        if self._form.shift_labels:
-            last = np.full((len(batch["labels"]), 1), IGNORED, dtype=np.int64)
-            # The first label of each sequence is none, so that none is another one's.
-            batch["shift_labels"] = np.concatenate([batch["labels"][:, 1:], last], axis=1)
+        batch = self._shifted(batch)
         names = self._options.per_token
         return batch | _side_arrays(names, rows, self._form, batch["input_ids"].shape[1]) if names else batch
+
+    def _shifted(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch with the labels at the columns whose logits predict them, if they are asked for."""
+        if not self._form.shift_labels:
+            return batch
+        last = np.full((len(batch["labels"]), 1), IGNORED, dtype=np.int64)
+        # The first label of each sequence is none, so that none is another one's.
+        return {**batch, "shift_labels": np.concatenate([batch["labels"][:, 1:], last], axis=1)}
 
     def _rows(self, rows: Sequence[Any], place: str, start: int = 0) -> Sequence[TrainedRow | None]:
         if isinstance(rows, (str, bytes, Mapping)) or not isinstance(rows, Sequence):
@@ -292,11 +322,20 @@ class ChatCollator:
             raise RowError(f"expected a list of rows, got {type(rows).__name__}{hint}")
         if not rows:
             raise RowError("the batch is empty: pass at least one row")
-        numbered = enumerate(listed_rows(rows), start)
-        return self._supervised([RawRow(index=index, place=place.format(index), value=row) for index, row in numbered])
+        return self._supervised(_numbered(listed_rows(rows), place, start))
 
     def _supervised(self, rows: Sequence[RawRow]) -> Sequence[TrainedRow | None]:
         return trained_rows(self.encoder, rows, self._options)
+
+
+def _numbered(rows: Sequence[Any], place: str, start: int = 0) -> list[RawRow]:
+    return [RawRow(index=index, place=place.format(index), value=row) for index, row in enumerate(rows, start)]
+
+
+def _empty_batch(count: int) -> EmptyBatchError:
+    return EmptyBatchError(
+        f"none of {count} rows has anything to train on; filter the data set with collator.has_signal"
+    )
 
 
 def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dict[str, Any]:
@@ -305,8 +344,7 @@ def _padded(rows: Sequence[TrainedRow], form: _BatchOptions, pad_id: int) -> dic
     on_left = form.padding_side == "left"
     sets = [(ids, pad_id), (ones_like(ids), 0), ([row.labels for row in rows], IGNORED)]
     # Padded on one side only, so that a model finds the positions itself.
-    names = ("input_ids", "attention_mask", "labels")
-    batch: dict[str, Any] = dict(zip(names, pad_rows(sets, width, on_left), strict=True))
+    batch: dict[str, Any] = dict(zip(_PADDED, pad_rows(sets, width, on_left), strict=True))
     if rows[0].weights is not None:
         batch["loss_weight"] = np.zeros((len(rows), width), dtype=np.float32)
         for padded, row in zip(batch["loss_weight"], rows, strict=True):

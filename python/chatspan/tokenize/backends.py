@@ -14,7 +14,7 @@ from chatspan.forks import LOST, is_lost, warn_of_loss
 from chatspan.options import BackendOption, one_of
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.native import NativeBackend, State, known_native, load_native, quick_state, state_of
-from chatspan.tokenize.tokens import Tokens
+from chatspan.tokenize.tokens import LabelledTokens, Tokens
 
 DEFAULT_CACHE_BYTES = 64 * 2**20
 _MOST_BYTES = 2**63 - 1
@@ -102,6 +102,22 @@ class Backends:
         self._rows.update(tokens.backend for tokens in found)
         names = {name: BackendName(name, self._why(name, backend)) for name in ("native", "hf")}
         return [tokens._replace(backend=names[tokens.backend]) for tokens in found]
+
+    def label_batch(
+        self, renders: Sequence[NativeRender], segments: Sequence[Segments], messages: Sequence[list[int]], **how: Any
+    ) -> LabelledTokens | None:
+        """Rows by the native tokenizer, see :meth:`NativeTokenizer.label_batch`; ``None`` where it is
+        not there, or has no labels for one of them.
+        """
+        backend = self.current()
+        if not isinstance(backend, NativeBackend):
+            return None
+        found = backend.core.label_batch(list(renders), list(segments), list(messages), **how)
+        counts = [count for count in found.counts() if count is not None]
+        if len(counts) < len(renders):
+            return None
+        self._rows["native"] += len(counts)
+        return LabelledTokens(found, counts)
 
     def encode_plain(self, text: str) -> list[int]:
         """The ids of a text in which there are no control tokens."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatspan._core import Offsets
+
+if TYPE_CHECKING:
+    # Not there in a build without the tokenizer's crates.
+    from chatspan._core import LabelledRows
 
 # int32 [T] message indices, uint8 [T] kinds, int64 [K] tokens that straddle
 Attribution = tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]
@@ -33,6 +37,18 @@ class Tokens(NamedTuple):
     backend: str
     attribution: Attribution | None = None
     given: GivenTokens = NONE_GIVEN
+
+
+class LabelledTokens(NamedTuple):
+    """Rows of tokens with their labels, in the core.
+
+    Attributes:
+        rows: the rows.
+        counts: for each how many tokens it has, how many of them are trained, and how many were cut off.
+    """
+
+    rows: LabelledRows
+    counts: Sequence[tuple[int, int, int]]
 
 
 def tokens_of(

@@ -14,12 +14,14 @@
 //! - [`attribute`]: segments → whose each token is
 //! - [`pairs`]: the same token of the same message on a student's and a teacher's side, and one row of columns for both
 //! - [`pad`]: rows of a batch as padded arrays
+//! - [`labels`]: which tokens of a row are trained, and the arrays of a batch in one go
 //!
 //! [`parallel`] has rows of a batch go through side by side; [`forks`] keeps a process from forking meanwhile.
 
 pub mod attribute;
 pub mod error;
 pub mod forks;
+pub mod labels;
 pub mod locate;
 pub mod offsets;
 pub mod pad;

@@ -7,12 +7,15 @@ mod border;
 mod errors;
 mod forks;
 #[cfg(feature = "native")]
+mod labelled;
+#[cfg(feature = "native")]
 mod native;
 mod native_render;
 mod read;
 mod reader;
 mod render;
 mod scaffold;
+mod survey;
 mod table;
 mod template;
 mod template_input;
@@ -196,6 +199,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(forks::after_fork_in_child, module)?)?;
     #[cfg(feature = "native")]
     module.add_class::<native::NativeTokenizer>()?;
+    #[cfg(feature = "native")]
+    module.add_class::<labelled::LabelledRows>()?;
     module.add_class::<scaffold::TurnScaffold>()?;
     module.add_class::<render::Segments>()?;
     module.add_function(wrap_pyfunction!(render::attribute_render, module)?)?;
@@ -206,6 +211,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native_render::NativeRender>()?;
     module.add_function(wrap_pyfunction!(border::_panic, module)?)?;
     module.add_function(wrap_pyfunction!(batch::pad_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(survey::survey, module)?)?;
+    module.add_function(wrap_pyfunction!(survey::survey_messages, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::align_columns, module)?)?;
     Ok(())

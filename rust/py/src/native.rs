@@ -5,6 +5,7 @@ use chatspan_core::error::Error;
 use chatspan_core::parallel::in_parallel;
 use chatspan_core::tokenize::{NativeTokenizer as Core, Tokens};
 use numpy::PyArray1;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use pyo3::types::PyDict;
@@ -12,8 +13,9 @@ use pyo3::types::PyDict;
 use crate::border::{answer, guarded};
 use crate::errors::{Kind, raise, to_py_err};
 use crate::forks::detached;
+use crate::labelled::{How, LabelledRows};
 use crate::native_render::NativeRender;
-use crate::read::List;
+use crate::read::{List, Name};
 use crate::render::{Attributed, Segments, to_arrays};
 use crate::table::Offsets;
 
@@ -70,6 +72,37 @@ impl NativeTokenizer {
                 })
             });
             found.into_iter().map(|row| to_row(py, row)).collect::<PyResult<Vec<_>>>()
+        })
+    }
+
+    /// Encodes rows and labels the turns of some messages of each, side by side.
+    #[pyo3(signature = (texts, segments, messages, *, end_of_turn, max_length=None, cut=None, with_whose=false))]
+    #[expect(clippy::too_many_arguments, reason = "what a row is made of, and how")]
+    fn label_batch<'py>(
+        &self,
+        py: Python<'py>,
+        texts: List<Text>,
+        segments: List<Bound<'py, Segments>>,
+        messages: List<List<i32>>,
+        end_of_turn: Name,
+        max_length: Option<usize>,
+        cut: Option<Name>,
+        with_whose: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            let (texts, messages) = (texts.0, messages.0);
+            let segments: Vec<_> = segments.0.iter().map(|each| each.get()).collect();
+            if [segments.len(), messages.len()] != [texts.len(); 2] {
+                return Err(PyValueError::new_err("expected as many segments and lists of messages as texts"));
+            }
+            let how = How::new(py, &end_of_turn, max_length, cut.as_ref(), with_whose)?;
+            let rows = detached(py, || {
+                in_parallel(texts.len(), |row| {
+                    let tokens = self.0.encode(texts[row].as_str())?;
+                    how.labelled(tokens, segments[row], &messages[row].0)
+                })
+            });
+            Ok(LabelledRows::new(rows))
         })
     }
 

@@ -173,7 +173,8 @@ impl Segments {
         )
     }
 
-    fn turns_of(&self, messages: &[i32], end_of_turn: EndOfTurn) -> Option<Vec<(usize, usize)>> {
+    /// The turns of messages; see `turns` of Python's.
+    pub fn turns_of(&self, messages: &[i32], end_of_turn: EndOfTurn) -> Option<Vec<(usize, usize)>> {
         if messages.iter().any(|message| self.homeless.contains(message)) {
             return None;
         }

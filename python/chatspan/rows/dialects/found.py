@@ -9,6 +9,7 @@ from typing import Any
 from chatspan.errors import RowError
 from chatspan.rows.messages import shown
 from chatspan.rows.notes import Note
+from chatspan.rows.steps.seen import SeenMessages
 
 __all__ = ["DialectError", "Found", "Message", "listed", "mapping", "shown"]
 
@@ -25,6 +26,7 @@ class Found:
         completion_from: the first message of a completion; ``None`` where the row has no prompt apart.
         columns: the columns that were read.
         notes: what was changed.
+        seen: what a look at the messages told, where they are the row's own.
     """
 
     messages: list[Message]
@@ -32,6 +34,7 @@ class Found:
     completion_from: int | None = None
     columns: frozenset[str] = frozenset()
     notes: list[Note] = field(default_factory=list)
+    seen: SeenMessages | None = None
 
 
 class DialectError(RowError):

@@ -15,16 +15,20 @@ FLAGS = ("weight", "train", "training", "loss", "loss_mask")
 
 
 def weights_of(
-    messages: Sequence[Mapping[str, Any]], notes: list[Note]
+    messages: Sequence[Mapping[str, Any]], notes: list[Note], keys: frozenset[str] | None = None
 ) -> tuple[list[dict[str, Any]], dict[int, float]]:
     """The messages without their flags, and the weight of each message that has one.
+
+    Args:
+        notes: what is odd is added here.
+        keys: of all messages, where they are known.
 
     Raises:
         RowError: a flag that is neither a number from 0 on nor a truth value, or two that disagree; with
             ``message_index``.
     """
     found: dict[int, float] = {}
-    if set().union(*messages).isdisjoint(FLAGS):
+    if (frozenset().union(*messages) if keys is None else keys).isdisjoint(FLAGS):
         return list(messages), found  # type: ignore[arg-type]
     without: list[dict[str, Any]] = []
     for index, message in enumerate(messages):

@@ -11,6 +11,7 @@ from chatspan.rows.dialects.items import messages_of
 from chatspan.rows.notes import Note
 from chatspan.rows.options import Format
 from chatspan.rows.steps.plain import decoded
+from chatspan.rows.steps.seen import seen_messages
 
 
 def read(value: Any, column: str, form: Format | None = None) -> Found:
@@ -25,6 +26,9 @@ def read(value: Any, column: str, form: Format | None = None) -> Found:
     value = decoded(value)
     if not isinstance(value, (list, tuple)) or not value:
         raise RowError(f"its {column!r} must be a list with at least one message, got {shown(value)}")
+    seen = seen_messages(value) if type(value) is list else None
+    if seen is not None and seen.is_openai and form not in ("sharegpt", "anthropic"):
+        return Found(list(value), columns=frozenset({column}), seen=seen)
     for index, item in enumerate(value):
         if type(item) is not dict and not isinstance(item, Mapping):
             raise RowError(
