@@ -165,6 +165,27 @@ def test_columns_of_the_core_are_those_of_encodings(
         assert (found.chats[index], found.roles[index]) == (row.chat, row.encoding.roles)
 
 
+@given(_SEVERAL, _OPTIONS, _CUTS)
+def test_columns_of_a_map_function_are_those_of_encodings(small: Any, rows: list[Any], options: Any, cut: Any) -> None:
+    encoder = ChatEncoder(small, backend="native")
+    names = ("input_ids", "labels", "attention_mask", "message_index", "kind")
+    quick, slow = (encoder.as_map_fn(columns=names, **options, **cut) for _ in range(2))
+    slow._quick = lambda rows: None  # type: ignore[method-assign]
+    for make in (quick, slow):
+        make._first_rows.tell_of([encoder.encode([user("Hi"), assistant("Yes.")])])
+    columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+    assert listed(quick, columns) == listed(slow, columns)
+
+
+def listed(make: Any, columns: dict[str, Any]) -> Any:
+    """The columns as lists, with their types; or the error with all that it says."""
+    try:
+        made = make(copy.deepcopy(columns))
+    except ChatspanError as error:
+        return type(error), str(error), vars(error)
+    return {name: [(array.dtype, array.tolist()) for array in arrays] for name, arrays in made.items()}
+
+
 def test_what_most_runs_ask_for_goes_the_quick_way(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = [system("Be kind."), user("2 + 2?"), assistant("It is 4."), user("Sure?"), assistant("Yes.")]
     with_call = [user("Go."), calls(call("rebook", {"train": "IC 9"})), tool("ok"), assistant("Done.")]

@@ -44,13 +44,13 @@ def on_disk(tmp_path: Path) -> Any:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows each call encoded."""
     found: list[int] = []
-    encode = module.supervised_rows
+    encode = module.MapFn.__call__
 
-    def counted(encoder: Any, rows: Any, options: Any) -> Any:
-        found.append(len(rows))
-        return encode(encoder, rows, options)
+    def counted(self: Any, batch: Any, indices: Any = None) -> Any:
+        found.append(len(batch["messages"]))
+        return encode(self, batch, indices)
 
-    monkeypatch.setattr(module, "supervised_rows", counted)
+    monkeypatch.setattr(module.MapFn, "__call__", counted)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import gc
 import json
 import sys
 from collections.abc import Iterator
@@ -125,7 +126,11 @@ def encode(
     from chatspan.shards.plan import EncodePlan, manifest_of, require_apart
 
     require_apart(out, file, options.model_name(tokenizer, processor), template)
-    write = _writer(engine)
+    if engine is EngineName.ray:
+        from chatspan.ray.cluster import require_ray
+
+        # Said before anything is waited for.
+        require_ray()
     with waiting(f"opening {file}"):
         source = open_source(file, split=split, subset=subset)
     plan = EncodePlan(
@@ -153,9 +158,15 @@ def encode(
     # Options that cannot be are said before a folder is made.
     plan.supervised()
     encoder = load_encoder(tokenizer, template, processor)
-    summary = _encoded(
-        source, plan, encoder, manifest_of(plan, encoder), out, force, _workers(engine, processes), write
-    )
+    # Beside all that is to be done before the first row.
+    encoder.warm_up(background=True)
+    workers, write = _workers(engine, processes), _writer(engine)
+    # What is loaded stays: Python need not look at it whenever it looks for garbage.
+    gc.freeze()
+    try:
+        summary = _encoded(source, plan, encoder, manifest_of(plan, encoder), out, force, workers, write)
+    finally:
+        gc.unfreeze()
     _report(summary, file_format, as_json)
     if summary.rejected or summary.broken:
         raise typer.Exit(1)
@@ -167,11 +178,8 @@ def _writer(engine: EngineName) -> WriteShards:
 
     if engine is EngineName.local:
         return write_on_this_machine
-    from chatspan.ray.cluster import require_ray
     from chatspan.ray.shards import write_on_ray
 
-    # Said before anything is waited for.
-    require_ray()
     return write_on_ray
 
 

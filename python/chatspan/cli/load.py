@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,25 @@ def _loaded(name: str, what: str, load: Callable[[str], Any]) -> Any:
         require_folder(name, what)
     except TokenizerError as error:
         raise CliError(error.message) from None
-    with waiting("importing transformers"):
+    with waiting("importing transformers"), _without_garbage():
         import transformers
     transformers.logging.set_verbosity_error()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     where = "" if Path(name).exists() else " (from the Hugging Face hub, if it is not in the cache yet)"
-    with waiting(f"loading the {what} {name}{where}"):
+    with waiting(f"loading the {what} {name}{where}"), _without_garbage():
         try:
             return load(name)
         except TokenizerError as error:
             raise CliError(error.message) from None
+
+
+@contextmanager
+def _without_garbage() -> Iterator[None]:
+    """Python does not look for garbage while things are loaded that stay."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

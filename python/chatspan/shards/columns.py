@@ -35,6 +35,8 @@ _MEDIUM = pa.struct(
 # What a processor is handed again, since its tensors are not kept.
 _OF_PROCESSOR = (pa.field("render", pa.string()), pa.field("media", pa.list_(_MEDIUM)))
 
+_TYPES = {"int64": pa.int64(), "int32": pa.int32(), "uint8": pa.uint8(), "float32": pa.float32()}
+
 Messages = Sequence[Mapping[str, Any]]
 
 
@@ -65,10 +67,10 @@ def columns_of(
 
     def lists(arrays: Sequence[NDArray[Any]], dtype: type) -> Any:
         values = np.concatenate(arrays) if arrays else np.zeros(0)
-        return pa.ListArray.from_arrays(edges, values.astype(dtype, copy=False))
+        return _lists(edges, values.astype(dtype, copy=False))
 
     columns = [
-        pa.array(rows, type=pa.int64()),
+        _numbers(np.array(rows, dtype=np.int64)),
         lists([encoding.input_ids for encoding in encodings], np.int32),
         lists(labels, np.int32),
         lists([encoding.message_index for encoding in encodings], np.int32),
@@ -82,6 +84,28 @@ def columns_of(
         columns += [pa.array(renders, pa.string()), pa.array(media, pa.list_(_MEDIUM))]
     schema = schema_of(weights=weights is not None, media=messages is not None)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def columns_of_arrays(rows: Sequence[int], edges: NDArray[np.int32], *arrays: NDArray[Any]) -> Any:
+    """As :func:`columns_of`, of arrays that have the tokens of all rows, one behind the other.
+
+    Args:
+        edges: where each row begins, and the last one ends.
+        arrays: ids, labels, message indices, kinds; of the types of the columns.
+    """
+    columns = [_numbers(np.array(rows, dtype=np.int64)), *(_lists(edges, array) for array in arrays)]
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+
+
+def _numbers(values: NDArray[Any]) -> Any:
+    """A column of an array's numbers, in its memory. ``pa.array`` would load pandas to ask whether it is one of its."""
+    return pa.Array.from_buffers(_TYPES[values.dtype.name], len(values), [None, pa.py_buffer(values)])
+
+
+def _lists(edges: NDArray[np.int32], values: NDArray[Any]) -> Any:
+    column = _numbers(values)
+    buffers = [None, pa.py_buffer(edges)]
+    return pa.Array.from_buffers(pa.list_(column.type), len(edges) - 1, buffers, children=[column])
 
 
 def _media(encoding: Encoding, messages: Messages) -> list[dict[str, Any]]:

@@ -13,14 +13,16 @@ from chatspan.attribute.media import NO_INPUTS
 from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import ChatspanError
+from chatspan.rows.conversations import Chat
 from chatspan.rows.marks import digest_of
 from chatspan.rows.row import RawRow, naming
 from chatspan.shards import whole_files
-from chatspan.shards.columns import columns_of, schema_of
-from chatspan.shards.files import table_bytes
+from chatspan.shards.columns import columns_of, columns_of_arrays, schema_of
+from chatspan.shards.files import table_file
 from chatspan.shards.plan import EncodePlan
 from chatspan.shards.records import ShardRecord, file_print, rejects_path, shard_path, write_record
 from chatspan.shards.whole_files import write_whole
+from chatspan.supervised.labelled import labelled_batch
 from chatspan.supervised.options import SupervisedOptions
 from chatspan.supervised.rows import IGNORED, SupervisedRow, outcomes_of
 
@@ -75,21 +77,24 @@ def write_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> ShardRecord:
 
 def make_shard(worker: ShardWorker, rows: Sequence[RawRow]) -> Shard:
     """Encodes rows; nothing is written yet. The same rows give the same bytes."""
-    options = worker.plan.supervised()
+    options, pipeline = worker.plan.supervised(), worker.encoder.pipeline
     record, rejects = ShardRecord(run=worker.run, rows=len(rows), made_of=digest_of(rows)), []
-    batches = []
+    schema = schema_of(weights=options.has_weights, media=pipeline.processor is not None)
     each = iter(rows)
-    while some := list(islice(each, _ROWS_AT_ONCE)):
-        outcomes = _outcomes(worker.encoder.pipeline, some, options)
-        made = [(row.index, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, SupervisedRow)]
-        rejects += [_reject(row, each) for row, each in zip(some, outcomes, strict=True) if isinstance(each, Exception)]
-        if made:
-            with naming(some):
-                batches.append(_batch(made, record, has_media=worker.encoder.processor is not None))
+    with table_file(worker.plan.file_format, schema) as file:
+        while some := list(islice(each, _ROWS_AT_ONCE)):
+            left, batch = _quick_batch(pipeline, some, options, record)
+            if batch is not None:
+                file.add(batch)
+            outcomes = list(zip(left, _outcomes(pipeline, left, options), strict=True))
+            made = [(row.index, each) for row, each in outcomes if isinstance(each, SupervisedRow)]
+            rejects += [_reject(row, each) for row, each in outcomes if isinstance(each, Exception)]
+            if made:
+                with naming(some):
+                    file.add(_batch(made, record, has_media=pipeline.processor is not None))
+        table = file.finish()
     record.rejected = len(rejects)
     lines = "".join(map(_line, rejects)).encode("utf-8", "surrogatepass")
-    schema = schema_of(weights=options.has_weights, media=worker.encoder.processor is not None)
-    table = table_bytes(batches, worker.plan.file_format, schema)
     record.shard, record.rejects = file_print(memoryview(table)), file_print(lines)
     return Shard(number=rows[0].index // worker.plan.rows_per_shard, table=table, rejects=lines, record=record)
 
@@ -99,7 +104,7 @@ def _outcomes(
 ) -> list[SupervisedRow | Exception | None]:
     """What became of rows; of a processor, whose tensors are large and are not written, one by one without them."""
     if pipeline.processor is None:
-        return outcomes_of(pipeline, rows, options)
+        return outcomes_of(pipeline, rows, options) if rows else []
     found = []
     for row in rows:
         [made] = outcomes_of(pipeline, [row], options)
@@ -109,14 +114,27 @@ def _outcomes(
     return found
 
 
+def _quick_batch(
+    pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions, record: ShardRecord
+) -> tuple[Sequence[RawRow], Any]:
+    """The rows that the core labels as a record batch, counted, or ``None`` for none; and those that are left."""
+    found = labelled_batch(pipeline, rows, options, with_whose=True)
+    kept = [] if found is None else found.trained
+    # None of so many tokens that the column could not count them.
+    columns = found.tokens.rows.columns(kept) if found is not None and kept else None
+    if found is None or columns is None:
+        return rows, None
+    for index in kept:
+        _count_row(record, found.tokens.counts[index], found.chats[index], found.roles[index])
+    left = [row for row, (_, trained, _) in zip(rows, found.tokens.counts, strict=True) if not trained]
+    return left, columns_of_arrays([rows[index].index for index in kept], *columns)
+
+
 def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord, *, has_media: bool) -> Any:
     """The rows as a record batch, counted."""
     for _, row in made:
-        record.tokens += len(row.encoding)
-        record.trained += int((row.labels != IGNORED).sum())
-        record.cut += row.encoding.truncated > 0
-        _count(record.notes, (note.message for note in row.chat.notes))
-        _count(record.roles, row.encoding.roles)
+        counts = (len(row.encoding), int((row.labels != IGNORED).sum()), row.encoding.truncated)
+        _count_row(record, counts, row.chat, row.encoding.roles)
     weights = [row.weights for _, row in made if row.weights is not None]
     return columns_of(
         [index for index, _ in made],
@@ -125,6 +143,15 @@ def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord, *, ha
         weights or None,
         [row.chat.messages for _, row in made] if has_media else None,
     )
+
+
+def _count_row(record: ShardRecord, counts: tuple[int, int, int], chat: Chat, roles: Iterable[str]) -> None:
+    tokens, trained, cut = counts
+    record.tokens += tokens
+    record.trained += trained
+    record.cut += cut > 0
+    _count(record.notes, (note.message for note in chat.notes))
+    _count(record.roles, roles)
 
 
 def _count(counts: dict[str, int], words: Iterable[str]) -> None:

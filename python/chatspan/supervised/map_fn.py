@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from chatspan.encode.pipeline import EncodingPipeline
 from chatspan.errors import OptionError, quoted
 from chatspan.rows.notes import NoteLog
 from chatspan.rows.row import RawRow
+from chatspan.supervised.labelled import labelled_batch
 from chatspan.supervised.options import SupervisedOptions
 from chatspan.supervised.rows import SupervisedRow, supervised_rows
 from chatspan.supervised.selection import selected_roles
@@ -67,6 +69,9 @@ class MapFn:
             RawRow(index=number, place=place, value=value)
             for number, place, value in zip(numbers, places, values, strict=True)
         ]
+        quick = self._quick(raw)
+        if quick is not None:
+            return quick
         rows = [row for row in supervised_rows(self._pipeline, raw, self._options) if row is not None]
         self._first_rows.tell_of(row.encoding for row in rows)
         for row in rows:
@@ -79,6 +84,31 @@ class MapFn:
             for row in rows
         ]
         return found | {name: row_arrays(name, placed) if rows else [] for name in self._options.per_token}
+
+    def _quick(self, rows: Sequence[RawRow]) -> dict[str, list[Array]] | None:
+        """The columns, made by the core in one go; ``None`` where it takes the encoding of each row."""
+        found = (
+            labelled_batch(self._pipeline, rows, self._options, with_whose=True) if self._first_rows.is_told else None
+        )
+        arrays = None if found is None else found.tokens.rows.columns(found.trained)
+        if found is None or arrays is None:
+            return None
+        kept = found.trained
+        if len(kept) < len(rows):
+            # Raises, or says why the row is left out.
+            supervised_rows(self._pipeline, [row for index, row in enumerate(rows) if index not in kept], self._options)
+        for index in kept:
+            self._notes.tell(found.chats[index].notes, rows[index].place)
+        edges, ids, labels, message_index, kind = arrays
+        of_tokens: dict[str, Array] = {
+            "input_ids": ids.astype(np.int64),
+            "labels": labels.astype(np.int64),
+            "attention_mask": np.ones(len(ids), dtype=np.int64),
+            "message_index": message_index,
+            "kind": kind,
+        }
+        ends = edges.tolist()
+        return {name: [of_tokens[name][start:end] for start, end in pairwise(ends)] for name in self._columns}
 
     def __reduce__(self) -> Any:
         import transformers

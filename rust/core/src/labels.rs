@@ -137,7 +137,7 @@ pub fn pad(rows: &[&Row], width: usize, on_left: bool, pad_id: i64, into: Padded
             array[of_row.end..].fill(fill);
         }
         mask[of_row.clone()].fill(1);
-        copy(row.ids().iter().copied(), &mut ids[of_row.clone()]);
+        ids[of_row.clone()].copy_from_slice(&row.ids()[..of_row.len()]);
         copy(row.labels(), &mut labels[of_row]);
     });
 }

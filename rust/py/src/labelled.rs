@@ -8,7 +8,7 @@ use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::arrays::to_i64;
+use crate::arrays::{to_i64, with_room};
 use crate::border::answer;
 use crate::errors::{Kind, raise};
 use crate::forks::detached;
@@ -138,18 +138,17 @@ fn columns<'py>(py: Python<'py>, rows: &[&Row]) -> PyResult<Option<Columns<'py>>
         let Ok(edge) = i32::try_from(count) else { return Ok(None) };
         edges.push(edge);
     }
-    let [ids, labels, message_index] = [(); 3].map(|()| PyArray1::<i32>::zeros(py, count, false));
-    let kind = PyArray1::<u8>::zeros(py, count, false);
-    let mut writable = (ids.try_readwrite()?, labels.try_readwrite()?, message_index.try_readwrite()?);
-    let mut kinds = kind.try_readwrite()?;
-    let into = Flat {
-        input_ids: writable.0.as_slice_mut()?,
-        labels: writable.1.as_slice_mut()?,
-        message_index: writable.2.as_slice_mut()?,
-        kind: kinds.as_slice_mut()?,
-    };
-    // Nobody else has them yet.
+    let [mut ids, mut labels, mut message_index] = [zeros(count)?, zeros(count)?, zeros(count)?];
+    let mut kind = zeros(count)?;
+    let into = Flat { input_ids: &mut ids, labels: &mut labels, message_index: &mut message_index, kind: &mut kind };
     detached(py, || flatten(rows, into));
-    drop((writable, kinds));
-    Ok(Some((PyArray1::from_vec(py, edges), ids, labels, message_index, kind)))
+    let [ids, labels, message_index] = [ids, labels, message_index].map(|array| PyArray1::from_vec(py, array));
+    Ok(Some((PyArray1::from_vec(py, edges), ids, labels, message_index, PyArray1::from_vec(py, kind))))
+}
+
+/// In memory that was there before, where some is: a batch of rows comes after another.
+fn zeros<T: Clone + Default>(count: usize) -> PyResult<Vec<T>> {
+    let mut items = with_room(count)?;
+    items.resize(count, T::default());
+    Ok(items)
 }
