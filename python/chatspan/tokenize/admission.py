@@ -17,6 +17,8 @@ _SCRIPTS = (
     "𝔘𝔫𝔦𝔠𝔬𝔡𝔢 𝒳𝟙𝟚𝟛 ⅷ Ⅻ ½ ² ₃ ① ﬁ ﬄ ＡＢＣ １２３",
 )
 _DIGITS = (
+    # Each that there is, of which two libraries may know other ones.
+    "".join(filter(str.isnumeric, map(chr, (*range(0x3000), *range(0xFF10, 0xFF1A), *range(0x10000, 0x1FBFA))))),
     "1",
     "12",
     "123",

@@ -155,6 +155,12 @@ fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
             }
             // GPT-2's own pattern is the default.
             let with_regex = last["use_regex"] != false;
+            // StarCoder, SmolLM, Command-R and others cut digits first, which are what `char::is_numeric` says in both.
+            if let [digits] = cuts
+                && type_of(digits) == "Digits"
+            {
+                return if with_regex { Ok(PreTokenizer::ByteLevel) } else { refuse("Digits in front of no pattern") };
+            }
             let patterns: Vec<&str> = cuts.iter().map(|cut| pattern(cut)).collect::<Result<_, _>>()?;
             let known = match patterns[..] {
                 [] => true,
@@ -286,6 +292,19 @@ mod tests {
             json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true});
         let plan = admit(&gemma).unwrap();
         assert_eq!((plan.prepend, plan.split_at_blanks), (Prepend::First, true));
+    }
+
+    #[test]
+    fn digits_stand_in_front_of_the_default_pattern_alone() {
+        let with = |use_regex: bool| {
+            let digits = json!({"type": "Digits", "individual_digits": true});
+            let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": use_regex});
+            let mut json = qwen();
+            json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [digits, bytes]});
+            admit(&json)
+        };
+        assert_eq!(with(true).unwrap().letters, Letters::Bytes);
+        assert_eq!(with(false).unwrap_err().to_string(), "Digits in front of no pattern");
     }
 
     #[test]
