@@ -281,7 +281,6 @@ def changed(small: Any, path: str, value: Any) -> Any:
 
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
-PREFIXED = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": True}
 TRUNCATION = {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}
 PADDING = {
     "strategy": {"Fixed": 400},
@@ -297,7 +296,6 @@ SETTINGS = {
     "dropout": ("model.dropout", 0.1, "dropout"),
     "prefix space": ("pre_tokenizer", BYTES, "the pre-tokenizer ByteLevel with add_prefix_space"),
     "trimmed with prefix space": ("post_processor", BYTES, "the post-processor ByteLevel with trim_offsets"),
-    "split metaspace": ("pre_tokenizer", PREFIXED, "the pre-tokenizer Metaspace with split=true"),
     "other pre-tokenizer": ("pre_tokenizer", {"type": "Whitespace"}, "the pre-tokenizer Whitespace"),
     "other normalizer": ("normalizer", {"type": "NFKC"}, "the normalizer NFKC"),
     "two normalizers": (
@@ -364,29 +362,6 @@ def test_trimmed_offsets_are_those_of_transformers(small: Any) -> None:
     tokenizer = changed(small, "post_processor", json.loads(trim.__getstate__()))
     backend = Backends(tokenizer, "native", 0)
     assert_equal(tokenizer, backend, [" a  b \n c", "<|im_end|> x", " ", "é  😀 "])
-
-
-@pytest.mark.parametrize("scheme", ["always", "first", "never"])
-def test_metaspace_offsets_are_those_of_transformers(scheme: Any, small: Any) -> None:
-    """SentencePiece-like: blanks as ``▁``, one in front, bytes for characters without a token."""
-    fallback = [f"<0x{byte:02X}>" for byte in range(256)]
-    backend = Tokenizer(models.BPE(byte_fallback=True))
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=True)
-    trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=fallback, show_progress=False, max_token_length=12)
-    backend.train_from_iterator([message["content"] for message in MESSAGES] * 50, trainer)
-    made = json.loads(backend.to_str())
-    made["pre_tokenizer"]["split"] = False
-    # The bytes are tokens of the model; what is looked for in a text are control tokens alone.
-    made["added_tokens"] = []
-    backend = Tokenizer.from_str(json.dumps(made))
-    backend.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=small.chat_template)
-    native = Backends(tokenizer, "native", 2**16)
-    words = [word for message in MESSAGES for word in message["content"].split()]
-    texts = adversarial_texts(2, words, ["<|im_start|>", "<|im_end|>"])
-    assert_equal(
-        tokenizer, native, [" a", "▁a", "a", "  ", "<|im_end|> a", "<|im_end|>a", *itertools.islice(texts, 300)]
-    )
 
 
 def test_a_tokenizer_that_differs_is_refused_with_the_first_difference(small_copy: Any, monkeypatch: Any) -> None:

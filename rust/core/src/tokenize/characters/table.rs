@@ -60,7 +60,8 @@ fn key_at_end<const N: usize>(word: &[u8]) -> Key<N> {
     key
 }
 
-/// Words by their bytes, in pairs of slots. When a quarter of the most slots are taken, all are forgotten.
+/// Words by their bytes, in pairs of slots, of which a quarter is taken, or up to half where there are no more to come. Then
+/// all are forgotten.
 pub struct Table<const N: usize> {
     pairs: Vec<Pair<N>>,
     /// How many bits of a hash are not a place among them.
@@ -104,16 +105,20 @@ impl<const N: usize> Table<N> {
 
     /// Remembers a word.
     pub fn insert(&mut self, key: Key<N>, packed: Packed) {
-        if self.taken * 2 >= self.pairs.len() {
-            let pairs = if self.pairs.len() < self.most { self.pairs.len() * 2 } else { FIRST_PAIRS };
-            let old = std::mem::replace(&mut self.pairs, vec![Self::EMPTY; pairs]);
-            (self.shift, self.taken) = (shift_of(pairs), 0);
-            if pairs > old.len() {
-                let taken = old.into_iter().flat_map(|pair| pair.0).filter(|(key, _)| key[N - 1] != 0);
-                taken.for_each(|(key, packed)| self.put(key, packed));
-            }
+        let count = self.pairs.len();
+        if self.taken * 2 >= count && count < self.most {
+            let old = self.start_anew(count * 2);
+            let taken = old.into_iter().flat_map(|pair| pair.0).filter(|(key, _)| key[N - 1] != 0);
+            taken.for_each(|(key, packed)| self.put(key, packed));
+        } else if self.taken >= count {
+            self.start_anew(FIRST_PAIRS);
         }
         self.put(key, packed);
+    }
+
+    fn start_anew(&mut self, pairs: usize) -> Vec<Pair<N>> {
+        (self.shift, self.taken) = (shift_of(pairs), 0);
+        std::mem::replace(&mut self.pairs, vec![Self::EMPTY; pairs])
     }
 
     /// In the first free slot, or, where none is free, in the place of another word.
@@ -173,4 +178,30 @@ const FACTORS: [u64; LONG] = [
 #[inline(always)]
 fn is_of<const N: usize>(slot: &Slot<N>, key: &Key<N>) -> bool {
     slot.0.iter().zip(key).fold(0, |differing, (one, other)| differing | (one ^ other)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_words_are_known_as_there_is_room_for() {
+        let mut table = Table::<SHORT>::new(FIRST_PAIRS * 4);
+        let key_of = |number: u32| key::<SHORT>(format!("word {number}").as_bytes(), 0, 5 + number.to_string().len());
+        let is_known = |table: &Table<SHORT>, number: u32| {
+            let key = key_of(number);
+            table.find(&key, hash(&key)) == Some([number, 0, 0, 1])
+        };
+        for number in 0..1500 {
+            table.insert(key_of(number), [number, 0, 0, 1]);
+        }
+        // Few have had to make room for others.
+        assert!((0..1500).filter(|&number| is_known(&table, number)).count() > 1450);
+        assert!((1500..3000).all(|number| !is_known(&table, number)));
+        for number in 1500..50_000 {
+            table.insert(key_of(number), [number, 0, 0, 1]);
+            assert!(is_known(&table, number));
+        }
+        assert!(table.pairs.len() <= FIRST_PAIRS * 4);
+    }
 }
