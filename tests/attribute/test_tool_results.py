@@ -367,7 +367,8 @@ def test_the_next_header_is_not_what_announces_a_result() -> None:
     called = '<|tool_call>call:calc{e:<|"|>2**10<|"|>}<tool_call|><|tool_response>'
     assert turns_of(encoding, 1) == [called]
     with pytest.raises(
-        TurnBoundaryError, match="the control token that follows, '<|tool_response>', is another".replace("|", r"\|")
+        TurnBoundaryError,
+        match="the control token that follows, '<|tool_response>', belongs to another".replace("|", r"\|"),
     ):
         turns_of(encoding, 1, "next_header")
 

@@ -101,5 +101,5 @@ def test_prompts_of_the_batch_are_those_of_the_messages(small: Any) -> None:
     ):
         teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))
     batch["prompts"] = batch["prompts"][:, :-1]
-    with pytest.raises(LayoutError, match=rf"`prompts` \[2, {width - 1}\], and \[2, {width}\] in front"):
+    with pytest.raises(LayoutError, match=rf"`prompts` \[2, {width - 1}\], and \[2, {width}\] before the responses"):
         teacher_tensors(batch, *given, prompts=HintedPrompts(small, chat_template_kwargs=kwargs))

@@ -86,7 +86,7 @@ def test_a_prompt_that_no_model_is_asked_with(small_copy: Any) -> None:
     )
     message = (
         r"row 0 of the batch: asked for this message, the chat template writes another prompt: from its character \d+ "
-        r"on '<think>\\n', where the conversation has the response; check_prompt=False takes it"
+        r"on '<think>\\n', where the conversation has the response; use check_prompt=False to take it"
     )
     with pytest.raises(LayoutError, match=message) as caught:
         GKDCollator(small_copy)([ROWS[0]])
