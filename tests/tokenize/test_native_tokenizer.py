@@ -338,6 +338,15 @@ def test_added_tokens_that_the_normalizer_changes_are_refused(small: Any) -> Non
     assert_refused(tokenizer, "which the normalizer changes")
 
 
+def test_added_tokens_that_two_searches_find_otherwise_are_refused(small_copy: Any) -> None:
+    """Transformers finds the second one first, though the first one begins before it."""
+    small_copy.backend_tokenizer.add_tokens(
+        [AddedToken("Which t", normalized=True), AddedToken("train", normalized=False)]
+    )
+    assert small_copy.tokenize("Which train")[-1] == "train"
+    assert_refused(small_copy, 'the added token "Which t", which goes into "train"')
+
+
 @pytest.mark.parametrize(
     ("model", "trainer"),
     [

@@ -149,6 +149,9 @@ class ChatCollator:
         'It is 4.<|im_end|>'
     """
 
+    # Of a class that makes rows or batches in its own way, it is not.
+    _has_quick_way = True
+
     def __init__(
         self,
         tokenizer: Any,
@@ -232,7 +235,7 @@ class ChatCollator:
     def _quick(self, rows: Sequence[Any]) -> Batch | None:
         """The batch, made by the core in one go; ``None`` where it takes the encoding of each row."""
         is_list = type(rows) is list and len(rows) > 0 and not any(type(row) is dict and SAMPLED in row for row in rows)
-        if not (is_list and self._first_rows.is_told) or self._form.packing:
+        if not (is_list and self._has_quick_way and self._first_rows.is_told) or self._form.packing:
             return None
         raw = _numbered(rows, "row {} of the batch")
         found = labelled_batch(self.encoder, raw, self._options)

@@ -75,6 +75,8 @@ class GKDCollator(ChatCollator):
         '<|im_start|>user\\n2 + 2?<|im_end|>\\n<|im_start|>assistant\\n'
     """
 
+    _has_quick_way = False
+
     def __init__(
         self,
         tokenizer: Any,

@@ -74,6 +74,9 @@ pub fn admit(json: &Value) -> Result<Plan, Refusal> {
         return refuse("ignore_merges beside blanks as ▁");
     }
     let normalized_tokens = added_tokens(&json["added_tokens"], normalizer)?;
+    if letters == Letters::Bytes && normalizer == Normalizer::None {
+        tokens_of_one_search(&json["added_tokens"])?;
+    }
     let trim = post_processor(&json["post_processor"])?;
     Ok(Plan { letters, prepend, split_at_blanks, nfc: normalizer == Normalizer::Nfc, trim, normalized_tokens })
 }
@@ -234,6 +237,25 @@ fn added_tokens(json: &Value, normalizer: Normalizer) -> Result<bool, Refusal> {
     Ok(some)
 }
 
+/// HF looks for the tokens that are not `normalized` first, and for the others in what is left; `fastokens` looks for all
+/// of them at once where there is no normalizer. That is the same unless one of the others begins before or at one of the
+/// first and goes on into it.
+fn tokens_of_one_search(json: &Value) -> Result<(), Refusal> {
+    let all = json.as_array().into_iter().flatten();
+    let (later, first): (Vec<_>, Vec<_>) = all.partition(|token| token["normalized"] == true);
+    for later in later.iter().filter_map(|token| token["content"].as_str()) {
+        for first in first.iter().filter_map(|token| token["content"].as_str()) {
+            // Where both begin at once and the first is longer, either search takes it.
+            let goes_into =
+                |(at, _): (usize, char)| later[at..].starts_with(first) || at > 0 && first.starts_with(&later[at..]);
+            if later.char_indices().any(goes_into) {
+                return refuse(format!("the added token {later:?}, which goes into {first:?}"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether the offsets leave out the blanks at the ends of tokens.
 fn post_processor(json: &Value) -> Result<bool, Refusal> {
     let mut trim = false;
@@ -323,6 +345,19 @@ mod tests {
             reason("/added_tokens", token("normalized")),
             "the added token \"e\\u{301}\", which the normalizer changes"
         );
+        let added = |first: &str, later: &str| {
+            let mut json = qwen();
+            json["normalizer"] = Value::Null;
+            json["added_tokens"] =
+                json!([{"content": first, "normalized": false}, {"content": later, "normalized": true}]);
+            admit(&json).map_err(|refusal| refusal.to_string()).err()
+        };
+        for later in ["abc", "xbcdx", "bcde", "bcb", "ab"] {
+            let reason = format!("the added token {later:?}, which goes into \"bcd\"");
+            assert_eq!(added("bcd", later), Some(reason));
+        }
+        assert!(["da", "bc", "c", "b"].iter().all(|later| added("bcd", later).is_none()));
+        assert!(added("bbc", "bb").is_some());
         let trims = json!({"type": "ByteLevel", "trim_offsets": true, "add_prefix_space": true});
         assert_eq!(
             reason("/post_processor", trims),
