@@ -123,7 +123,7 @@ def encode(
     """
     from chatspan.cli.load import load_encoder
     from chatspan.rows.sources import open_source
-    from chatspan.shards.plan import EncodePlan, manifest_of, require_apart
+    from chatspan.shards.plan import MANIFEST, EncodePlan, manifest_of, require_apart
 
     require_apart(out, file, options.model_name(tokenizer, processor), template)
     if engine is EngineName.ray:
@@ -158,8 +158,9 @@ def encode(
     # Options that cannot be are said before a folder is made.
     plan.supervised()
     encoder = load_encoder(tokenizer, template, processor)
-    # Beside all that is to be done before the first row.
-    encoder.warm_up(background=True)
+    if force or not (out / MANIFEST).exists():
+        # Beside what else is to be done before the first row. A run that is complete needs no tokenizer.
+        encoder.warm_up(background=True)
     workers, write = _workers(engine, processes), _writer(engine)
     # What is loaded stays: Python need not look at it whenever it looks for garbage.
     gc.freeze()

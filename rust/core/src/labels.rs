@@ -106,6 +106,31 @@ fn kept(count: usize, limit: Option<Limit>) -> Option<Range<usize>> {
     }
 }
 
+/// Rows as arrays `[B, width]`, one after the other: ids, 1 where there is a token, labels. None where there is no memory
+/// for so many columns. No row is longer than `width`.
+pub fn padded(rows: &[&Row], width: usize, on_left: bool, pad_id: i64) -> Option<[Vec<i64>; 3]> {
+    let count = rows.len().checked_mul(width)?;
+    let mut arrays = [const { Vec::new() }; 3];
+    for array in &mut arrays {
+        array.try_reserve_exact(count).ok()?;
+    }
+    let [ids, mask, labels] = &mut arrays;
+    for (at, row) in rows.iter().enumerate() {
+        let end = (at + 1) * width;
+        let start = if on_left { end - row.len() } else { at * width };
+        ids.resize(start, pad_id);
+        ids.extend_from_slice(row.ids());
+        ids.resize(end, pad_id);
+        mask.resize(start, 0);
+        mask.resize(start + row.len(), 1);
+        mask.resize(end, 0);
+        labels.resize(start, IGNORED);
+        labels.extend(row.labels());
+        labels.resize(end, IGNORED);
+    }
+    Some(arrays)
+}
+
 /// Arrays `[B, width]`, all 0, that rows are written to.
 #[derive(Debug)]
 pub struct Padded<'a> {
@@ -203,10 +228,11 @@ mod tests {
         Row::new(vec![10, 11, 12, 13, 14], &offsets, turns, Some(whose), limit)
     }
 
-    fn padded(rows: &[&Row], width: usize, on_left: bool) -> [Vec<i64>; 3] {
+    fn both(rows: &[&Row], width: usize, on_left: bool) -> [Vec<i64>; 3] {
         let mut arrays = [(); 3].map(|()| vec![0; rows.len() * width]);
         let [input_ids, attention_mask, labels] = &mut arrays;
         pad(rows, width, on_left, 9, Padded { input_ids, attention_mask, labels });
+        assert_eq!(padded(rows, width, on_left, 9).as_ref(), Some(&arrays));
         arrays
     }
 
@@ -232,11 +258,11 @@ mod tests {
     fn rows_are_padded_on_either_side() {
         let (short, long) = (row(&[(2, 4)], Some(Limit { most: 2, cut: Some(Side::Right) })), row(&[(6, 9)], None));
         let rows = [&short.unwrap(), &long.unwrap()];
-        let [ids, mask, labels] = padded(&rows, 6, false);
+        let [ids, mask, labels] = both(&rows, 6, false);
         assert_eq!(ids, [10, 11, 9, 9, 9, 9, 10, 11, 12, 13, 14, 9]);
         assert_eq!(mask, [1, 1, 0, 0, 0, 0, 1, 1, 1, 1, 1, 0]);
         assert_eq!(labels, [-100, 11, -100, -100, -100, -100, -100, -100, -100, -100, 14, -100]);
-        let [ids, mask, labels] = padded(&rows[..1], 3, true);
+        let [ids, mask, labels] = both(&rows[..1], 3, true);
         assert_eq!((ids, mask, labels), (vec![9, 10, 11], vec![0, 1, 1], vec![-100, -100, 11]));
     }
 

@@ -1,14 +1,14 @@
 //! Rows with their labels, as the arrays of a batch.
 
 use chatspan_core::attribute::attribute;
-use chatspan_core::labels::{Flat, Limit, Padded, Row, Side, flatten, pad};
+use chatspan_core::labels::{Flat, Limit, Padded, Row, Side, flatten, pad, padded as core_padded};
 use chatspan_core::render::EndOfTurn;
 use chatspan_core::tokenize::Tokens;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::arrays::{to_i64, with_room};
+use crate::arrays::with_room;
 use crate::border::answer;
 use crate::errors::{Kind, raise};
 use crate::forks::detached;
@@ -101,11 +101,6 @@ impl LabelledRows {
                 let message = format!("a row of {} tokens is longer than {width} columns", long.len());
                 return Err(PyValueError::new_err(message));
             }
-            let bytes = rows.len().checked_mul(width).and_then(|count| count.checked_mul(size_of::<i64>()));
-            if bytes.is_none_or(|bytes| to_i64(bytes) == i64::MAX) {
-                let message = format!("no memory for {} rows of {width} columns", rows.len());
-                return Err(PyMemoryError::new_err(message));
-            }
             padded(py, &rows, width, pad_id, on_left)
         })
     }
@@ -117,7 +112,21 @@ impl LabelledRows {
     }
 }
 
+/// From so many columns on, rows are written side by side.
+const SIDE_BY_SIDE: usize = 1 << 17;
+
 fn padded<'py>(py: Python<'py>, rows: &[&Row], width: usize, pad_id: i64, on_left: bool) -> PyResult<Arrays<'py>> {
+    let no_memory = || PyMemoryError::new_err(format!("no memory for {} rows of {width} columns", rows.len()));
+    let count = rows.len().checked_mul(width).ok_or_else(no_memory)?;
+    if rows.len() < 2 || count < SIDE_BY_SIDE {
+        let [ids, mask, labels] = core_padded(rows, width, on_left, pad_id).ok_or_else(no_memory)?;
+        let shaped = |array| PyArray1::from_vec(py, array).reshape([rows.len(), width]);
+        return Ok([shaped(ids)?, shaped(mask)?, shaped(labels)?]);
+    }
+    // What numpy has no room for is no shape of an array.
+    if count.checked_mul(size_of::<i64>()).is_none_or(|bytes| isize::try_from(bytes).is_err()) {
+        return Err(no_memory());
+    }
     let arrays = [(); 3].map(|()| PyArray2::<i64>::zeros(py, [rows.len(), width], false));
     let mut writable = [arrays[0].try_readwrite()?, arrays[1].try_readwrite()?, arrays[2].try_readwrite()?];
     let [ids, mask, labels] = &mut writable;
