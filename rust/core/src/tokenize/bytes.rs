@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::admission::{Plan, Refusal};
 use super::native::{CacheStats, Tokens};
-use super::nfc::place_composed;
+use super::nfc::{keeps_all, place_composed};
 use super::place::{Ranges, place_ascii, place_bytes};
 use super::trim::Trims;
 use super::widths::{Width, Widths, of_added_token, of_token};
@@ -62,8 +62,7 @@ impl ByteTokenizer {
         // Positions are counted in 32 bits.
         i32::try_from(text.len()).ok()?;
         let is_ascii = text.is_ascii();
-        // NFC leaves ASCII as it is.
-        let changes = |normalizer: &Normalizer| !normalizer.is_identity_on(text);
+        let changes = |normalizer: &Normalizer| !keeps_all(text, |part| normalizer.is_identity_on(part));
         let composed = self.plan.nfc && !is_ascii && self.tokenizer.normalizer().is_some_and(changes);
         if composed && self.plan.normalized_tokens {
             return None;

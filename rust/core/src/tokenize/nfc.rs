@@ -11,6 +11,27 @@ pub fn changes(text: &str) -> bool {
     text.nfc().map(|(letter, _)| letter).ne(text.chars())
 }
 
+/// Bytes of a text that are looked at together.
+const BLOCK: usize = 64;
+
+/// Whether NFC keeps a text, if `keeps` says so of its parts. Those that are ASCII are kept. No character of ASCII is
+/// composed with what stands before it: a part that begins with one, and ends before one, is composed by itself.
+pub fn keeps_all(text: &str, keeps: impl Fn(&str) -> bool) -> bool {
+    let mut begun = None;
+    for (index, block) in text.as_bytes().chunks(BLOCK).enumerate() {
+        let start = index * BLOCK;
+        if !block.is_ascii() {
+            // With the character in front, which is ASCII or there is none: a mark is composed with it.
+            begun = begun.or(Some(start.saturating_sub(1)));
+        } else if let Some(first) = begun.take()
+            && !keeps(&text[first..start])
+        {
+            return false;
+        }
+    }
+    begun.is_none_or(|first| keeps(&text[first..]))
+}
+
 /// As HF's `NormalizedString` aligns them: a composed character has the range of its first one, one that was put in
 /// has that of the one before. None where the widths do not add up to the text.
 pub fn place_composed(text: &str, ids: &[u32], added: Option<&AddedTokens>, widths: &Widths) -> Option<Ranges> {
@@ -70,6 +91,27 @@ fn compose(text: &str, added: Option<&AddedTokens>) -> Option<(String, Ranges)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_kept_if_its_parts_are() {
+        let parts = [
+            "a",
+            "e\u{301}",
+            "\u{301}",
+            "é",
+            "日",
+            "\u{1100}\u{1161}",
+            "\u{2126}",
+            "x".repeat(61).as_str(),
+            "y".repeat(64).as_str(),
+        ]
+        .map(str::to_owned);
+        for seed in 0..3000_usize {
+            let text: String =
+                (0..seed % 9).map(|at| &*parts[(seed * 31 + at * at * 7 + at * seed) % parts.len()]).collect();
+            assert_eq!(keeps_all(&text, |part| !changes(part)), !changes(&text), "{text:?}");
+        }
+    }
 
     #[test]
     fn a_composed_character_has_the_range_of_its_first_one() {
