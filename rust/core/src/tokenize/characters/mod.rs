@@ -215,7 +215,7 @@ fn are_told_by_characters(vocab: &Map<String, Value>, names: &[(&str, &str)], by
 fn names_of_merges(merges: &Value) -> Result<Vec<(&str, &str)>, Refusal> {
     let list = merges.as_array().into_iter().flatten();
     list.filter(|merge| merge.as_str().is_none_or(|both| !both.starts_with("#version")))
-        .map(|merge| names_of(merge).ok_or_else(|| Refusal(format!("the merge {merge}"))))
+        .map(|merge| names_of(merge).ok_or_else(|| Refusal(format!("the merge {merge}, which is no pair of tokens"))))
         .collect()
 }
 
