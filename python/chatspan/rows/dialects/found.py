@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatspan.errors import RowError
 from chatspan.rows.messages import shown
 from chatspan.rows.notes import Note
-from chatspan.rows.steps.seen import SeenMessages
+
+if TYPE_CHECKING:
+    from chatspan.rows.steps.seen import SeenMessages
 
 __all__ = ["DialectError", "Found", "Message", "listed", "mapping", "shown"]
 
