@@ -10,7 +10,7 @@ import chatspan
 import pytest
 from chatspan import ChatspanError
 from hostile_rows import Hostile, written
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 
@@ -37,6 +37,8 @@ def test_any_row_gives_a_conversation_or_an_error_with_its_place(small: Any, see
 
 @pytest.mark.filterwarnings("ignore::chatspan.render.renderer.UnknownKeywordWarning")
 @given(seed=st.integers(0, 2**32))
+# An array without items in 'loss_messages', of a row without a teacher.
+@example(seed=38175153)
 def test_any_row_gives_a_batch_or_an_error_with_its_place(small: Any, seed: int) -> None:
     row = Hostile(seed).row()
     before = written(row)

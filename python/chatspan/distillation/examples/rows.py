@@ -17,6 +17,7 @@ from chatspan.errors import AlignmentError, TraceError, quoted
 from chatspan.rows.conversations import Chat
 from chatspan.rows.messages import is_blank, name_text
 from chatspan.rows.same_text import message_key, text_difference
+from chatspan.rows.steps.plain import plain_data
 
 # How alike a column is to one that it may have been meant for.
 _NEAR = 0.8
@@ -61,7 +62,8 @@ def _example(chat: Chat, row_index: int) -> Example:
 
 def _require_told(chat: Chat, trace_id: str) -> None:
     """A row without a teacher says so itself: else a misspelt column would train nothing, without a word."""
-    if chat.row.get("loss_messages"):
+    # An array has no truth of its own.
+    if plain_data(chat.row.get("loss_messages")):
         raise TraceError("it has 'loss_messages', but no 'teacher_messages'", trace_id=trace_id)
     if "teacher_messages" in chat.row:
         return
