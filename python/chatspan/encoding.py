@@ -23,7 +23,7 @@ from chatspan.attribute.turns import EndOfTurn
 from chatspan.attribute.unrendered import unrendered_texts
 from chatspan.errors import OptionError, quoted
 from chatspan.kinds import Kind
-from chatspan.options import one_of, require_key_parts, require_weight
+from chatspan.options import one_of, require_key_parts, require_switch, require_weight
 from chatspan.render.origins import Path, Run
 from chatspan.render.rendered import CharRange, Render
 from chatspan.shown.tokens import ShownTokens
@@ -262,6 +262,7 @@ class Encoding(ShownTokens):
             TurnBoundaryError: a turn's header or end cannot be told; with ``message_index``.
             StraddleError: with ``straddle="error"``.
         """
+        require_switch("include_media", include_media)
         wanted, chosen = selected_messages(roles, messages, self.roles, self._roles_of_template)
         what = what if isinstance(what, str) else _kinds_of(what)
         if isinstance(what, str) and what == "turn" and wanted != frozenset({"assistant"}):
@@ -297,8 +298,7 @@ class Encoding(ShownTokens):
     ) -> NDArray[np.int64]:
         """int64 ``[T]``: the ids where :meth:`mask` is true, -100 elsewhere; unshifted, as HF models expect."""
         options = {"end_of_turn": end_of_turn, "straddle": straddle, "include_media": include_media}
-        mask = self.mask(roles, what, messages=messages, **options)  # type: ignore[arg-type]
-        return np.where(mask, self.input_ids, -100)
+        return np.where(self.mask(roles, what, messages=messages, **options), self.input_ids, -100)  # type: ignore[arg-type]
 
     def weights(self, weights: Mapping[Any, float] | Iterable[tuple[Any, float]]) -> NDArray[np.float32]:
         """float32 ``[T]``: 0, or the weight of the last key that fits a token.

@@ -6,10 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import assistant, user
-from chatspan import ChatCollator, ChatEncoder, ComposerDataCollator, DistillationConfig, SelfDistillationCollator
+from chatspan import (
+    ChatCollator,
+    ChatEncoder,
+    ComposerDataCollator,
+    DistillationConfig,
+    OptionError,
+    SelfDistillationCollator,
+)
 from chatspan.loss import sdpo_loss
 from training import model_of
 from transformers import AutoTokenizer
@@ -169,3 +177,20 @@ def test_a_mistake_is_told_with_what_to_do(small: Any, name: str) -> None:
     with torch.no_grad(), pytest.raises(Exception, match=said) as raised:
         call(small)
     assert kind in {each.__name__ for each in type(raised.value).__mro__}
+
+
+@pytest.mark.parametrize("value", ["no", None, 1, np.zeros((2, 2))], ids=["a text", "nothing", "a number", "an array"])
+def test_a_switch_is_true_or_false(small: Any, value: Any) -> None:
+    encoder = ChatEncoder(small)
+    encoding = encoder.encode([user("Hi"), assistant("Yes.")])
+    sampled = [user("Hi"), {**assistant("Yes."), "token_ids": small("Yes.<|im_end|>")["input_ids"]}]
+    for name, call in {
+        "include_media": lambda: encoding.mask(include_media=value),
+        "token_ids_check": lambda: encoder.encode(sampled, token_ids_check=value),
+        "add_generation_prompt": lambda: encoder.encode(sampled[:1], add_generation_prompt=value),
+        "background": lambda: encoder.warm_up(background=value),
+    }.items():
+        with pytest.raises(OptionError, match=f"{name}=(.|\n)*: expected True or False"):
+            call()
+    with pytest.raises(OptionError, match="include_media="):
+        encoding.labels(include_media=value)

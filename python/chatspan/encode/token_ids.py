@@ -8,6 +8,7 @@ from typing import Any
 
 from chatspan.attribute.attributed import AttributedRender
 from chatspan.errors import ChatspanError, OptionError, RolloutError, is_a
+from chatspan.options import require_switch
 from chatspan.render.origins import field_runs
 from chatspan.render.rendered import CharRange, Render
 from chatspan.render.request import Messages, own_copy, unreadable
@@ -64,6 +65,7 @@ def sampled_pieces(tokenizer: Any, attributed: AttributedRender, token_ids: Toke
     Raises:
         RolloutError, TurnBoundaryError, OptionError: ids that do not fit; with ``message_index``.
     """
+    require_switch("token_ids_check", check)
     pieces = []
     for index, ids in token_ids.items():
         try:
