@@ -31,7 +31,7 @@ _TARGETED = "qwen2_5"
 _GROWTH = (20, 80, 320, 1000, 2000, 5000, 10_000)
 # From here on what a call costs at any length weighs little.
 _LONG = 320
-_ONE_PASS_TARGET, _PREFIX_TARGET = 40, 1000
+_ONE_PASS_TARGET, _PREFIX_TARGET = 60, 1000
 _LONGEST_WITH_REFERENCE = 80
 
 
@@ -134,7 +134,7 @@ def _report_tensors(report: Report, tokenizers: Any, rows: Any, rounds: int) -> 
 
 
 def _collator(tokenizer: Any, cache_bytes: int) -> ChatCollator:
-    collate = ChatCollator(tokenizer, loss_on="content", backend="native")
+    collate = ChatCollator(tokenizer, backend="native")
     collate.encoder = EncodingPipeline(tokenizer, backend="native", cache_bytes=cache_bytes)
     return collate
 
