@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # A warning that models cannot be used, which nobody has asked for.
 _SILENT = "TRANSFORMERS_NO_ADVISORY_WARNINGS"
@@ -39,8 +40,12 @@ def without_torch() -> Iterator[None]:
 
 def _forget() -> None:
     """transformers remembers what is installed; from here on it is asked again."""
-    module = sys.modules.get("transformers.utils.import_utils")
+    module: Any = sys.modules.get("transformers.utils.import_utils")
     for name in ("is_torch_available", "_is_package_available"):
         clear = getattr(getattr(module, name, None), "cache_clear", None)
         if clear is not None:
             clear()
+    # Before transformers 5 the answer is a constant of the module.
+    if hasattr(module, "_torch_available"):
+        answer = module._is_package_available("torch", return_version=True)
+        module._torch_available, module._torch_version = answer
