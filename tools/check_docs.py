@@ -124,8 +124,13 @@ def unknown_names(page: Page) -> Iterator[Problem]:
             yield page.problem(match.start(), what)
 
 
+def make_targets() -> set[str]:
+    """The targets that the Makefile has."""
+    return set(re.findall(r"^([a-z][a-z-]*):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
 def _unknown_target(code: str) -> str | None:
-    targets = set(re.findall(r"^([a-z-]+):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    targets = make_targets()
     wanted = [word for word in code.split()[1:] if re.fullmatch(r"[a-z-]+", word) and not word.startswith("-")]
     unknown = [word for word in wanted if word not in targets]
     return f"make has no {unknown[0]}" if unknown else None

@@ -117,7 +117,7 @@ def test_a_report_shows_itself_in_a_notebook(small: Any) -> None:
         ({"loss_on": "turns"}, OptionError, "loss_on='turns': use one of 'turn', 'content', 'generation'"),
         ({"limit": 0}, OptionError, "limit=0: give a whole number, at least 1"),
         ({"max_length": "8k"}, OptionError, "max_length='8k'"),
-        ({"encoder": "Qwen/Qwen3-0.6B"}, OptionError, "encoder is str: give chatspan.ChatEncoder(tokenizer)"),
+        ({"encoder": "Qwen/Qwen3-0.6B"}, OptionError, "encoder is str: pass chatspan.ChatEncoder(tokenizer)"),
         ({"data": "no-such-file.jsonl"}, SourceError, "there is no file no-such-file.jsonl"),
         ({"data": {"messages": []}}, RowError, "expected a list of rows, got dict"),
         ({"colum": "chat"}, TypeError, "did you mean 'column'"),

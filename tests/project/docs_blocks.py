@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import check_docs
 import commands
 import pytest
 import typer
 from chatspan.cli.app import app
 from zoo import REPO
 
-PAGES = tuple(sorted([REPO / "README.md", REPO / "CONTRIBUTING.md", *(REPO / "docs").rglob("*.md")]))
+PAGES = tuple(sorted(check_docs.PAGES))
 FIRST = "first"
 # Languages and titles of what a page says of the program before.
 PRINTS, RAISES = ("text", "prints"), ("pytb", "raises")
@@ -222,9 +223,8 @@ def require_there(words: Sequence[str]) -> None:
     """Fails for a command that cannot be as it is written: no such target in the Makefile, no such file."""
     command, *rest = words
     if command == "make":
-        targets = re.findall(r"^([a-z][a-z-]*):", (REPO / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        named = [word for word in rest if "=" not in word]
-        assert set(named) <= set(targets), f"make has no {set(named) - set(targets)}"
+        named = {word for word in rest if "=" not in word}
+        assert named <= check_docs.make_targets(), f"make has no {named - check_docs.make_targets()}"
     elif command in ("python", ".venv/bin/python", "pip", "cargo"):
         paths = [word.split("::")[0] for word in rest if re.search(r"\w/\w|\.py$", word.split("::")[0])]
         missing = [path for path in paths if not (REPO / path).exists()]

@@ -14,6 +14,7 @@ from chatspan.audit.totals import Totals
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import OptionError, is_a, quoted
 from chatspan.options import one_of, require_switch
+from chatspan.rollout.chats import require_encoder
 from chatspan.rollout.stability.run import stability
 from chatspan.rows.options import RowKeywords, RowOptions, checked
 from chatspan.rows.row import RawRow, listed_rows, rows_between
@@ -101,8 +102,7 @@ def audit_dataset(
         >>> [(group.category, group.places[0].row) for group in report.groups if group.severity == "problem"]
         [('nothing to train on', 'row 1')]
     """
-    if not isinstance(getattr(type(encoder), "pipeline", None), property):
-        raise OptionError(f"encoder is {type(encoder).__name__}: give chatspan.ChatEncoder(tokenizer)")
+    require_encoder(encoder, takes_processor=True)
     require_switch("show_turns", show_turns)
     require_switch("show_stability", show_stability)
     for name, value in (("limit", 1 if limit is None else limit), ("processes", processes)):

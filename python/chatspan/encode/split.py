@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from chatspan._core import survey_messages
 from chatspan.encode.token_ids import TokenIds, without_token_ids
 from chatspan.errors import MessageError
 from chatspan.media.parts import MediaChat, media_chat
 from chatspan.render.request import RenderRequest, listed
+from chatspan.rows.steps.seen import seen_messages
 
 
 def split_request(
@@ -33,8 +33,5 @@ def split_request(
 
 def _are_texts_alone(messages: Any) -> bool:
     """Whether messages have neither ids nor media: one look at all of them in the core."""
-    seen = survey_messages(messages) if type(messages) is list else None
-    if seen is None:
-        return False
-    keys, _, _, have_parts, _ = seen
-    return not have_parts and "token_ids" not in keys
+    seen = seen_messages(messages) if type(messages) is list else None
+    return seen is not None and not seen.have_parts and "token_ids" not in seen.keys

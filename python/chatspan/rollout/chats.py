@@ -11,15 +11,19 @@ from chatspan.render.request import RenderRequest
 from chatspan.rows.conversations import Chat
 
 
-def require_encoder(encoder: Any) -> None:
+def require_encoder(encoder: Any, *, takes_processor: bool = False) -> None:
     """What renders and tokenizes is a :class:`chatspan.ChatEncoder`.
+
+    Args:
+        takes_processor: whether it may have a processor.
 
     Raises:
         OptionError: it is something else, or has a processor.
     """
     if not isinstance(getattr(type(encoder), "pipeline", None), property):
         raise OptionError(f"encoder is {type(encoder).__name__}: pass chatspan.ChatEncoder(tokenizer)")
-    require_tokenizer(encoder.pipeline)
+    if not takes_processor:
+        require_tokenizer(encoder.pipeline)
 
 
 def require_tokenizer(pipeline: EncodingPipeline) -> None:

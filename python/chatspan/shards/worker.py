@@ -126,8 +126,7 @@ def _quick_batch(
         return rows, None
     for index in kept:
         _count_row(record, found.tokens.counts[index], found.chats[index], found.roles[index])
-    left = [row for row, (_, trained, _) in zip(rows, found.tokens.counts, strict=True) if not trained]
-    return left, columns_of_arrays([rows[index].index for index in kept], *columns)
+    return found.left(rows), columns_of_arrays([rows[index].index for index in kept], *columns)
 
 
 def _batch(made: Sequence[tuple[int, SupervisedRow]], record: ShardRecord, *, has_media: bool) -> Any:

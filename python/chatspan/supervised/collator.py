@@ -149,7 +149,7 @@ class ChatCollator:
         'It is 4.<|im_end|>'
     """
 
-    # Of a class that makes rows or batches in its own way, it is not.
+    # A class that makes rows or batches in its own way has none.
     _has_quick_way = True
 
     def __init__(
@@ -243,8 +243,7 @@ class ChatCollator:
             return None
         kept = found.trained
         if len(kept) < len(rows):
-            # Raises, or says why the row is left out.
-            self._supervised([row for index, row in enumerate(raw) if index not in kept])
+            self._supervised(found.left(raw))
         for index in kept:
             self._notes.tell(found.chats[index].notes, raw[index].place)
         self.dropped_rows += len(rows) - len(kept)

@@ -36,6 +36,10 @@ class LabelledBatch(NamedTuple):
         """The rows of which anything is trained."""
         return [index for index, (_, trained, _) in enumerate(self.tokens.counts) if trained]
 
+    def left(self, rows: Sequence[RawRow]) -> list[RawRow]:
+        """The others, of the rows that were given: the twin raises, or says why they are left out."""
+        return [row for row, (_, trained, _) in zip(rows, self.tokens.counts, strict=True) if not trained]
+
 
 def labelled_batch(
     pipeline: EncodingPipeline, rows: Sequence[RawRow], options: SupervisedOptions, *, with_whose: bool = False

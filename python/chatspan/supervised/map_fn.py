@@ -90,13 +90,12 @@ class MapFn:
         found = (
             labelled_batch(self._pipeline, rows, self._options, with_whose=True) if self._first_rows.is_told else None
         )
-        arrays = None if found is None else found.tokens.rows.columns(found.trained)
+        kept = [] if found is None else found.trained
+        arrays = None if found is None else found.tokens.rows.columns(kept)
         if found is None or arrays is None:
             return None
-        kept = found.trained
         if len(kept) < len(rows):
-            # Raises, or says why the row is left out.
-            supervised_rows(self._pipeline, [row for index, row in enumerate(rows) if index not in kept], self._options)
+            supervised_rows(self._pipeline, found.left(rows), self._options)
         for index in kept:
             self._notes.tell(found.chats[index].notes, rows[index].place)
         edges, ids, labels, message_index, kind = arrays
