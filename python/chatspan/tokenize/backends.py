@@ -88,6 +88,7 @@ class Backends:
         self._settled: tuple[State | None, Backend, str] | None = None
         self._thread: threading.Thread | None = None
         self._mismatch: str | None = None
+        self._names: dict[str, BackendName] = {}
 
     def __reduce__(self) -> Any:
         # What was loaded is loaded anew where it is needed.
@@ -99,8 +100,13 @@ class Backends:
         """The tokens of texts or renders, by the backend that is there."""
         backend = self.current()
         found = backend.encode_batch(texts, segments)
-        self._rows.update(tokens.backend for tokens in found)
-        names = {name: BackendName(name, self._why(name, backend)) for name in ("native", "hf")}
+        names = self._names
+        for tokens in found:
+            name = tokens.backend
+            self._rows[name] += 1
+            reason = self._why(name, backend)
+            if name not in names or names[name].reason != reason:
+                names[name] = BackendName(name, reason)
         return [tokens._replace(backend=names[tokens.backend]) for tokens in found]
 
     def label_batch(

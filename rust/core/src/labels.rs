@@ -34,7 +34,7 @@ pub struct Limit {
 /// A row's tokens, and which of them are trained.
 #[derive(Clone, Debug)]
 pub struct Row {
-    ids: Vec<i64>,
+    ids: Vec<u32>,
     trained: Vec<bool>,
     whose: Option<Attribution>,
     kept: Range<usize>,
@@ -45,7 +45,7 @@ impl Row {
     /// The row whose tokens are trained that begin in one of `turns`, in characters; the first token of a row never is,
     /// since nothing in front predicts it. None: it is too long, or a turn is none of this text's.
     pub fn new(
-        ids: Vec<i64>,
+        ids: Vec<u32>,
         offsets: &Offsets,
         turns: &[(usize, usize)],
         whose: Option<Attribution>,
@@ -86,13 +86,13 @@ impl Row {
         self.trained_count
     }
 
-    fn ids(&self) -> &[i64] {
-        &self.ids[self.kept.clone()]
+    fn ids(&self) -> impl Iterator<Item = i64> {
+        self.ids[self.kept.clone()].iter().map(|&id| i64::from(id))
     }
 
     fn labels(&self) -> impl Iterator<Item = i64> {
         let trained = &self.trained[self.kept.clone()];
-        zip(self.ids(), trained).map(|(&id, &trained)| if trained { id } else { IGNORED })
+        zip(self.ids(), trained).map(|(id, &trained)| if trained { id } else { IGNORED })
     }
 }
 
@@ -119,7 +119,7 @@ pub fn padded(rows: &[&Row], width: usize, on_left: bool, pad_id: i64) -> Option
         let end = (at + 1) * width;
         let start = if on_left { end - row.len() } else { at * width };
         ids.resize(start, pad_id);
-        ids.extend_from_slice(row.ids());
+        ids.extend(row.ids());
         ids.resize(end, pad_id);
         mask.resize(start, 0);
         mask.resize(start + row.len(), 1);
@@ -162,7 +162,7 @@ pub fn pad(rows: &[&Row], width: usize, on_left: bool, pad_id: i64, into: Padded
             array[of_row.end..].fill(fill);
         }
         mask[of_row.clone()].fill(1);
-        ids[of_row.clone()].copy_from_slice(&row.ids()[..of_row.len()]);
+        copy(row.ids(), &mut ids[of_row.clone()]);
         copy(row.labels(), &mut labels[of_row]);
     });
 }
@@ -187,7 +187,7 @@ pub fn flatten(rows: &[&Row], mut into: Flat<'_>) {
     in_parallel(rows.len(), |at| {
         let mut place = places[at].lock().unwrap_or_else(PoisonError::into_inner);
         let row = rows[at];
-        copy(row.ids().iter().map(|&id| small(id)), place.input_ids);
+        copy(row.ids().map(small), place.input_ids);
         copy(row.labels().map(small), place.labels);
         if let Some(whose) = &row.whose {
             copy(whose.message_index[row.kept.clone()].iter().copied(), place.message_index);
@@ -247,7 +247,7 @@ mod tests {
     fn rows_are_cut_on_a_side_or_refused() {
         let limit = |cut| Some(Limit { most: 2, cut });
         let left = row(&[(5, 9)], limit(Some(Side::Left))).unwrap();
-        assert_eq!((left.ids(), left.labels().collect::<Vec<_>>()), (&[13, 14][..], vec![-100, 14]));
+        assert_eq!((left.ids().collect(), left.labels().collect()), (vec![13, 14], vec![-100, 14]));
         let right = row(&[(0, 9)], limit(Some(Side::Right))).unwrap();
         assert_eq!((right.labels().collect::<Vec<_>>(), right.truncated()), (vec![-100, 11], 3));
         assert!(row(&[(0, 9)], limit(None)).is_none());

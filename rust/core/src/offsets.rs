@@ -66,6 +66,14 @@ impl Offsets {
         Self { ranges, visible: None, text_length: Some(text_length) }
     }
 
+    /// Ranges that were laid out in order, some of them empty.
+    #[cfg(feature = "native")]
+    pub(crate) fn laid_with_empty(ranges: Vec<(u32, u32)>, text_length: usize) -> Self {
+        debug_assert!(Self::of_ranges(ranges.clone(), text_length).is_ok());
+        let seen = ranges.iter().enumerate().filter(|(_, (start, end))| start < end);
+        Self { visible: Some(seen.map(|(index, _)| index).collect()), ranges, text_length: Some(text_length) }
+    }
+
     /// How many tokens.
     pub fn len(&self) -> usize {
         self.ranges.len()

@@ -105,7 +105,7 @@ fn tokenizer_json(model: &Model, form: Form, with_added: bool) -> String {
     .to_string()
 }
 
-type Found = Vec<(i64, (u32, u32))>;
+type Found = Vec<(u32, (u32, u32))>;
 
 /// The tokens of what is merged at once: each character of it with its place in the text. None if one has no token.
 fn merged(letters: &[(char, u32)], model: &Model) -> Option<Found> {
@@ -130,7 +130,7 @@ fn merged(letters: &[(char, u32)], model: &Model) -> Option<Found> {
         tokens[at].0 += &right;
         tokens[at].2 = end;
     }
-    tokens.into_iter().map(|(token, start, end)| Some((i64::try_from(id(&token)?).ok()?, (start, end)))).collect()
+    tokens.into_iter().map(|(token, start, end)| Some((u32::try_from(id(&token)?).ok()?, (start, end)))).collect()
 }
 
 /// A piece between added tokens, whose first character is at `start`.
@@ -156,7 +156,7 @@ fn piece_tokens(piece: &[char], start: u32, model: &Model, form: Form) -> Option
 }
 
 /// A text cut at added tokens: the leftmost first, the longest of those that begin there.
-fn cut(text: &[char], normalized: bool, from: u32) -> Vec<(Option<i64>, &[char], u32)> {
+fn cut(text: &[char], normalized: bool, from: u32) -> Vec<(Option<u32>, &[char], u32)> {
     let (mut cuts, mut begin, mut at) = (Vec::new(), 0, 0);
     while at < text.len() {
         let rest: String = text[at..].iter().collect();

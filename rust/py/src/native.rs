@@ -2,8 +2,9 @@
 
 use chatspan_core::attribute::{Attribution, attribute};
 use chatspan_core::error::Error;
+use chatspan_core::offsets::Offsets as CoreOffsets;
 use chatspan_core::parallel::in_parallel;
-use chatspan_core::tokenize::{NativeTokenizer as Core, Tokens};
+use chatspan_core::tokenize::NativeTokenizer as Core;
 use numpy::PyArray1;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -39,6 +40,8 @@ impl Text {
     }
 }
 
+/// Ids as Python has them, their offsets, and whose they are.
+type Encoded = (Vec<i64>, CoreOffsets, Option<Result<Attribution, Error>>);
 /// (ids, offsets, whose they are if segments were given); none for a text that is HF's to encode
 type Row<'py> = Option<(Bound<'py, PyArray1<i64>>, Offsets, Option<Attributed<'py>>)>;
 
@@ -68,7 +71,7 @@ impl NativeTokenizer {
                     let tokens = self.0.encode(texts[row].as_str())?;
                     let of = segments.as_ref().and_then(|segments| segments.get(row));
                     let attributed = of.map(|segments| attribute(&tokens.offsets, segments));
-                    Some((tokens, attributed))
+                    Some((tokens.ids.into_iter().map(i64::from).collect(), tokens.offsets, attributed))
                 })
             });
             found.into_iter().map(|row| to_row(py, row)).collect::<PyResult<Vec<_>>>()
@@ -127,9 +130,8 @@ impl NativeTokenizer {
     }
 }
 
-fn to_row<'py>(py: Python<'py>, row: Option<(Tokens, Option<Result<Attribution, Error>>)>) -> PyResult<Row<'py>> {
-    let Some((tokens, attributed)) = row else { return Ok(None) };
+fn to_row(py: Python<'_>, row: Option<Encoded>) -> PyResult<Row<'_>> {
+    let Some((ids, offsets, attributed)) = row else { return Ok(None) };
     let attributed = attributed.transpose().map_err(|e| to_py_err(py, e))?;
-    let ids = PyArray1::from_vec(py, tokens.ids);
-    Ok(Some((ids, Offsets(tokens.offsets), attributed.map(|found| to_arrays(py, found)))))
+    Ok(Some((PyArray1::from_vec(py, ids), Offsets(offsets), attributed.map(|found| to_arrays(py, found)))))
 }

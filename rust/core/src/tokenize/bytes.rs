@@ -2,22 +2,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use fastokens::json_structs::NormalizerConfig;
 use fastokens::{AddedTokenPolicy, Normalizer, Tokenizer};
 use serde_json::Value;
 
 use super::admission::{Plan, Refusal};
 use super::native::{CacheStats, Tokens};
-use super::nfc::{keeps_all, place_composed};
-use super::place::{Ranges, place_ascii, place_bytes};
-use super::trim::Trims;
-use super::widths::{Width, Widths, of_added_token, of_token};
+use super::nfc::{encode_composed, keeps_all};
+use super::trim::{Trims, blanks_of};
+use super::widths::{Placed, Widths, of_added_token, of_token};
 use crate::offsets::Offsets;
 use crate::parallel::wake;
 use crate::text::count;
 
 /// Ids and ranges of texts whose tokens are made of bytes.
 pub struct ByteTokenizer {
+    /// Without its normalizer.
     tokenizer: Tokenizer,
+    nfc: Option<Normalizer>,
     plan: Plan,
     widths: Widths,
     trims: Option<Trims>,
@@ -48,54 +50,57 @@ impl ByteTokenizer {
             tokenizer.enable_segment_cache(cache_bytes);
         }
         let added = |id| tokenizer.added_tokens().and_then(|added| added.id_to_token(id));
-        let widths = Widths::new(count, |id| match (added(id), tokenizer.id_to_token(id)) {
-            (Some(content), _) => of_added_token(content),
-            (None, Some(token)) => of_token(token),
-            (None, None) => Width::Unknown,
+        let token = |id| tokenizer.id_to_token(id);
+        let widths = Widths::new(count, |id| {
+            let width = added(id).map_or_else(|| of_token(token(id)?), of_added_token)?;
+            let (leading, trailing) = if plan.trim { blanks_of(token(id)?) } else { (0, 0) };
+            width.without_blanks(leading, trailing)
         });
-        let trims = plan.trim.then(|| Trims::new(count as usize, |id| tokenizer.id_to_token(u32::try_from(id).ok()?)));
-        Ok(Self { tokenizer, plan, widths, trims })
+        let trims = plan.trim.then(|| Trims::new(count as usize, |id| token(u32::try_from(id).ok()?)));
+        // Whether it changes a text is looked at here, once.
+        let nfc = if plan.nfc { Normalizer::from_config(NormalizerConfig::Nfc).ok() } else { None };
+        tokenizer.set_normalizer(None);
+        Ok(Self { tokenizer, nfc, plan, widths, trims })
     }
 
     /// The ids of a text and their offsets. None where these cannot be told for certain.
     pub fn encode(&self, text: &str) -> Option<Tokens> {
         // Positions are counted in 32 bits.
         i32::try_from(text.len()).ok()?;
-        let is_ascii = text.is_ascii();
-        let changes = |normalizer: &Normalizer| !keeps_all(text, |part| normalizer.is_identity_on(part));
-        let composed = self.plan.nfc && !is_ascii && self.tokenizer.normalizer().is_some_and(changes);
-        if composed && self.plan.normalized_tokens {
-            return None;
+        let changes = |nfc: &Normalizer| !keeps_all(text, |part| nfc.is_identity_on(part));
+        if self.nfc.as_ref().is_some_and(changes) {
+            return self.encode_composed(text);
         }
-        let ids: Vec<u32> = self.tokenizer.encode_unpadded(text, false, AddedTokenPolicy::All).ok()?;
-        if let Some(trims) = &self.trims {
-            let mut ranges = self.place(text, &ids, composed)?.0;
-            trims.apply(&ids, &mut ranges);
-            let offsets = Offsets::of_ranges(ranges, count(text)).ok()?;
-            return Some(Tokens { ids: widened(&ids), offsets });
-        }
-        if is_ascii && let Some(ranges) = place_ascii(text.len(), &ids, &self.widths) {
-            return Some(Tokens { ids: widened(&ids), offsets: Offsets::laid(ranges, text.len()) });
-        }
-        let (ranges, count) = self.place(text, &ids, composed)?;
-        let offsets = if composed { Offsets::of_ranges(ranges, count).ok()? } else { Offsets::laid(ranges, count) };
-        Some(Tokens { ids: widened(&ids), offsets })
+        let ids = self.ids(text, AddedTokenPolicy::All)?;
+        let Placed { ranges, some_empty, bytes, chars } =
+            if self.plan.trim { self.widths.place::<true>(&ids) } else { self.widths.place::<false>(&ids) }?;
+        let offsets = if some_empty { Offsets::laid_with_empty(ranges, chars) } else { Offsets::laid(ranges, chars) };
+        (bytes == text.len()).then_some(Tokens { ids, offsets })
     }
 
-    /// The ranges of ids, and how many characters the text has.
-    fn place(&self, text: &str, ids: &[u32], composed: bool) -> Option<(Ranges, usize)> {
-        if composed {
-            let ranges = place_composed(text, ids, self.tokenizer.added_tokens(), &self.widths)?;
-            Some((ranges, count(text)))
-        } else {
-            place_bytes(text, ids, &self.widths)
+    /// Those of a text that the normalizer changes.
+    fn encode_composed(&self, text: &str) -> Option<Tokens> {
+        if self.plan.normalized_tokens {
+            return None;
         }
+        let plain = |piece: &str| self.ids(piece, AddedTokenPolicy::None);
+        let (ids, mut ranges) = encode_composed(text, self.tokenizer.added_tokens(), &self.widths, plain)?;
+        if let Some(trims) = &self.trims {
+            trims.apply(&ids, &mut ranges);
+        }
+        Some(Tokens { ids, offsets: Offsets::of_ranges(ranges, count(text)).ok()? })
+    }
+
+    fn ids(&self, text: &str, added: AddedTokenPolicy) -> Option<Vec<u32>> {
+        self.tokenizer.encode_unpadded(text, false, added).ok()
     }
 
     /// The ids of a text in which nothing is an added token.
-    pub fn encode_plain(&self, text: &str) -> Option<Vec<i64>> {
-        let ids: Vec<u32> = self.tokenizer.encode_unpadded(text, false, AddedTokenPolicy::None).ok()?;
-        Some(ids.into_iter().map(i64::from).collect())
+    pub fn encode_plain(&self, text: &str) -> Option<Vec<u32>> {
+        match &self.nfc {
+            Some(nfc) => self.ids(&nfc.normalize(text), AddedTokenPolicy::None),
+            None => self.ids(text, AddedTokenPolicy::None),
+        }
     }
 
     /// The token of an id.
@@ -112,10 +117,6 @@ impl ByteTokenizer {
             entries: stats.entries,
         })
     }
-}
-
-fn widened(ids: &[u32]) -> Vec<i64> {
-    ids.iter().map(|&id| i64::from(id)).collect()
 }
 
 fn highest_id(json: &Value) -> u32 {

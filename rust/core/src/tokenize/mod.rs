@@ -3,7 +3,7 @@
 //! In the order in which things happen: [`admission`] says which configurations may be tried at all; [`native`] makes one
 //! of two kinds.
 //!
-//! - [`bytes`]: ids of the crate `fastokens`. [`widths`] is how much text each id stands for; [`place`] lays ids out over
+//! - [`bytes`]: ids of the crate `fastokens`. [`widths`] is how much text each id stands for, by which ids are laid out over
 //!   the text; [`nfc`] does so where the normalizer composed characters.
 //! - [`pieces`]: over characters, between added tokens ([`added`]). [`characters`] has the tokens of a piece, [`remembered`]
 //!   those of pieces that were seen before.
@@ -18,7 +18,6 @@ mod names;
 mod native;
 mod nfc;
 mod pieces;
-mod place;
 mod remembered;
 mod trim;
 mod widths;

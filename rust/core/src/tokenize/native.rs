@@ -13,7 +13,7 @@ use crate::offsets::Offsets;
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// The ids.
-    pub ids: Vec<i64>,
+    pub ids: Vec<u32>,
     /// The characters of each, as HF's `offset_mapping`.
     pub offsets: Offsets,
 }
@@ -65,7 +65,7 @@ impl NativeTokenizer {
     }
 
     /// The ids of a text in which nothing is an added token. None where they cannot be told for certain.
-    pub fn encode_plain(&self, text: &str) -> Option<Vec<i64>> {
+    pub fn encode_plain(&self, text: &str) -> Option<Vec<u32>> {
         let encode = || match &self.0 {
             Kind::Bytes(tokenizer) => tokenizer.encode_plain(text),
             Kind::Characters(tokenizer) => tokenizer.encode_plain(text),

@@ -3,8 +3,7 @@
 use fastokens::added_tokens::{AddedTokens, Segment};
 use unicode_normalization_alignments::UnicodeNormalization;
 
-use super::place::{Ranges, is_continuation};
-use super::widths::{Width, Widths};
+use super::widths::{Ranges, Widths};
 
 /// Whether NFC makes another text of this one.
 pub fn changes(text: &str) -> bool {
@@ -12,11 +11,14 @@ pub fn changes(text: &str) -> bool {
 }
 
 /// Bytes of a text that are looked at together.
-const BLOCK: usize = 64;
+const BLOCK: usize = 256;
 
 /// Whether NFC keeps a text, if `keeps` says so of its parts. Those that are ASCII are kept. No character of ASCII is
 /// composed with what stands before it: a part that begins with one, and ends before one, is composed by itself.
 pub fn keeps_all(text: &str, keeps: impl Fn(&str) -> bool) -> bool {
+    if text.is_ascii() {
+        return true;
+    }
     let mut begun = None;
     for (index, block) in text.as_bytes().chunks(BLOCK).enumerate() {
         let start = index * BLOCK;
@@ -32,60 +34,61 @@ pub fn keeps_all(text: &str, keeps: impl Fn(&str) -> bool) -> bool {
     begun.is_none_or(|first| keeps(&text[first..]))
 }
 
-/// As HF's `NormalizedString` aligns them: a composed character has the range of its first one, one that was put in
-/// has that of the one before. None where the widths do not add up to the text.
-pub fn place_composed(text: &str, ids: &[u32], added: Option<&AddedTokens>, widths: &Widths) -> Option<Ranges> {
-    let (composed, origins) = compose(text, added)?;
-    let bytes = composed.as_bytes();
-    let mut ranges = Vec::with_capacity(ids.len());
-    let (mut byte, mut char) = (0_usize, 0_usize);
-    for &id in ids {
-        let (Width::Ascii(count) | Width::Bytes(count)) = widths.get(id) else { return None };
-        let token = bytes.get(byte..byte + count)?;
-        let inside = token.first().is_some_and(|first| is_continuation(*first));
-        let first = if inside { char.checked_sub(1)? } else { char };
-        char += token.iter().filter(|byte| !is_continuation(**byte)).count();
-        byte += count;
-        ranges.push((origins.get(first)?.0, origins.get(char.checked_sub(1)?)?.1));
-    }
-    (byte == bytes.len()).then_some(ranges)
-}
-
-/// The text as the model sees it, and for each of its characters those of `text` that it comes from. Added tokens are
-/// cut out before anything is composed.
-fn compose(text: &str, added: Option<&AddedTokens>) -> Option<(String, Ranges)> {
-    let mut composed = String::with_capacity(text.len());
-    let mut origins = Vec::with_capacity(text.len());
+/// A text that NFC changes, between its added tokens: these are cut out before anything is composed. `encode` gives the ids of
+/// a piece, in which nothing is an added token. None where the widths do not add up to the text.
+pub fn encode_composed(
+    text: &str,
+    added: Option<&AddedTokens>,
+    widths: &Widths,
+    encode: impl Fn(&str) -> Option<Vec<u32>>,
+) -> Option<(Vec<u32>, Ranges)> {
+    let (mut all, mut ranges) = (Vec::new(), Vec::new());
     let mut start = 0_u32;
     for segment in added.map_or_else(|| vec![Segment::Text(text)], |added| added.split(text)) {
         match segment {
             Segment::Token(id) => {
-                for letter in added?.id_to_token(id)?.chars() {
-                    composed.push(letter);
-                    origins.push((start, start + 1));
-                    start += 1;
-                }
+                let end = start + u32::try_from(added?.id_to_token(id)?.chars().count()).ok()?;
+                all.push(id);
+                ranges.push((start, end));
+                start = end;
             }
             Segment::Text(piece) => {
-                // Characters of the piece that were taken so far.
-                let mut taken = 0_u32;
-                for (letter, change) in piece.nfc() {
-                    if change > 0 {
-                        origins.push(if taken == 0 { (0, 0) } else { (start + taken - 1, start + taken) });
-                    } else {
-                        origins.push((start + taken, start + taken + 1));
-                        taken += 1 + u32::try_from(change.unsigned_abs()).ok()?;
-                    }
-                    composed.push(letter);
-                }
-                if usize::try_from(taken) != Ok(piece.chars().count()) {
+                let (composed, origins) = compose(piece)?;
+                let ids = encode(&composed)?;
+                let placed = widths.place::<false>(&ids)?;
+                if (placed.bytes, placed.chars) != (composed.len(), origins.len()) {
                     return None;
                 }
-                start += taken;
+                let origin = |index: u32| origins.get(index as usize);
+                for (first, end) in placed.ranges {
+                    ranges.push((start + origin(first)?.0, start + origin(end.checked_sub(1)?)?.1));
+                }
+                all.extend(ids);
+                start += u32::try_from(piece.chars().count()).ok()?;
             }
         }
     }
-    Some((composed, origins))
+    Some((all, ranges))
+}
+
+/// A piece as the model sees it, and for each of its characters those of the piece that it comes from. As HF's
+/// `NormalizedString` aligns them: a composed character has the range of its first one, one that was put in has that of the one
+/// before.
+fn compose(piece: &str) -> Option<(String, Ranges)> {
+    let mut composed = String::with_capacity(piece.len());
+    let mut origins = Vec::with_capacity(piece.len());
+    // Characters of the piece that were taken so far.
+    let mut taken = 0_u32;
+    for (letter, change) in piece.nfc() {
+        if change > 0 {
+            origins.push(if taken == 0 { (0, 0) } else { (taken - 1, taken) });
+        } else {
+            origins.push((taken, taken + 1));
+            taken += 1 + u32::try_from(change.unsigned_abs()).ok()?;
+        }
+        composed.push(letter);
+    }
+    (usize::try_from(taken) == Ok(piece.chars().count())).then_some((composed, origins))
 }
 
 #[cfg(test)]
@@ -102,8 +105,8 @@ mod tests {
             "日",
             "\u{1100}\u{1161}",
             "\u{2126}",
-            "x".repeat(61).as_str(),
-            "y".repeat(64).as_str(),
+            "x".repeat(BLOCK - 3).as_str(),
+            "y".repeat(BLOCK).as_str(),
         ]
         .map(str::to_owned);
         for seed in 0..3000_usize {
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_composed_character_has_the_range_of_its_first_one() {
-        let (composed, origins) = compose("xe\u{301}y", None).unwrap();
+        let (composed, origins) = compose("xe\u{301}y").unwrap();
         assert_eq!(composed, "xéy");
         assert_eq!(origins, [(0, 1), (1, 2), (3, 4)]);
         assert!(changes("e\u{301}") && !changes("é<|x|>"));

@@ -84,7 +84,7 @@ impl CharacterTokenizer {
     }
 
     /// The ids of a text in which nothing is an added token. None if one of its characters has no token.
-    pub fn encode_plain(&self, text: &str) -> Option<Vec<i64>> {
+    pub fn encode_plain(&self, text: &str) -> Option<Vec<u32>> {
         let mut laid = Laid::with_capacity(text.len() / 3 + 8);
         self.model.with_bench(|bench| self.piece(text, 0..text.len(), 0, bench, &mut laid))?;
         Some(laid.ids)

@@ -28,7 +28,7 @@ use words::{Known, LONGEST, Pool, Sought, Words, unpack};
 #[derive(Debug, Default)]
 pub struct Laid {
     /// The ids.
-    pub ids: Vec<i64>,
+    pub ids: Vec<u32>,
     /// The first character of each and the one behind its last.
     pub ranges: Vec<(u32, u32)>,
 }
@@ -48,7 +48,7 @@ impl Laid {
     /// One more.
     #[inline]
     pub fn push(&mut self, id: u32, start: u32, end: u32) {
-        self.ids.push(i64::from(id));
+        self.ids.push(id);
         self.ranges.push((start, end));
     }
 }
