@@ -166,6 +166,8 @@ class NativeTokenizer:
     """
 
     def __new__(cls, json: str, *, cache_bytes: int) -> NativeTokenizer: ...
+    def is_of(self, json: str) -> bool:
+        """Whether this ``tokenizer.json`` would make the same one: what ids and offsets depend on is the same."""
     def encode_batch(
         self, texts: Sequence[str | NativeRender], segments: Sequence[Segments] | None
     ) -> list[

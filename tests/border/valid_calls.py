@@ -200,6 +200,7 @@ METHODS: dict[str, Callable[[], Arguments]] = {
     "NativeTokenizer.label_batch": to_label,
     "LabelledRows.padded": lambda: {"rows": [0], "width": 40, "pad_id": 0, "on_left": True},
     "LabelledRows.columns": lambda: {"rows": [0, 0]},
+    "NativeTokenizer.is_of": lambda: {"json": tokenizer_json()},
     "NativeTokenizer.encode_plain": lambda: {"text": "Hello"},
     "NativeTokenizer.token": lambda: {"id": 3},
     "Segments.turns": lambda: {"messages": [1], "end_of_turn": "token"},

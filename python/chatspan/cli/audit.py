@@ -166,7 +166,7 @@ def audit(
     with waiting(f"reading {file}"):
         source = open_source(file, split=split, subset=subset)
     # Other libraries import models.
-    encoder = load_encoder(tokenizer, template, processor, with_torch=bool(names))
+    encoder = load_encoder(tokenizer, template, processor, with_torch=bool(names), ahead=True)
     settings = AuditSettings(
         loss.value,
         end_of_turn.value,

@@ -15,17 +15,25 @@ from chatspan.cli.options import model_name
 from chatspan.encoder import ChatEncoder
 from chatspan.errors import TokenizerError
 from chatspan.media import pretrained
+from chatspan.tokenize.ahead import make_ahead
+from chatspan.tokenize.backends import DEFAULT_CACHE_BYTES
 from chatspan.tokenize.pretrained import load_pretrained, require_folder
 from chatspan.tokenize.without_torch import without_torch
 
 
 def load_encoder(
-    tokenizer: str | None, template: str | None, processor: str | None = None, *, with_torch: bool = False
+    tokenizer: str | None,
+    template: str | None,
+    processor: str | None = None,
+    *,
+    with_torch: bool = False,
+    ahead: bool = False,
 ) -> ChatEncoder:
     """The encoder of a tokenizer's or a processor's name or folder, with a template's file or text in place of its own.
 
     Args:
         with_torch: whether the command also uses what transformers makes with torch; processors always do.
+        ahead: whether the native tokenizer, which will be needed, is made while transformers is imported.
 
     Raises:
         CliError: there is no such tokenizer or processor, or no such template.
@@ -34,6 +42,8 @@ def load_encoder(
     chat_template = None if template is None else read_template(template)
     name = model_name(tokenizer, processor)
     what = "tokenizer" if processor is None else "processor"
+    if ahead:
+        make_ahead(name, DEFAULT_CACHE_BYTES)
     loaded = load_tokenizer(name, with_torch=with_torch) if processor is None else load_processor(name)
     own = (getattr(each, "chat_template", None) for each in (loaded, getattr(loaded, "tokenizer", None)))
     if chat_template is None and not any(own):

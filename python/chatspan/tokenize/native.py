@@ -13,6 +13,7 @@ from chatspan._core import NativeRender, Segments, look_up_numpy
 from chatspan.errors import BackendError
 from chatspan.forks import loading
 from chatspan.tokenize.admission import require_equal
+from chatspan.tokenize.ahead import made_ahead
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.tokens import Tokens
 
@@ -127,7 +128,9 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
     if known is not None:
         return known
     try:
-        native = NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
+        native = made_ahead(tokenizer_json, cache_bytes)
+        if native is None:
+            native = NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
         _warm_up(native)
     except BackendError as error:

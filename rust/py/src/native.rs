@@ -56,6 +56,11 @@ impl NativeTokenizer {
         })
     }
 
+    /// Whether this `tokenizer.json` would make the same one.
+    fn is_of<'py>(&self, py: Python<'py>, json: PyBackedStr) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(detached(py, || self.0.is_of(&json))))
+    }
+
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,

@@ -12,7 +12,7 @@ use super::pieces::Prepend;
 pub struct Refusal(pub String);
 
 /// How a text becomes the letters that tokens are made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Letters {
     /// Each byte of the text is a letter of GPT-2's alphabet.
     Bytes,
@@ -21,7 +21,7 @@ pub enum Letters {
 }
 
 /// What of a configuration the offsets depend on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// What tokens are made of.
     pub letters: Letters,
@@ -85,12 +85,12 @@ fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal(reason.into()))
 }
 
-fn type_of(step: &Value) -> &str {
+pub(super) fn type_of(step: &Value) -> &str {
     step["type"].as_str().unwrap_or("unnamed")
 }
 
 /// The steps of a sequence, or the one step that it is.
-fn steps<'j>(step: &'j Value, key: &str) -> Vec<&'j Value> {
+pub(super) fn steps<'j>(step: &'j Value, key: &str) -> Vec<&'j Value> {
     match step {
         Value::Null => Vec::new(),
         _ if type_of(step) == "Sequence" => {

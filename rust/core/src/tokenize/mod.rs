@@ -1,7 +1,7 @@
 //! Text → ids and offsets in Rust, with HF's offsets.
 //!
 //! In the order in which things happen: [`admission`] says which configurations may be tried at all; [`native`] makes one
-//! of two kinds.
+//! of two kinds; [`essence`] tells whether a configuration makes the same one.
 //!
 //! - [`bytes`]: ids of the crate `fastokens`. [`widths`] is how much text each id stands for, by which ids are laid out over
 //!   the text; [`nfc`] does so where the normalizer composed characters.
@@ -14,6 +14,7 @@ mod added;
 mod admission;
 mod bytes;
 mod characters;
+mod essence;
 mod names;
 mod native;
 mod nfc;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::admission::{Letters, Refusal, admit};
 use super::bytes::ByteTokenizer;
+use super::essence::essence;
 use super::pieces::CharacterTokenizer;
 use crate::offsets::Offsets;
 
@@ -32,7 +33,10 @@ pub struct CacheStats {
 }
 
 /// A tokenizer with the ids and offsets of HF's, as far as [`admit`] lets it be made.
-pub struct NativeTokenizer(Kind);
+pub struct NativeTokenizer {
+    kind: Kind,
+    essence: u64,
+}
 
 enum Kind {
     Bytes(Box<ByteTokenizer>),
@@ -45,19 +49,26 @@ impl NativeTokenizer {
     /// # Errors
     /// [`Refusal`]: the configuration is not known to come out as HF's.
     pub fn new(json: &str, cache_bytes: usize) -> Result<Self, Refusal> {
-        let json: Value = serde_json::from_str(json)
-            .map_err(|error| Refusal(format!("it is not a valid tokenizer.json: {error}")))?;
+        let json = parse(json)?;
         let plan = admit(&json)?;
-        Ok(Self(match plan.letters {
+        let essence = essence(&json, plan);
+        let kind = match plan.letters {
             Letters::Bytes => Kind::Bytes(Box::new(ByteTokenizer::new(json, plan, cache_bytes)?)),
             Letters::Characters => Kind::Characters(Box::new(CharacterTokenizer::new(&json, plan, cache_bytes)?)),
-        }))
+        };
+        Ok(Self { kind, essence })
+    }
+
+    /// Whether this `tokenizer.json` would make the same one.
+    pub fn is_of(&self, json: &str) -> bool {
+        let plan = parse(json).and_then(|json| Ok((admit(&json)?, json)));
+        plan.is_ok_and(|(plan, json)| essence(&json, plan) == self.essence)
     }
 
     /// The ids and offsets of a text, as HF's with `add_special_tokens=False`. None where they cannot be told for
     /// certain: such a text is HF's to encode.
     pub fn encode(&self, text: &str) -> Option<Tokens> {
-        let encode = || match &self.0 {
+        let encode = || match &self.kind {
             Kind::Bytes(tokenizer) => tokenizer.encode(text),
             Kind::Characters(tokenizer) => tokenizer.encode(text),
         };
@@ -66,7 +77,7 @@ impl NativeTokenizer {
 
     /// The ids of a text in which nothing is an added token. None where they cannot be told for certain.
     pub fn encode_plain(&self, text: &str) -> Option<Vec<u32>> {
-        let encode = || match &self.0 {
+        let encode = || match &self.kind {
             Kind::Bytes(tokenizer) => tokenizer.encode_plain(text),
             Kind::Characters(tokenizer) => tokenizer.encode_plain(text),
         };
@@ -75,7 +86,7 @@ impl NativeTokenizer {
 
     /// The token of an id, as it stands in the vocabulary.
     pub fn token(&self, id: u32) -> Option<&str> {
-        match &self.0 {
+        match &self.kind {
             Kind::Bytes(tokenizer) => tokenizer.token(id),
             Kind::Characters(tokenizer) => tokenizer.token(id),
         }
@@ -83,9 +94,13 @@ impl NativeTokenizer {
 
     /// Of the texts between added tokens.
     pub fn cache_stats(&self) -> CacheStats {
-        match &self.0 {
+        match &self.kind {
             Kind::Bytes(tokenizer) => tokenizer.cache_stats(),
             Kind::Characters(tokenizer) => tokenizer.cache_stats(),
         }
     }
+}
+
+fn parse(json: &str) -> Result<Value, Refusal> {
+    serde_json::from_str(json).map_err(|error| Refusal(format!("it is not a valid tokenizer.json: {error}")))
 }

@@ -14,7 +14,7 @@ use super::trim::Trims;
 use crate::offsets::Offsets;
 
 /// Where a `▁` is put in front of a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Prepend {
     /// In front of every piece between added tokens, whatever it begins with: the normalizer `Prepend`.
     Each,
