@@ -19,8 +19,8 @@ from rich.table import Table
 from tables import Report, median
 from texts import kinds, pieces
 
-# Texts of a portion, which is what one of a pair encodes; messages of a conversation; and pairs for each round that is asked
-# for, since one of them takes less than a millisecond.
+# Texts of a portion, which is what one of a pair encodes; messages of a conversation; and pairs for each round that is
+# asked for, since one of them takes less than a millisecond.
 _TEXTS, _MESSAGES, _PAIRS = 2, 80, 3
 # What libraries read, some of them when they are imported: one thread for each.
 ONE_THREAD = {

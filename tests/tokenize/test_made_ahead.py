@@ -1,4 +1,4 @@
-"""The native tokenizer of a folder, made before transformers' own is loaded: used where it is the same, and only there."""
+"""The native tokenizer of a folder, made before transformers' own is loaded: used where it is the same, only there."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pytest
-from transformers import AutoTokenizer
-
 import chatspan
+import pytest
 from chatspan.errors import BackendError
 from chatspan.tokenize import ahead, native
+from transformers import AutoTokenizer
 
 FOLDER = Path(__file__).parents[2] / "examples" / "tokenizer"
 CHAT = [{"role": "user", "content": "Grüße 👋 1234"}, {"role": "assistant", "content": "  Hello there!\n\n"}]

@@ -1,8 +1,8 @@
 """The native tokenizer of a folder, made while transformers is still being imported.
 
-A command knows the name of its tokenizer from the beginning, and making the native one takes as long as importing transformers
-and loading the tokenizer. Which tokenizer that will be is only known then: what was made ahead is used if the loaded one has the
-same vocabulary, merges, added tokens and steps, and is tested against it as any other.
+A command knows the name of its tokenizer from the beginning, and making the native one takes as long as importing
+transformers and loading the tokenizer. Which tokenizer that will be is only known then: what was made ahead is used if
+the loaded one has the same vocabulary, merges, added tokens and steps, and is tested against it as any other.
 """
 
 from __future__ import annotations
