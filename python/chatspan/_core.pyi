@@ -506,6 +506,12 @@ def align_columns(
         ValueError: there are not as many blocks on both sides.
     """
 
+def read_json(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8, as ``json.loads`` gives it.
+
+    ``None``: it is null, or it is for ``json.loads`` to read, or to say what is wrong with it.
+    """
+
 def survey(columns: dict[str, Any]) -> bool | None:
     """Whether a dict somewhere in the values has a null that is no ``content``.
 

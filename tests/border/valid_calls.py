@@ -163,6 +163,7 @@ FUNCTIONS: dict[str, Callable[[], Arguments]] = {
         "jobs": [(program(), _core.TemplateInput(**template_input()), True, None, LIMITS)],
         "answer": lambda question, text: text,
     },
+    "read_json": lambda: {"data": b'{"messages": [1.5, null]}'},
     "survey": lambda: {"columns": {"messages": messages(), "n": 1.5, "none": None}},
     "survey_messages": lambda: {"messages": messages()},
     "pad_rows": lambda: {"sets": [([array([1, 2]), array([3])], -1)], "width": 4, "on_left": False},

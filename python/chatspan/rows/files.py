@@ -11,6 +11,7 @@ from chatspan.errors import SourceError, one_line
 from chatspan.rows.marks import hash_of
 from chatspan.rows.packed import DAMAGE, PACKED, opened
 from chatspan.rows.row import BrokenSourceError, RawRow
+from chatspan.rows.steps.json_bytes import json_value
 
 Passed = Callable[[bytes], object]
 
@@ -72,7 +73,7 @@ class JsonArraySource:
         self._mark = hash_of(data)
         self._broken: str | None = None
         try:
-            found = json.loads(data)
+            found = json_value(data)
             self._values: list[Any] = found if isinstance(found, list) else [found]
         # Also a number that is too long for Python, which is that row's fault alone.
         except (ValueError, RecursionError) as error:
@@ -105,13 +106,13 @@ def is_one_object(path: Path) -> bool:
         if not first.strip().startswith(b"{"):
             return False
         try:
-            json.loads(first)
+            json_value(first)
         except (ValueError, RecursionError):
             pass
         else:
             return False
         try:
-            return isinstance(json.loads(first + file.read()), dict)
+            return isinstance(json_value(first + file.read()), dict)
         except (ValueError, RecursionError):
             return False
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from chatspan.errors import RowError, SourceError, is_a, one_line
+from chatspan.rows.steps.json_bytes import json_value
 from chatspan.rows.steps.plain import items_of, plain_row
 
 
@@ -47,7 +48,7 @@ class RawRow:
             raise self.error(f"it cannot be read: {self.failure}")
         if isinstance(value, bytes):
             try:
-                value = json.loads(value)
+                value = json_value(value)
             except json.JSONDecodeError as error:
                 what = error.msg.removesuffix(" at")
                 raise self.error(f"not JSON: {what} at character {error.pos}; fix the line") from None

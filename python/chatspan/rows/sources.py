@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from chatspan.rows.marks import hash_of, written_out
 from chatspan.rows.notes import Note
 from chatspan.rows.packed import DAMAGE, PACKED, STDIN, kept_stdin, opened
 from chatspan.rows.row import RawRow, Source
+from chatspan.rows.steps.json_bytes import json_value
 
 _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _SUFFIXES = (*_JSON_SUFFIXES, ".parquet")
@@ -144,7 +144,7 @@ def _session_kind(path: Path) -> SessionKind | None:
 def _record(line: bytes) -> dict[str, Any] | None:
     """A line that is a JSON object; ``None`` for any other."""
     try:
-        value = json.loads(line)
+        value = json_value(line)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -7,6 +7,7 @@ mod border;
 mod errors;
 mod forks;
 #[cfg(feature = "native")]
+mod json;
 mod labelled;
 #[cfg(feature = "native")]
 mod native;
@@ -211,6 +212,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native_render::NativeRender>()?;
     module.add_function(wrap_pyfunction!(border::_panic, module)?)?;
     module.add_function(wrap_pyfunction!(batch::pad_rows, module)?)?;
+    module.add_function(wrap_pyfunction!(json::read_json, module)?)?;
     module.add_function(wrap_pyfunction!(survey::survey, module)?)?;
     module.add_function(wrap_pyfunction!(survey::survey_messages, module)?)?;
     module.add_function(wrap_pyfunction!(alignment::pair_tokens, module)?)?;
