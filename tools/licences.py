@@ -20,6 +20,11 @@ FILE = REPO / "THIRD_PARTY_LICENSES.md"
 # The crate that becomes the extension module.
 ROOT = "chatspan-py"
 PREFERRED = ("MIT", "Apache-2.0", "Unicode-3.0", "BSD-2-Clause", "BSD-3-Clause", "Zlib", "ISC")
+# What wheels are built for.
+PLATFORMS = (
+    *("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"),
+    *("x86_64-apple-darwin", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"),
+)
 # What crates call their files, by licence; the others have one file.
 _NAMES = {"MIT": ("MIT",), "Apache-2.0": ("APACHE",)}
 _FILE = re.compile(r"^(LICEN[CS]E|COPYING|NOTICE)", re.IGNORECASE)
@@ -35,14 +40,15 @@ class Crate(NamedTuple):
 
 
 def metadata() -> dict[str, Any]:
-    """What cargo knows of the locked dependencies."""
-    command = ["cargo", "metadata", "--format-version", "1", "--locked"]
+    """What cargo knows of the locked dependencies, on the platforms that wheels are for."""
+    platforms = (argument for platform in PLATFORMS for argument in ("--filter-platform", platform))
+    command = ["cargo", "metadata", "--format-version", "1", "--locked", *platforms]
     found: dict[str, Any] = json.loads(subprocess.run(command, cwd=REPO, capture_output=True, check=True).stdout)
     return found
 
 
 def crates(known: dict[str, Any]) -> list[Crate]:
-    """The crates that are linked, on any platform: not those that only build or test."""
+    """The crates that are linked, on some platform: not those that only build or test."""
     packages = {package["id"]: package for package in known["packages"]}
     nodes = {node["id"]: node for node in known["resolve"]["nodes"]}
     waiting = [key for key, package in packages.items() if package["name"] == ROOT]
