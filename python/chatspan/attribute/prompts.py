@@ -53,7 +53,14 @@ class OwnPrompts:
 
     def prompts(self, render: Render, indices: Sequence[int]) -> list[Render | None]:
         """The prompts of messages; none where the template refuses."""
-        return self._prefixes(render, indices, prompt=True)
+        # Asking for a prompt is asking for two renders, of which a template that does not look at it makes the same.
+        return self._prefixes(render, indices, prompt=self._looks_at_prompt)
+
+    @property
+    def _looks_at_prompt(self) -> bool:
+        """Whether the template may write something else where a prompt is asked for."""
+        template = self._renderer.template(self._request.tools, self._request.chat_template)
+        return "add_generation_prompt" in template.variables
 
     def openings(self, render: Render, indices: Sequence[int], first: Opening | None) -> dict[int, Opening]:
         """The openings of messages, by their own prompts.
@@ -61,7 +68,8 @@ class OwnPrompts:
         Args:
             first: what opens a turn behind a user's message, for those whose prompt the template refuses.
         """
-        prompts, plains = self.prompts(render, indices), self._prefixes(render, indices, prompt=False)
+        prompts = self.prompts(render, indices)
+        plains = self._prefixes(render, indices, prompt=False) if self._looks_at_prompt else prompts
         found = {}
         for index, prompt, before in zip(indices, prompts, plains, strict=True):
             if prompt is not None:
