@@ -166,6 +166,17 @@ class NativeTokenizer:
     """
 
     def __new__(cls, json: str, *, cache_bytes: int) -> NativeTokenizer: ...
+    def is_unproven(self) -> bool:
+        """Whether its pattern is one that nobody has compared: it encodes nothing until :meth:`set_alike`."""
+    def set_alike(self, characters: str) -> None:
+        """Says which characters it cuts as HF does: from here on it encodes texts of these. Only the first call
+        counts.
+        """
+    def cut(self, text: str) -> NDArray[np.uintp] | None:
+        """The words that a text is cut into before merging, uint64 ``[W]``: the byte behind each.
+
+        ``None``: it is not cut, or the words cannot be told.
+        """
     def is_of(self, json: str) -> bool:
         """Whether this ``tokenizer.json`` would make the same one: what ids and offsets depend on is the same."""
     def encode_batch(

@@ -201,6 +201,8 @@ METHODS: dict[str, Callable[[], Arguments]] = {
     "NativeTokenizer.label_batch": to_label,
     "LabelledRows.padded": lambda: {"rows": [0], "width": 40, "pad_id": 0, "on_left": True},
     "LabelledRows.columns": lambda: {"rows": [0, 0]},
+    "NativeTokenizer.set_alike": lambda: {"characters": "abc"},
+    "NativeTokenizer.cut": lambda: {"text": "Two words"},
     "NativeTokenizer.is_of": lambda: {"json": tokenizer_json()},
     "NativeTokenizer.encode_plain": lambda: {"text": "Hello"},
     "NativeTokenizer.token": lambda: {"id": 3},

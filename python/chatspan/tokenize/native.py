@@ -14,6 +14,7 @@ from chatspan.errors import BackendError
 from chatspan.forks import loading
 from chatspan.tokenize.admission import require_equal
 from chatspan.tokenize.ahead import made_ahead
+from chatspan.tokenize.cuts import alike_characters
 from chatspan.tokenize.hf import HFBackend
 from chatspan.tokenize.tokens import Tokens
 
@@ -131,6 +132,8 @@ def _find(tokenizer: Any, hf: HFBackend, cache_bytes: int) -> Found:
         native = made_ahead(tokenizer_json, cache_bytes)
         if native is None:
             native = NativeTokenizer(tokenizer_json, cache_bytes=cache_bytes)
+        if native.is_unproven():
+            native.set_alike(alike_characters(tokenizer.backend_tokenizer.pre_tokenizer, native))
         require_equal(tokenizer, hf, NativeBackend(native, hf, Counter()))
         _warm_up(native)
     except BackendError as error:

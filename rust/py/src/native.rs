@@ -61,6 +61,24 @@ impl NativeTokenizer {
         answer(py, || Ok(detached(py, || self.0.is_of(&json))))
     }
 
+    /// Whether its pattern is one that nobody has compared: it encodes nothing until `set_alike`.
+    fn is_unproven<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.0.is_unproven()))
+    }
+
+    /// Says which characters it cuts as HF does.
+    fn set_alike<'py>(&self, py: Python<'py>, characters: PyBackedStr) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || {
+            self.0.set_alike(&characters);
+            Ok(())
+        })
+    }
+
+    /// The byte behind each word of a text.
+    fn cut<'py>(&self, py: Python<'py>, text: PyBackedStr) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(detached(py, || self.0.cut(&text)).map(|ends| PyArray1::from_vec(py, ends))))
+    }
+
     fn encode_batch<'py>(
         &self,
         py: Python<'py>,

@@ -4,6 +4,7 @@ use fastokens::tiktoken;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::cut::is_plain;
 use super::pieces::Prepend;
 
 /// Why a tokenizer is not made natively.
@@ -35,6 +36,9 @@ pub struct Plan {
     pub trim: bool,
     /// Whether some added tokens are looked for in the normalized text.
     pub normalized_tokens: bool,
+    /// Whether the pattern that cuts words is one that `fastokens` reproduces; else the characters at which it is the same are
+    /// found out when the tokenizer is loaded.
+    pub knows_pattern: bool,
 }
 
 /// The patterns that texts are cut with before merging, each of which `fastokens` reproduces by hand.
@@ -61,8 +65,10 @@ pub fn admit(json: &Value) -> Result<Plan, Refusal> {
     }
     admit_model(&json["model"])?;
     let normalizer = normalizer(&json["normalizer"])?;
-    let (letters, prepend, split_at_blanks) = match (pre_tokenizer(&json["pre_tokenizer"])?, normalizer) {
-        (PreTokenizer::ByteLevel, Normalizer::None | Normalizer::Nfc) => (Letters::Bytes, Prepend::Never, false),
+    let pre_tokenizer = pre_tokenizer(&json["pre_tokenizer"])?;
+    let knows_pattern = pre_tokenizer != PreTokenizer::ByteLevel { knows_pattern: false };
+    let (letters, prepend, split_at_blanks) = match (pre_tokenizer, normalizer) {
+        (PreTokenizer::ByteLevel { .. }, Normalizer::None | Normalizer::Nfc) => (Letters::Bytes, Prepend::Never, false),
         (PreTokenizer::None, Normalizer::Metaspace) => (Letters::Characters, Prepend::Never, false),
         (PreTokenizer::None, Normalizer::PrependedMetaspace) => (Letters::Characters, Prepend::Each, false),
         (PreTokenizer::Metaspace { prepend, split }, Normalizer::None) => (Letters::Characters, prepend, split),
@@ -78,7 +84,8 @@ pub fn admit(json: &Value) -> Result<Plan, Refusal> {
         tokens_of_one_search(&json["added_tokens"])?;
     }
     let trim = post_processor(&json["post_processor"])?;
-    Ok(Plan { letters, prepend, split_at_blanks, nfc: normalizer == Normalizer::Nfc, trim, normalized_tokens })
+    let nfc = normalizer == Normalizer::Nfc;
+    Ok(Plan { letters, prepend, split_at_blanks, nfc, trim, normalized_tokens, knows_pattern })
 }
 
 fn refuse<T>(reason: impl Into<String>) -> Result<T, Refusal> {
@@ -144,7 +151,7 @@ fn normalizer(json: &Value) -> Result<Normalizer, Refusal> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PreTokenizer {
     None,
-    ByteLevel,
+    ByteLevel { knows_pattern: bool },
     Metaspace { prepend: Prepend, split: bool },
 }
 
@@ -158,23 +165,7 @@ fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
             }
             // GPT-2's own pattern is the default.
             let with_regex = last["use_regex"] != false;
-            // StarCoder, SmolLM, Command-R and others cut digits first, which are what `char::is_numeric` says in both.
-            if let [digits] = cuts
-                && type_of(digits) == "Digits"
-            {
-                return if with_regex { Ok(PreTokenizer::ByteLevel) } else { refuse("Digits in front of no pattern") };
-            }
-            let patterns: Vec<&str> = cuts.iter().map(|cut| pattern(cut)).collect::<Result<_, _>>()?;
-            let known = match patterns[..] {
-                [] => true,
-                [single] => !with_regex && PATTERNS.contains(&single),
-                _ => !with_regex && patterns == DEEPSEEK,
-            };
-            if known && (with_regex || !cuts.is_empty()) {
-                Ok(PreTokenizer::ByteLevel)
-            } else {
-                refuse("a pattern that the pre-tokenizer cuts with and that is not known here")
-            }
+            byte_level(cuts, with_regex).map(|knows_pattern| PreTokenizer::ByteLevel { knows_pattern })
         }
         ("Metaspace", []) => {
             // Older files do not name it.
@@ -198,6 +189,26 @@ fn pre_tokenizer(json: &Value) -> Result<PreTokenizer, Refusal> {
             Ok(PreTokenizer::None)
         }
         (name, _) => refuse(format!("the pre-tokenizer {name}")),
+    }
+}
+
+/// Whether what cuts in front of `ByteLevel` is known.
+fn byte_level(cuts: &[&Value], with_regex: bool) -> Result<bool, Refusal> {
+    // StarCoder, SmolLM, Command-R and others cut digits first, which are what `char::is_numeric` says in both.
+    let patterns: Vec<&Value> = cuts.iter().copied().filter(|cut| type_of(cut) != "Digits").collect();
+    let patterns: Vec<&str> = patterns.into_iter().map(pattern).collect::<Result<_, _>>()?;
+    let digits = cuts.len() - patterns.len();
+    match patterns[..] {
+        [] if with_regex && digits <= 1 => Ok(true),
+        [] if digits > 0 => refuse("Digits in front of no pattern"),
+        [] => refuse("a text that the pre-tokenizer does not cut"),
+        _ if with_regex => refuse("a pattern in front of that of ByteLevel"),
+        [single] if digits == 0 && PATTERNS.contains(&single) => Ok(true),
+        _ if digits == 0 && patterns == DEEPSEEK => Ok(true),
+        _ => match patterns.iter().find(|pattern| !is_plain(pattern)) {
+            None => Ok(false),
+            Some(pattern) => refuse(format!("the pattern {pattern:?}, which two engines may read differently")),
+        },
     }
 }
 
@@ -336,8 +347,8 @@ mod tests {
         assert_eq!(reason("/normalizer", json!({"type": "NFKC"})), "the normalizer NFKC");
         assert!(reason("/truncation", json!({"max_length": 3})).starts_with("truncation is set inside"));
         assert_eq!(
-            reason("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("a+")),
-            "a pattern that the pre-tokenizer cuts with and that is not known here"
+            reason("/pre_tokenizer/pretokenizers/0/pattern/Regex", json!("a.")),
+            "the pattern \"a.\", which two engines may read differently"
         );
         let token = |name: &str| json!([{"content": "e\u{301}", "normalized": false, name: true}]);
         assert_eq!(reason("/added_tokens", token("lstrip")), "the added token \"e\\u{301}\" with lstrip");

@@ -1,12 +1,15 @@
 //! A byte-level tokenizer: ids of the crate `fastokens`, laid out over the text.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
 
 use fastokens::json_structs::NormalizerConfig;
+use fastokens::pre_tokenized::PreTokenizedString;
 use fastokens::{AddedTokenPolicy, Normalizer, Tokenizer};
 use serde_json::Value;
 
 use super::admission::{Plan, Refusal};
+use super::cut::Alike;
 use super::native::{CacheStats, Tokens};
 use super::nfc::{encode_composed, keeps_all};
 use super::trim::{Trims, blanks_of};
@@ -23,6 +26,8 @@ pub struct ByteTokenizer {
     plan: Plan,
     widths: Widths,
     trims: Option<Trims>,
+    /// What is known of a pattern that was not known before.
+    alike: OnceLock<Alike>,
 }
 
 impl ByteTokenizer {
@@ -60,7 +65,7 @@ impl ByteTokenizer {
         // Whether it changes a text is looked at here, once.
         let nfc = if plan.nfc { Normalizer::from_config(NormalizerConfig::Nfc).ok() } else { None };
         tokenizer.set_normalizer(None);
-        Ok(Self { tokenizer, nfc, plan, widths, trims })
+        Ok(Self { tokenizer, nfc, plan, widths, trims, alike: OnceLock::new() })
     }
 
     /// The ids of a text and their offsets. None where these cannot be told for certain.
@@ -92,6 +97,9 @@ impl ByteTokenizer {
     }
 
     fn ids(&self, text: &str, added: AddedTokenPolicy) -> Option<Vec<u32>> {
+        if !self.plan.knows_pattern && !self.alike.get()?.has_all(text) {
+            return None;
+        }
         self.tokenizer.encode_unpadded(text, false, added).ok()
     }
 
@@ -101,6 +109,30 @@ impl ByteTokenizer {
             Some(nfc) => self.ids(&nfc.normalize(text), AddedTokenPolicy::None),
             None => self.ids(text, AddedTokenPolicy::None),
         }
+    }
+
+    /// Whether it is not known yet which texts it cuts as HF does.
+    pub fn is_unproven(&self) -> bool {
+        !self.plan.knows_pattern && self.alike.get().is_none()
+    }
+
+    /// The characters that it cuts as HF does: texts with others are HF's.
+    pub fn set_alike(&self, alike: &str) {
+        _ = self.alike.set(Alike::new(alike));
+    }
+
+    /// The words of a text: the byte behind each. None where they cannot be told.
+    pub fn cut(&self, text: &str) -> Option<Vec<usize>> {
+        let mut words = PreTokenizedString::from_text(text);
+        self.tokenizer.pre_tokenizer()?.pre_tokenize(&mut words).ok()?;
+        let mut at = 0;
+        // Each byte has become a letter.
+        let end = |word| {
+            at += words.split_text(word).chars().count();
+            at
+        };
+        let ends: Vec<usize> = words.splits().iter().map(end).collect();
+        (ends.last().copied().unwrap_or(0) == text.len()).then_some(ends)
     }
 
     /// The token of an id.

@@ -4,7 +4,7 @@
 //! of two kinds; [`essence`] tells whether a configuration makes the same one.
 //!
 //! - [`bytes`]: ids of the crate `fastokens`. [`widths`] is how much text each id stands for, by which ids are laid out over
-//!   the text; [`nfc`] does so where the normalizer composed characters.
+//!   the text; [`nfc`] does so where the normalizer composed characters. [`cut`] is about patterns that nobody has compared.
 //! - [`pieces`]: over characters, between added tokens ([`added`]). [`characters`] has the tokens of a piece, [`remembered`]
 //!   those of pieces that were seen before.
 //!
@@ -14,6 +14,7 @@ mod added;
 mod admission;
 mod bytes;
 mod characters;
+mod cut;
 mod essence;
 mod names;
 mod native;

@@ -65,6 +65,24 @@ impl NativeTokenizer {
         plan.is_ok_and(|(plan, json)| essence(&json, plan) == self.essence)
     }
 
+    /// Whether its pattern is one that nobody has compared, so that it encodes nothing yet.
+    pub fn is_unproven(&self) -> bool {
+        matches!(&self.kind, Kind::Bytes(tokenizer) if tokenizer.is_unproven())
+    }
+
+    /// Says which characters it cuts as HF does: it encodes texts of these, once.
+    pub fn set_alike(&self, alike: &str) {
+        if let Kind::Bytes(tokenizer) = &self.kind {
+            tokenizer.set_alike(alike);
+        }
+    }
+
+    /// The words that a text is cut into before merging: the byte behind each. None where it is not cut.
+    pub fn cut(&self, text: &str) -> Option<Vec<usize>> {
+        let Kind::Bytes(tokenizer) = &self.kind else { return None };
+        catch_unwind(AssertUnwindSafe(|| tokenizer.cut(text))).ok().flatten()
+    }
+
     /// The ids and offsets of a text, as HF's with `add_special_tokens=False`. None where they cannot be told for
     /// certain: such a text is HF's to encode.
     pub fn encode(&self, text: &str) -> Option<Tokens> {
