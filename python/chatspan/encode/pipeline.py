@@ -92,8 +92,8 @@ class EncodingPipeline:
         require_loaded(tokenizer)
         if not getattr(tokenizer, "is_fast", False):
             raise TokenizerError(
-                f"{type(tokenizer).__name__} returns no offsets: load the fast tokenizer "
-                "(AutoTokenizer.from_pretrained(…), or PreTrainedTokenizerFast)"
+                f"{type(tokenizer).__name__} returns no offsets: load a fast one (AutoTokenizer.from_pretrained(…), "
+                "mistral_format=False beside mistral-common), or make one of its file: see docs/tokenizing.md"
             )
         self.tokenizer = tokenizer
         self.chat_template = chat_template
