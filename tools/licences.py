@@ -22,7 +22,7 @@ ROOT = "chatspan-py"
 PREFERRED = ("MIT", "Apache-2.0", "Unicode-3.0", "BSD-2-Clause", "BSD-3-Clause", "Zlib", "ISC")
 # What wheels are built for.
 PLATFORMS = (
-    *("x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"),
+    *(f"{processor}-unknown-linux-{library}" for processor in ("x86_64", "aarch64") for library in ("gnu", "musl")),
     *("x86_64-apple-darwin", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"),
 )
 # What crates call their files, by licence; the others have one file.

@@ -168,6 +168,10 @@ class NativeTokenizer:
     def __new__(cls, json: str, *, cache_bytes: int) -> NativeTokenizer: ...
     def is_unproven(self) -> bool:
         """Whether its pattern is one that nobody has compared: it encodes nothing until :meth:`set_alike`."""
+    def classes(self) -> list[str]:
+        """The classes of characters in its patterns, each a pattern that matches one character: ``\\s``,
+        ``[^\\p{L}]``, ``(?i:[st])``.
+        """
     def set_alike(self, characters: str) -> None:
         """Says which characters it cuts as HF does: from here on it encodes texts of these. Only the first call
         counts.

@@ -37,7 +37,7 @@ NOT_COMPARED = {
     "swift rlhf": "a command of another library; tests/trainers/test_swift_library.py runs a step of it",
     "the proof by ms-swift's template": "needs an environment of its own; tests/trainers/test_swift_library.py runs it",
     "NeMo-RL's SDPO loop": "a part of a loop of another library, which is not on PyPI",
-    "Kimi's tokenizer": "a download with code of its own; tests/tokenize/test_other_patterns.py does it with a small file",
+    "Kimi's tokenizer": "a download; tests/tokenize/test_other_patterns.py does it with a small file",
     "one turn of a row": "a picture",
     "a recording of the experiment": "a picture",
     "the way of the data": "a picture",

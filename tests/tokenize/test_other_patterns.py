@@ -125,6 +125,15 @@ def test_all_characters_are_looked_at(backends: tuple[Backends, HFBackend]) -> N
     same(backends, "a \u180e b\u180e\n")
 
 
+def test_a_class_that_is_another_set_in_one_engine() -> None:
+    """Han is the script in one, and in the other all that the script uses."""
+    tokenizer = trained([r"\p{Han}+|\s+|[^\s\p{Han}]+"])
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=TEMPLATE)
+    both = Backends(fast, "native", 0), HFBackend(fast)
+    assert same(both, "日本語 한국어 Straße") == "native"
+    assert same(both, "日、本") == same(both, "「日」") == "hf"
+
+
 class _Cuts:
     """A pre-tokenizer that also cuts before and behind some letters."""
 
@@ -167,7 +176,8 @@ def test_a_difference_that_no_character_explains_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"\w+|\W+", r"(?<=a)b", r"[a-z&&[^b]]+", r"\s+$|\S+", r"(?i)the|.", r"\d{1,3}(?=(?:\d{3})*\b)"]
+    "pattern",
+    [r"\w+|\W+", r"(?<=a)b", r"[a-z&&[^b]]+", r"\s+$|\S+", r"(?i)the|.", r"\d{1,3}(?=(?:\d{3})*\b)", r"(?i:ss|st)|."],
 )
 def test_patterns_that_engines_read_differently_are_refused(pattern: str) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=trained([pattern]), chat_template=TEMPLATE)

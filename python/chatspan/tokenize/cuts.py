@@ -1,7 +1,8 @@
 """Whether two engines cut texts into words alike, by a pattern that nobody has compared before.
 
 HF's is Oniguruma, that of the native tokenizer PCRE2. The core takes patterns only of parts that mean the same in both.
-What may differ is to which classes (``\\p{L}``, ``\\s``) a character belongs: each has its own version of Unicode.
+What may differ is to which classes (``\\p{L}``, ``\\s``) a character belongs: each has its own version of Unicode, and
+``\\p{Han}`` is the script in one, and all that the script uses in the other.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ _KNOWN: dict[bytes, str] = {}
 
 
 def alike_characters(pre_tokenizer: Any, native: NativeTokenizer) -> str:
-    """The characters at which both cut alike, next to letters, digits, blanks, line ends and each other.
+    """The characters that are of the same classes for both, and at which both cut alike.
+
+    They are cut next to letters, digits, blanks, line ends and each other.
 
     Args:
         pre_tokenizer: that of :mod:`tokenizers`.
@@ -45,10 +48,39 @@ def alike_characters(pre_tokenizer: Any, native: NativeTokenizer) -> str:
     key = bytes(pre_tokenizer.__getstate__())
     if key not in _KNOWN:
         cut = _Cut(pre_tokenizer, native)
-        alike = "".join(cut.alike(_runs()))
+        others = str.maketrans(dict.fromkeys(_of_other_classes(native)))
+        runs = (run.translate(others) for run in _runs())
+        alike = "".join(cut.alike([run for run in runs if run]))
         cut.require_alike(_mixed(alike))
         _KNOWN[key] = alike
     return _KNOWN[key]
+
+
+def _of_other_classes(native: NativeTokenizer) -> set[str]:
+    """The characters that belong to a class of the patterns in one engine alone.
+
+    Where several characters in a row belong to it, both cut only before and behind all of them.
+    """
+    # Loads late, with the tokenizer.
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+    # The letter in front is of the same classes in both.
+    text = "a" + "".join(_runs())
+    in_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    model = models.BPE({letter: at for at, letter in enumerate(sorted(in_bytes.alphabet()))}, [])
+    found: set[str] = set()
+    for each in native.classes():
+        own = pre_tokenizers.Split(Regex(f"{each}++"), "isolated")
+        made = Tokenizer(model)
+        made.pre_tokenizer = pre_tokenizers.Sequence([own, in_bytes])  # type: ignore[assignment]
+        theirs = type(native)(made.to_str(), cache_bytes=0).cut(text)
+        if theirs is None:
+            raise BackendMismatchError(f"the native tokenizer does not cut texts by {each}")
+        is_border = np.zeros(len(text) + 1, dtype=bool)
+        is_border[[end for _, (_, end) in own.pre_tokenize_str(text)]] = True
+        is_border[np.searchsorted(_bytes_before(text), theirs)] ^= True
+        found.update(text[at] for at in np.flatnonzero(np.logical_xor.accumulate(is_border)[:-1]).tolist())
+    return found
 
 
 class _Cut:

@@ -66,6 +66,11 @@ impl NativeTokenizer {
         answer(py, || Ok(self.0.is_unproven()))
     }
 
+    /// The classes of characters in its patterns.
+    fn classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        answer(py, || Ok(self.0.classes().to_vec()))
+    }
+
     /// Says which characters it cuts as HF does.
     fn set_alike<'py>(&self, py: Python<'py>, characters: PyBackedStr) -> PyResult<Bound<'py, PyAny>> {
         answer(py, || {

@@ -1,10 +1,12 @@
 //! Which configurations of a `tokenizer.json` may be tried: those known to come out as HF's. All else is refused.
 
+use std::collections::BTreeSet;
+
 use fastokens::tiktoken;
 use serde_json::Value;
 use thiserror::Error;
 
-use super::cut::is_plain;
+use super::cut::classes_of;
 use super::pieces::Prepend;
 
 /// Why a tokenizer is not made natively.
@@ -205,11 +207,18 @@ fn byte_level(cuts: &[&Value], with_regex: bool) -> Result<bool, Refusal> {
         _ if with_regex => refuse("a pattern in front of that of ByteLevel"),
         [single] if digits == 0 && PATTERNS.contains(&single) => Ok(true),
         _ if digits == 0 && patterns == DEEPSEEK => Ok(true),
-        _ => match patterns.iter().find(|pattern| !is_plain(pattern)) {
+        _ => match patterns.iter().find(|pattern| classes_of(pattern).is_none()) {
             None => Ok(false),
             Some(pattern) => refuse(format!("the pattern {pattern:?}, which two engines may read differently")),
         },
     }
+}
+
+/// The classes of characters in the patterns that cut, if these are plain.
+pub fn classes(json: &Value) -> Vec<String> {
+    let cuts = steps(&json["pre_tokenizer"], "pretokenizers");
+    let all: BTreeSet<String> = cuts.into_iter().filter_map(|cut| classes_of(pattern(cut).ok()?)).flatten().collect();
+    all.into_iter().collect()
 }
 
 fn pattern(cut: &Value) -> Result<&str, Refusal> {

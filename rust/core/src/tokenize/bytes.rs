@@ -8,7 +8,7 @@ use fastokens::pre_tokenized::PreTokenizedString;
 use fastokens::{AddedTokenPolicy, Normalizer, Tokenizer};
 use serde_json::Value;
 
-use super::admission::{Plan, Refusal};
+use super::admission::{Plan, Refusal, classes};
 use super::cut::Alike;
 use super::native::{CacheStats, Tokens};
 use super::nfc::{encode_composed, keeps_all};
@@ -28,6 +28,7 @@ pub struct ByteTokenizer {
     trims: Option<Trims>,
     /// What is known of a pattern that was not known before.
     alike: OnceLock<Alike>,
+    classes: Vec<String>,
 }
 
 impl ByteTokenizer {
@@ -38,6 +39,7 @@ impl ByteTokenizer {
     pub fn new(mut json: Value, plan: Plan, cache_bytes: usize) -> Result<Self, Refusal> {
         // It encodes long texts on the threads of the pool.
         wake();
+        let classes = classes(&json);
         let count = highest_id(&json).saturating_add(1);
         // What takes no part in the ids, and what is done here.
         for name in ["post_processor", "decoder"] {
@@ -65,7 +67,7 @@ impl ByteTokenizer {
         // Whether it changes a text is looked at here, once.
         let nfc = if plan.nfc { Normalizer::from_config(NormalizerConfig::Nfc).ok() } else { None };
         tokenizer.set_normalizer(None);
-        Ok(Self { tokenizer, nfc, plan, widths, trims, alike: OnceLock::new() })
+        Ok(Self { tokenizer, nfc, plan, widths, trims, alike: OnceLock::new(), classes })
     }
 
     /// The ids of a text and their offsets. None where these cannot be told for certain.
@@ -114,6 +116,11 @@ impl ByteTokenizer {
     /// Whether it is not known yet which texts it cuts as HF does.
     pub fn is_unproven(&self) -> bool {
         !self.plan.knows_pattern && self.alike.get().is_none()
+    }
+
+    /// The classes of characters in its patterns, see [`classes`].
+    pub fn classes(&self) -> &[String] {
+        &self.classes
     }
 
     /// The characters that it cuts as HF does: texts with others are HF's.

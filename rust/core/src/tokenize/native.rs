@@ -70,6 +70,11 @@ impl NativeTokenizer {
         matches!(&self.kind, Kind::Bytes(tokenizer) if tokenizer.is_unproven())
     }
 
+    /// The classes of characters in the patterns that cut, each a pattern that matches one character.
+    pub fn classes(&self) -> &[String] {
+        if let Kind::Bytes(tokenizer) = &self.kind { tokenizer.classes() } else { &[] }
+    }
+
     /// Says which characters it cuts as HF does: it encodes texts of these, once.
     pub fn set_alike(&self, alike: &str) {
         if let Kind::Bytes(tokenizer) = &self.kind {
