@@ -72,7 +72,7 @@ def _of_other_classes(native: NativeTokenizer) -> set[str]:
     for each in native.classes():
         own = pre_tokenizers.Split(Regex(f"{each}++"), "isolated")
         made = Tokenizer(model)
-        made.pre_tokenizer = pre_tokenizers.Sequence([own, in_bytes])  # type: ignore[assignment]
+        made.pre_tokenizer = pre_tokenizers.Sequence([own, in_bytes])
         theirs = type(native)(made.to_str(), cache_bytes=0).cut(text)
         if theirs is None:
             raise BackendMismatchError(f"the native tokenizer does not cut texts by {each}")
