@@ -158,11 +158,7 @@ def encode(
     # Options that cannot be are said before a folder is made.
     plan.supervised()
     # A run that is complete needs no native tokenizer.
-    is_needed = force or not (out / MANIFEST).exists()
-    encoder = load_encoder(tokenizer, template, processor, ahead=is_needed)
-    if is_needed:
-        # Beside what else is to be done before the first row.
-        encoder.warm_up(background=True)
+    encoder = load_encoder(tokenizer, template, processor, ahead=force or not (out / MANIFEST).exists())
     workers, write = _workers(engine, processes), _writer(engine)
     # What is loaded stays: Python need not look at it whenever it looks for garbage.
     gc.freeze()

@@ -33,7 +33,8 @@ def load_encoder(
 
     Args:
         with_torch: whether the command also uses what transformers makes with torch; processors always do.
-        ahead: whether the native tokenizer, which will be needed, is made while transformers is imported.
+        ahead: whether the native tokenizer, which will be needed, is made while transformers is imported and beside
+            what else is to be done.
 
     Raises:
         CliError: there is no such tokenizer or processor, or no such template.
@@ -48,7 +49,10 @@ def load_encoder(
     own = (getattr(each, "chat_template", None) for each in (loaded, getattr(loaded, "tokenizer", None)))
     if chat_template is None and not any(own):
         raise CliError(f"the {what} {name} has no chat template: set one with --template FILE")
-    return ChatEncoder(loaded, chat_template=chat_template)
+    encoder = ChatEncoder(loaded, chat_template=chat_template)
+    if ahead:
+        encoder.warm_up(background=True)
+    return encoder
 
 
 def read_template(name: str) -> str:

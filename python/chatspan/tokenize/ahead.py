@@ -49,6 +49,7 @@ class _Ahead:
 
     def _make(self, path: Path) -> None:
         try:
+            # Not there in a build without the tokenizer's crates.
             from chatspan._core import NativeTokenizer
 
             made = NativeTokenizer(path.read_text(encoding="utf-8"), cache_bytes=self.cache_bytes)
